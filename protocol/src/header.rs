@@ -1,1 +1,355 @@
-//! To be written.
+//! Both encodings of a frame's header: JSON and RocketMQ's binary form.
+//!
+//! Source: `RemotingSerializable` (fastjson 1.2) and `RocketMQSerializable`. The JSON reader takes what
+//! fastjson takes: unquoted keys, single quotes, numbers and booleans where text is meant.
+
+use std::fmt::Write as _;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use thiserror::Error;
+
+use crate::command::Language;
+use crate::fields::{Fields, Span};
+use crate::frame::HeaderCodec;
+use crate::json::{Cursor, JsonError, Text};
+use crate::limits::{FIELD_NAME_BYTES_MAX, FIELDS_MAX};
+
+/// The fixed part of a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Request or response code.
+    pub code: i32,
+    /// The sender's language.
+    pub language: Language,
+    /// The sender's version ordinal.
+    pub version: i32,
+    /// Correlation id.
+    pub opaque: i32,
+    /// Response and one-way bits.
+    pub flag: i32,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self { code: 0, language: Language::OTHER, version: 0, opaque: 0, flag: 0 }
+    }
+}
+
+/// Why a header cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum HeaderError {
+    /// The JSON text is wrong.
+    #[error("header is not JSON: {0}")]
+    Json(#[from] JsonError),
+    /// The binary header ends inside a field, or a length points beyond it.
+    #[error("binary header ends at byte {at} of {length}")]
+    Truncated {
+        /// Where the missing field begins.
+        at: usize,
+        /// Bytes of the header.
+        length: usize,
+    },
+    /// A text is not UTF-8.
+    #[error("header is not UTF-8")]
+    NotUtf8,
+    /// There are more fields than a request can have.
+    #[error("header has more than {FIELDS_MAX} fields")]
+    TooManyFields,
+    /// A field's name is longer than any that exists.
+    #[error("a field's name exceeds {FIELD_NAME_BYTES_MAX} bytes")]
+    FieldNameTooLong,
+    /// `code` or `opaque` is missing, so the frame means nothing.
+    #[error("header has no {name}")]
+    Missing {
+        /// The missing member.
+        name: &'static str,
+    },
+}
+
+type Read = (Head, Option<String>, Fields);
+
+/// Reads a JSON header. Unknown members are skipped.
+///
+/// # Errors
+/// See [`HeaderError`].
+pub fn read_json(header: Bytes) -> Result<Read, HeaderError> {
+    let text = std::str::from_utf8(&header).map_err(|_| HeaderError::NotUtf8)?;
+    let mut head = Head::default();
+    let (mut remark, mut code, mut opaque) = (None, None, None);
+    let mut fields = Fields::of_frame(header.clone());
+    let mut cursor = Cursor::new(text);
+    cursor.begin_object()?;
+    while let Some(name) = cursor.member_name()? {
+        match name.as_str() {
+            "code" => code = Some(cursor.int32()?),
+            "language" => head.language = cursor.scalar()?.map_or(Language::OTHER, |name| Language::of(name.as_str())),
+            "version" => head.version = cursor.int32()?,
+            "opaque" => opaque = Some(cursor.int32()?),
+            "flag" => head.flag = cursor.int32()?,
+            "remark" => remark = cursor.scalar()?.map(|text| text.as_str().to_owned()),
+            "extFields" => read_json_fields(&mut cursor, &mut fields)?,
+            _ => cursor.skip_value()?,
+        }
+    }
+    cursor.end()?;
+    head.code = code.ok_or(HeaderError::Missing { name: "code" })?;
+    head.opaque = opaque.ok_or(HeaderError::Missing { name: "opaque" })?;
+    Ok((head, remark, fields))
+}
+
+fn read_json_fields(cursor: &mut Cursor<'_>, fields: &mut Fields) -> Result<(), HeaderError> {
+    if cursor.null()? {
+        return Ok(());
+    }
+    cursor.begin_object()?;
+    while let Some(name) = cursor.member_name()? {
+        if name.as_str().len() > FIELD_NAME_BYTES_MAX {
+            return Err(HeaderError::FieldNameTooLong);
+        }
+        let Some(value) = cursor.scalar()? else { continue };
+        if fields.len() == FIELDS_MAX {
+            return Err(HeaderError::TooManyFields);
+        }
+        let name = span(fields, &name);
+        let value = span(fields, &value);
+        fields.add(name, value);
+    }
+    Ok(())
+}
+
+/// Where a text of the cursor lies; what was escaped is kept in the side buffer.
+fn span(fields: &mut Fields, text: &Text<'_>) -> Span {
+    match text {
+        Text::Slice { start, text } => Span::frame(*start, text.len()),
+        Text::Owned(owned) => {
+            let side = fields.side();
+            let start = side.len();
+            side.extend_from_slice(owned.as_bytes());
+            Span::side(start, owned.len())
+        }
+    }
+}
+
+/// Codes above 32,767 are cut to 16 bits by the binary form; these are the ones that clients send.
+const CUT_CODES: [(i32, i32); 3] = [(3442, 3448), (3462, 3471), (3543, 3543)];
+/// What the cut takes away from the codes of POP (200050 and up): three times 65,536.
+const CUT_BY: i32 = 3 * 65_536;
+
+fn uncut(code: i16) -> i32 {
+    let code = i32::from(code);
+    if CUT_CODES.iter().any(|(first, last)| (*first..=*last).contains(&code)) { code + CUT_BY } else { code }
+}
+
+/// Reads a binary header.
+///
+/// # Errors
+/// See [`HeaderError`].
+pub fn read_binary(header: Bytes) -> Result<Read, HeaderError> {
+    let length = header.len();
+    let truncated = |rest: &[u8]| HeaderError::Truncated { at: length - rest.len(), length };
+    let mut rest = &header[..];
+    if rest.len() < 21 {
+        return Err(truncated(rest));
+    }
+    let head = Head {
+        code: uncut(rest.get_i16()),
+        language: Language(rest.get_u8()),
+        version: i32::from(rest.get_i16()),
+        opaque: rest.get_i32(),
+        flag: rest.get_i32(),
+    };
+    let remark = take(&mut rest, Width::Four).ok_or(HeaderError::Truncated { at: 13, length })?;
+    let remark = match remark {
+        b"" => None,
+        bytes => Some(std::str::from_utf8(bytes).map_err(|_| HeaderError::NotUtf8)?.to_owned()),
+    };
+    let mut fields = Fields::of_frame(header.clone());
+    let mut entries = take(&mut rest, Width::Four).ok_or_else(|| truncated(rest))?;
+    let base = length - rest.len() - entries.len();
+    let all = entries.len();
+    while !entries.is_empty() {
+        let at = base + all - entries.len();
+        let name = take(&mut entries, Width::Two).ok_or(HeaderError::Truncated { at, length })?;
+        let value = take(&mut entries, Width::Four).ok_or(HeaderError::Truncated { at, length })?;
+        if fields.len() == FIELDS_MAX {
+            return Err(HeaderError::TooManyFields);
+        }
+        if std::str::from_utf8(name).is_err() || std::str::from_utf8(value).is_err() {
+            return Err(HeaderError::NotUtf8);
+        }
+        if name.len() > FIELD_NAME_BYTES_MAX {
+            return Err(HeaderError::FieldNameTooLong);
+        }
+        let value_at = base + all - entries.len() - value.len();
+        fields.add(Span::frame(at + 2, name.len()), Span::frame(value_at, value.len()));
+    }
+    Ok((head, remark, fields))
+}
+
+/// Bytes of a length number in the binary form.
+#[derive(Clone, Copy)]
+enum Width {
+    Two,
+    Four,
+}
+
+/// Takes a length and as many bytes; `None` when they are not there.
+fn take<'a>(rest: &mut &'a [u8], width: Width) -> Option<&'a [u8]> {
+    let length = match width {
+        Width::Two => usize::try_from(rest.try_get_i16().ok()?).ok()?,
+        Width::Four => usize::try_from(rest.try_get_i32().ok()?).ok()?,
+    };
+    let (taken, left) = rest.split_at_checked(length)?;
+    *rest = left;
+    Some(taken)
+}
+
+/// Writes one header field by field, in either codec, without building a map first.
+pub struct Writer<'a> {
+    out: &'a mut BytesMut,
+    codec: HeaderCodec,
+    fields_at: usize,
+    any: bool,
+}
+
+impl<'a> Writer<'a> {
+    /// Writes the fixed part; fields follow, then [`Writer::end`].
+    pub fn begin(out: &'a mut BytesMut, codec: HeaderCodec, head: Head, remark: Option<&str>) -> Self {
+        match codec {
+            HeaderCodec::Json => {
+                out.extend_from_slice(b"{\"code\":");
+                put_int(out, i64::from(head.code));
+                out.extend_from_slice(b",\"flag\":");
+                put_int(out, i64::from(head.flag));
+                out.extend_from_slice(b",\"language\":\"");
+                out.extend_from_slice(head.language.name().as_bytes());
+                out.extend_from_slice(b"\",\"opaque\":");
+                put_int(out, i64::from(head.opaque));
+                if let Some(remark) = remark {
+                    out.extend_from_slice(b",\"remark\":");
+                    put_json_text(out, remark);
+                }
+                out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+                put_int(out, i64::from(head.version));
+            }
+            HeaderCodec::Binary => {
+                #[expect(clippy::cast_possible_truncation, reason = "the format cuts codes and versions to 16 bits")]
+                let (code, version) = (head.code as i16, head.version as i16);
+                out.put_i16(code);
+                out.put_u8(head.language.0);
+                out.put_i16(version);
+                out.put_i32(head.opaque);
+                out.put_i32(head.flag);
+                put_long_text(out, remark.unwrap_or_default());
+                out.put_i32(0);
+            }
+        }
+        let fields_at = out.len();
+        Self { out, codec, fields_at, any: false }
+    }
+
+    fn name(&mut self, name: &str) {
+        match self.codec {
+            HeaderCodec::Json => {
+                let before: &[u8] = if self.any { b"," } else { b",\"extFields\":{" };
+                self.any = true;
+                self.out.extend_from_slice(before);
+                put_json_text(self.out, name);
+                self.out.extend_from_slice(b":");
+            }
+            HeaderCodec::Binary => {
+                let length = name.len().min(FIELD_NAME_BYTES_MAX);
+                #[expect(clippy::cast_possible_truncation, reason = "bounded by FIELD_NAME_BYTES_MAX")]
+                self.out.put_u16(length as u16);
+                self.out.extend_from_slice(&name.as_bytes()[..length]);
+            }
+        }
+    }
+
+    /// Adds a text field.
+    pub fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        match self.codec {
+            HeaderCodec::Json => put_json_text(self.out, value),
+            HeaderCodec::Binary => put_long_text(self.out, value),
+        }
+    }
+
+    /// Adds a number, as text like all fields.
+    pub fn int(&mut self, name: &str, value: i64) {
+        self.name(name);
+        match self.codec {
+            HeaderCodec::Json => {
+                self.out.put_u8(b'"');
+                put_int(self.out, value);
+                self.out.put_u8(b'"');
+            }
+            HeaderCodec::Binary => {
+                let at = self.out.len();
+                self.out.put_i32(0);
+                put_int(self.out, value);
+                patch_length(self.out, at);
+            }
+        }
+    }
+
+    /// Ends the header.
+    pub fn end(self) {
+        match self.codec {
+            HeaderCodec::Json => self.out.extend_from_slice(if self.any { b"}}" } else { b"}" }),
+            HeaderCodec::Binary => patch_length(self.out, self.fields_at - 4),
+        }
+    }
+}
+
+/// Fills in the frame's length and header word at `start`, where eight bytes were left; the header has
+/// just been written behind them, and `body` bytes will follow.
+pub fn patch_prefix(out: &mut [u8], start: usize, codec: HeaderCodec, body: usize) {
+    let header = out.len() - start - 8;
+    #[expect(clippy::cast_possible_truncation, reason = "frames are far below 4 GiB; peers refuse longer ones")]
+    let (frame, header) = ((4 + header + body) as u32, header as u32);
+    out[start..start + 4].copy_from_slice(&frame.to_be_bytes());
+    out[start + 4..start + 8].copy_from_slice(&((u32::from(codec.wire()) << 24) | header).to_be_bytes());
+}
+
+/// Overwrites the `i32` at `at` with the count of bytes behind it.
+fn patch_length(out: &mut [u8], at: usize) {
+    #[expect(clippy::cast_possible_truncation, reason = "headers are far below 4 GiB")]
+    let length = (out.len() - at - 4) as u32;
+    out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+fn put_long_text(out: &mut BytesMut, text: &str) {
+    #[expect(clippy::cast_possible_truncation, reason = "headers are far below 4 GiB")]
+    out.put_u32(text.len() as u32);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_int(out: &mut BytesMut, value: i64) {
+    // Writing to a BytesMut grows it and cannot fail.
+    let _ = write!(out, "{value}");
+}
+
+/// Writes `text` as a JSON string: quotes, backslashes and control characters escaped, the rest as it is.
+fn put_json_text(out: &mut BytesMut, text: &str) {
+    out.put_u8(b'"');
+    let bytes = text.as_bytes();
+    let mut written = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        if *byte >= 0x20 && *byte != b'"' && *byte != b'\\' {
+            continue;
+        }
+        out.extend_from_slice(&bytes[written..at]);
+        written = at + 1;
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            control => {
+                let _ = write!(out, "\\u{control:04x}");
+            }
+        }
+    }
+    out.extend_from_slice(&bytes[written..]);
+    out.put_u8(b'"');
+}

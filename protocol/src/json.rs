@@ -1,1 +1,491 @@
-//! To be written.
+//! Reads the JSON that RocketMQ's parties write: fastjson's dialect, which is wider than JSON.
+//!
+//! On top of JSON it takes unquoted member names (`{0:"host:port"}`), objects as member names
+//! (`{{"topic":"t"}:{..}}`), single quotes, and numbers or truth values where text is meant. Depth is
+//! bounded, nothing panics. It does not write: bodies are written by `serde_json` or by [`crate::body`].
+
+use std::borrow::Cow;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Number, Value};
+use thiserror::Error;
+
+use crate::limits::{JSON_BODY_BYTES_MAX, JSON_DEPTH_MAX};
+
+/// Why text is not JSON of this dialect.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum JsonError {
+    /// Something else was expected here.
+    #[error("expected {expected} at byte {at}")]
+    Expected {
+        /// What would have been right.
+        expected: &'static str,
+        /// Where.
+        at: usize,
+    },
+    /// The nesting is deeper than any message of the protocol.
+    #[error("nested deeper than {JSON_DEPTH_MAX} levels at byte {at}")]
+    TooDeep {
+        /// Where.
+        at: usize,
+    },
+    /// The document is larger than any body that is parsed.
+    #[error("{bytes} bytes of JSON exceed the limit of {JSON_BODY_BYTES_MAX}")]
+    TooLong {
+        /// Its size.
+        bytes: usize,
+    },
+    /// The text is not UTF-8.
+    #[error("not UTF-8")]
+    NotUtf8,
+    /// The document is well formed but not what was asked for.
+    #[error("{reason}")]
+    Shape {
+        /// What does not fit.
+        reason: String,
+    },
+}
+
+/// A text of the document: as it lies there, or unescaped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Text<'a> {
+    /// No escapes; `start` is its position in the document.
+    Slice {
+        /// First byte.
+        start: usize,
+        /// The text.
+        text: &'a str,
+    },
+    /// Escapes were resolved.
+    Owned(String),
+}
+
+impl Text<'_> {
+    /// The text itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Slice { text, .. } => text,
+            Self::Owned(text) => text,
+        }
+    }
+}
+
+/// Walks a document without building it.
+#[derive(Debug)]
+pub struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+    depth: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// Starts before the first byte.
+    #[must_use]
+    pub fn new(text: &'a str) -> Self {
+        Self { text, at: 0, depth: 0 }
+    }
+
+    fn peek(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while matches!(bytes.get(self.at), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+            self.at += 1;
+        }
+        bytes.get(self.at).copied()
+    }
+
+    fn expected<T>(&self, expected: &'static str) -> Result<T, JsonError> {
+        Err(JsonError::Expected { expected, at: self.at })
+    }
+
+    fn take(&mut self, byte: u8, expected: &'static str) -> Result<(), JsonError> {
+        if self.peek() != Some(byte) {
+            return self.expected(expected);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn descend(&mut self) -> Result<(), JsonError> {
+        self.depth += 1;
+        if self.depth > JSON_DEPTH_MAX {
+            return Err(JsonError::TooDeep { at: self.at });
+        }
+        Ok(())
+    }
+
+    /// Takes the `{` of an object.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn begin_object(&mut self) -> Result<(), JsonError> {
+        self.take(b'{', "an object")?;
+        self.descend()
+    }
+
+    /// Takes the next member's name and its colon, or the `}`, which gives `None`.
+    ///
+    /// # Errors
+    /// When there is neither.
+    pub fn member_name(&mut self) -> Result<Option<Text<'a>>, JsonError> {
+        if self.peek() == Some(b',') {
+            self.at += 1;
+        }
+        let name = match self.peek() {
+            Some(b'}') => {
+                self.at += 1;
+                self.depth -= 1;
+                return Ok(None);
+            }
+            Some(b'"' | b'\'') => self.string()?,
+            Some(b'{' | b'[') => {
+                let start = self.at;
+                self.skip_value()?;
+                Text::Slice { start, text: &self.text[start..self.at] }
+            }
+            Some(_) => self.bare("a member name")?,
+            None => return self.expected("a member name or }"),
+        };
+        self.take(b':', "a colon")?;
+        Ok(Some(name))
+    }
+
+    /// Takes `null` if it is next.
+    ///
+    /// # Errors
+    /// Never by itself; the signature follows its neighbours.
+    pub fn null(&mut self) -> Result<bool, JsonError> {
+        self.peek();
+        let is_null = self.text[self.at..].starts_with("null");
+        if is_null {
+            self.at += 4;
+        }
+        Ok(is_null)
+    }
+
+    /// Takes a string, number or truth value as text; `null` gives `None`.
+    ///
+    /// # Errors
+    /// When an object or array is there, or nothing.
+    pub fn scalar(&mut self) -> Result<Option<Text<'a>>, JsonError> {
+        match self.peek() {
+            Some(b'"' | b'\'') => self.string().map(Some),
+            Some(b'{' | b'[') | None => self.expected("a text or number"),
+            Some(_) => match self.bare("a text or number")? {
+                Text::Slice { text: "null", .. } => Ok(None),
+                text => Ok(Some(text)),
+            },
+        }
+    }
+
+    /// Takes a whole number of 32 bits, quoted or not.
+    ///
+    /// # Errors
+    /// When something else is there.
+    pub fn int32(&mut self) -> Result<i32, JsonError> {
+        let at = self.at;
+        let text = self.scalar()?;
+        let number = text.as_ref().and_then(|text| text.as_str().parse().ok());
+        number.ok_or(JsonError::Expected { expected: "a 32-bit number", at })
+    }
+
+    /// Takes any value and forgets it.
+    ///
+    /// # Errors
+    /// When it is not well formed.
+    pub fn skip_value(&mut self) -> Result<(), JsonError> {
+        match self.peek() {
+            Some(b'{') => {
+                self.begin_object()?;
+                while self.member_name()?.is_some() {
+                    self.skip_value()?;
+                }
+                Ok(())
+            }
+            Some(b'[') => self.array(Self::skip_value),
+            _ => self.scalar().map(|_| ()),
+        }
+    }
+
+    /// Takes any value as a tree. An object that is a member name becomes its text.
+    ///
+    /// # Errors
+    /// When it is not well formed.
+    pub fn value(&mut self) -> Result<Value, JsonError> {
+        match self.peek() {
+            Some(b'{') => {
+                self.begin_object()?;
+                let mut members = Map::new();
+                while let Some(name) = self.member_name()? {
+                    let value = self.value()?;
+                    members.insert(name.as_str().to_owned(), value);
+                }
+                Ok(Value::Object(members))
+            }
+            Some(b'[') => {
+                let mut items = Vec::new();
+                self.array(|cursor| {
+                    items.push(cursor.value()?);
+                    Ok(())
+                })?;
+                Ok(Value::Array(items))
+            }
+            Some(b'"' | b'\'') => Ok(Value::String(self.string()?.as_str().to_owned())),
+            _ => {
+                let at = self.at;
+                match self.scalar()? {
+                    None => Ok(Value::Null),
+                    Some(text) => bare_value(text.as_str()).ok_or(JsonError::Expected { expected: "a value", at }),
+                }
+            }
+        }
+    }
+
+    fn array(&mut self, mut item: impl FnMut(&mut Self) -> Result<(), JsonError>) -> Result<(), JsonError> {
+        self.take(b'[', "an array")?;
+        self.descend()?;
+        loop {
+            if self.peek() == Some(b',') {
+                self.at += 1;
+            }
+            if self.peek() == Some(b']') {
+                self.at += 1;
+                self.depth -= 1;
+                return Ok(());
+            }
+            item(self)?;
+        }
+    }
+
+    /// Takes the end of the document.
+    ///
+    /// # Errors
+    /// When something follows.
+    pub fn end(&mut self) -> Result<(), JsonError> {
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => self.expected("the end"),
+        }
+    }
+
+    fn bare(&mut self, expected: &'static str) -> Result<Text<'a>, JsonError> {
+        let rest = &self.text[self.at..];
+        let end = rest
+            .find(|c: char| matches!(c, ',' | ':' | '{' | '}' | '[' | ']' | '"' | '\'') || c.is_ascii_whitespace())
+            .unwrap_or(rest.len());
+        if end == 0 {
+            return self.expected(expected);
+        }
+        let start = self.at;
+        self.at += end;
+        Ok(Text::Slice { start, text: &rest[..end] })
+    }
+
+    fn string(&mut self) -> Result<Text<'a>, JsonError> {
+        let bytes = self.text.as_bytes();
+        let quote = bytes[self.at];
+        let start = self.at + 1;
+        let mut at = start;
+        loop {
+            match bytes.get(at) {
+                Some(byte) if *byte == quote => {
+                    self.at = at + 1;
+                    return Ok(Text::Slice { start, text: &self.text[start..at] });
+                }
+                Some(b'\\') => break,
+                Some(_) => at += 1,
+                None => return self.expected("a closing quote"),
+            }
+        }
+        self.escaped_string(quote, start, at)
+    }
+
+    fn escaped_string(&mut self, quote: u8, start: usize, first: usize) -> Result<Text<'a>, JsonError> {
+        let bytes = self.text.as_bytes();
+        let mut owned = String::with_capacity((first - start) * 2 + 64);
+        let (mut copied, mut at) = (start, first);
+        loop {
+            match bytes.get(at) {
+                Some(byte) if *byte == quote => {
+                    owned.push_str(&self.text[copied..at]);
+                    self.at = at + 1;
+                    return Ok(Text::Owned(owned));
+                }
+                Some(b'\\') => {
+                    owned.push_str(&self.text[copied..at]);
+                    at += 1;
+                    self.at = at;
+                    at += self.escape(&mut owned)?;
+                    copied = at;
+                }
+                Some(_) => at += 1,
+                None => return self.expected("a closing quote"),
+            }
+        }
+    }
+
+    /// Resolves the escape behind a backslash at `self.at`; gives its bytes without the backslash.
+    fn escape(&self, out: &mut String) -> Result<usize, JsonError> {
+        let Some(letter) = self.text[self.at..].chars().next() else { return self.expected("an escape") };
+        let plain = match letter {
+            'n' => '\n',
+            't' => '\t',
+            'r' => '\r',
+            'b' => '\u{8}',
+            'f' | 'F' => '\u{c}',
+            'v' => '\u{b}',
+            '0'..='7' => char::from(letter as u8 - b'0'),
+            'x' => {
+                let code = self.hex(1, 2)?;
+                out.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+                return Ok(3);
+            }
+            'u' => return self.unicode_escape(out),
+            other => other,
+        };
+        out.push(plain);
+        Ok(letter.len_utf8())
+    }
+
+    fn unicode_escape(&self, out: &mut String) -> Result<usize, JsonError> {
+        let high = self.hex(1, 4)?;
+        if !(0xD800..0xDC00).contains(&high) {
+            out.push(char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER));
+            return Ok(5);
+        }
+        if self.text.as_bytes().get(self.at + 5..self.at + 7) == Some(b"\\u") {
+            let low = self.hex(7, 4)?;
+            if (0xDC00..0xE000).contains(&low) {
+                let code = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
+                out.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+                return Ok(11);
+            }
+        }
+        // Half a pair is no character; Java would keep it, UTF-8 cannot.
+        out.push(char::REPLACEMENT_CHARACTER);
+        Ok(5)
+    }
+
+    fn hex(&self, skip: usize, digits: usize) -> Result<u32, JsonError> {
+        let from = self.at + skip;
+        let text = self.text.get(from..from + digits).filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()));
+        text.and_then(|text| u32::from_str_radix(text, 16).ok())
+            .ok_or(JsonError::Expected { expected: "hexadecimal digits", at: from })
+    }
+}
+
+fn bare_value(text: &str) -> Option<Value> {
+    match text {
+        "true" => return Some(Value::Bool(true)),
+        "false" => return Some(Value::Bool(false)),
+        _ => {}
+    }
+    if let Ok(number) = text.parse::<i64>() {
+        return Some(Value::Number(number.into()));
+    }
+    if let Ok(number) = text.parse::<u64>() {
+        return Some(Value::Number(number.into()));
+    }
+    text.parse::<f64>().ok().and_then(Number::from_f64).map(Value::Number)
+}
+
+/// Parses a whole document into a tree.
+///
+/// # Errors
+/// See [`JsonError`].
+pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
+    if bytes.len() > JSON_BODY_BYTES_MAX {
+        return Err(JsonError::TooLong { bytes: bytes.len() });
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| JsonError::NotUtf8)?;
+    let mut cursor = Cursor::new(text);
+    let value = cursor.value()?;
+    cursor.end()?;
+    Ok(value)
+}
+
+/// Parses a whole document into a type. Strict JSON, the usual case, takes the short way.
+///
+/// # Errors
+/// See [`JsonError`]; [`JsonError::Shape`] when the document does not fit the type.
+pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
+    if bytes.len() > JSON_BODY_BYTES_MAX {
+        return Err(JsonError::TooLong { bytes: bytes.len() });
+    }
+    if let Ok(value) = serde_json::from_slice(bytes) {
+        return Ok(value);
+    }
+    serde_json::from_value(parse(bytes)?).map_err(|error| JsonError::Shape { reason: error.to_string() })
+}
+
+/// Writes a JSON string with every character beyond ASCII escaped, as fastjson's browser-compatible form does.
+#[must_use]
+pub fn ascii_string(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() * 2);
+    for unit in text.encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(byte) if byte.is_ascii() => out.push(char::from(byte)),
+            _ => {
+                out.push_str("\\u");
+                for shift in [12, 8, 4, 0] {
+                    out.push(char::from_digit(u32::from(unit >> shift) & 15, 16).unwrap_or('0'));
+                }
+            }
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_dialect_of_fastjson_is_read() {
+        let cases: [(&str, Value); 8] = [
+            ("{0:\"10.0.0.1:10911\",1:'x'}", json!({"0": "10.0.0.1:10911", "1": "x"})),
+            ("{{\"topic\":\"t\",\"queueId\":0}:{\"offset\":5}}", json!({"{\"topic\":\"t\",\"queueId\":0}": {"offset": 5}})),
+            (" [1, -2 ,3.5,true,null] ", json!([1, -2, 3.5, true, null])),
+            (r#""a\u0001b\n\"\\\/\ud83d\ude00""#, json!("a\u{1}b\n\"\\/😀")),
+            (r#"'\ud83d'"#, json!("\u{fffd}")),
+            (r#"'\x41\1'"#, json!("A\u{1}")),
+            ("{}", json!({})),
+            ("{\"a\":[{}],}", json!({"a": [{}]})),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse(text.as_bytes()), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused_with_its_place() {
+        for text in ["", "{", "{\"a\"", "{\"a\":", "[1", "\"a", "\"\\", "\"\\u12", "{\"a\":1}x", "}", "nul", "{:1}"] {
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
+        }
+        let deep = "[".repeat(JSON_DEPTH_MAX + 1);
+        assert_eq!(parse(deep.as_bytes()), Err(JsonError::TooDeep { at: JSON_DEPTH_MAX + 1 }));
+        assert_eq!(parse(b"\xff"), Err(JsonError::NotUtf8));
+    }
+
+    #[test]
+    fn escapes_beyond_ascii_are_utf16() {
+        assert_eq!(ascii_string("é😀a"), "\\u00e9\\ud83d\\ude00a");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused(text in ".{0,64}") {
+            let _ = parse(text.as_bytes());
+        }
+
+        #[test]
+        fn what_serde_writes_is_read_back(text in ".{0,32}", number: i64) {
+            let value = json!({ text.clone(): [number, text, null, true] });
+            proptest::prop_assert_eq!(parse(value.to_string().as_bytes()), Ok(value));
+        }
+    }
+}

@@ -1,1 +1,45 @@
-//! To be written.
+//! Bounds of the wire, each with its unit and its reason. Other rooms keep bounds of their own.
+
+/// Bytes of one frame, its length prefix not counted. RocketMQ's decoder has the same bound
+/// (`com.rocketmq.remoting.frameMaxLength`), so no client sends more.
+pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of one frame header. A legal message may carry 32,767 bytes of properties, and JSON writes a
+/// control character as six bytes; anything beyond that is not a message of a client.
+pub const HEADER_BYTES_MAX: usize = 256 * 1024;
+
+/// Extension fields of one header. The widest request of RocketMQ has fewer than twenty.
+pub const FIELDS_MAX: usize = 256;
+
+/// Bytes of the name of an extension field.
+pub const FIELD_NAME_BYTES_MAX: usize = 256;
+
+/// Levels of nesting in a JSON document, so that a parser's stack is bounded.
+pub const JSON_DEPTH_MAX: usize = 32;
+
+/// Bytes of a JSON body that a server parses (heartbeats, topic tables).
+pub const JSON_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes that a compressed registration may expand to.
+pub const INFLATED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Characters of a topic name (`TopicValidator` of RocketMQ).
+pub const TOPIC_CHARS_MAX: usize = 127;
+
+/// Characters of a retry or dead-letter topic name: prefix and group.
+pub const DERIVED_TOPIC_CHARS_MAX: usize = 255;
+
+/// Characters of a group name (`Validators` of RocketMQ's client).
+pub const GROUP_CHARS_MAX: usize = 255;
+
+/// Bytes of a message's properties text: its length is a signed 16-bit number in the record.
+pub const PROPERTIES_BYTES_MAX: usize = 32_767;
+
+/// Bytes of a message body by default (`maxMessageSize`).
+pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Messages in one batch request.
+pub const BATCH_MESSAGES_MAX: usize = 1_024;
+
+const _: () = assert!(HEADER_BYTES_MAX < FRAME_BYTES_MAX, "a frame holds its header");
+const _: () = assert!(HEADER_BYTES_MAX >= PROPERTIES_BYTES_MAX * 6, "escaped properties fit a header");
