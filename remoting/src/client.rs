@@ -1,0 +1,180 @@
+//! The client's side of a conversation: connect, ask, wait.
+//!
+//! Owns making connections and their end when the last handle goes. Reconnecting is the caller's decision.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use strata_protocol::code::ResponseCode;
+use strata_protocol::command::Command;
+use strata_protocol::reply::Reply;
+use thiserror::Error;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout_at;
+
+use crate::connection::{CallError, Connection, Ends};
+use crate::deadline::Patience;
+use crate::handler::{Answer, Handler};
+use crate::limits::{DRAIN_MAX, HALF_FRAME_MAX, WRITE_STALL_MAX};
+use crate::pump::Pump;
+use crate::roster::{Attended, Roster};
+use crate::server::next_connection_id;
+
+/// Why a server cannot be connected to.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The text is no `host:port`, or the host's name has no address.
+    #[error("{address} cannot be resolved: {source}")]
+    Unresolved {
+        /// What was asked for.
+        address: String,
+        /// What the resolver says.
+        source: io::Error,
+    },
+    /// No address of the host takes the connection.
+    #[error("cannot connect to {address}: {source}")]
+    Unreachable {
+        /// What was asked for.
+        address: String,
+        /// What the operating system says, of the last address that was tried.
+        source: io::Error,
+    },
+    /// It took too long.
+    #[error("{address} did not take the connection within {} ms", timeout.as_millis())]
+    Timeout {
+        /// What was asked for.
+        address: String,
+        /// How long was waited.
+        timeout: Duration,
+    },
+}
+
+/// A connection to a server. Clones share it; it closes when the last one goes.
+#[derive(Debug, Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    connection: Arc<Connection>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.connection.close();
+    }
+}
+
+/// Answers a server's requests for a client that expects none.
+struct Deaf;
+
+impl Handler for Deaf {
+    fn handle(&self, request: Command, _connection: &Arc<Connection>) -> Answer {
+        let remark = format!(" request type {} not supported", request.code);
+        Answer::Now(Reply::refusal(ResponseCode::RequestCodeNotSupported, remark))
+    }
+}
+
+impl Client {
+    /// Connects to `address`, which is `host:port`. Requests of the server are answered as not supported.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect(address: &str, timeout: Duration) -> Result<Self, ConnectError> {
+        Self::connect_with(address, timeout, Arc::new(Deaf)).await
+    }
+
+    /// Connects to `address`; `handler` takes the requests that the server sends.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect_with<H>(address: &str, timeout: Duration, handler: Arc<H>) -> Result<Self, ConnectError>
+    where
+        H: Handler + ?Sized,
+    {
+        let socket = dial(address, timeout).await?;
+        // Requests are written as soon as they are made.
+        let _ = socket.set_nodelay(true);
+        let ends = |socket: &TcpStream| -> io::Result<Ends> {
+            Ok(Ends { peer: socket.peer_addr()?, local: socket.local_addr()?, fast_port: false })
+        };
+        let ends =
+            ends(&socket).map_err(|source| ConnectError::Unreachable { address: address.to_owned(), source })?;
+        let connection = Arc::new(Connection::new(next_connection_id(), ends));
+        // A roster of one: it keeps `closed` exact here as well.
+        let roster = Arc::new(Roster::new(1, 1));
+        let figures = Arc::clone(&roster.figures);
+        let attended = Attended::begin(Arc::clone(&connection), Arc::clone(&handler), roster);
+        let patience = Patience {
+            idle: None,
+            first_frame: None,
+            half_frame: HALF_FRAME_MAX,
+            write_stall: WRITE_STALL_MAX,
+            drain: DRAIN_MAX,
+        };
+        let pump = Pump::new(socket, Arc::clone(&connection), handler, figures, patience);
+        tokio::spawn(async move {
+            let ending = pump.run().await;
+            attended.end(ending);
+        });
+        Ok(Self { shared: Arc::new(Shared { connection }) })
+    }
+
+    /// Sends a request and waits for its answer, whatever the answer's code is. Any number of requests may
+    /// be under way at the same time; `opaque` is chosen here.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn call(&self, command: Command, timeout: Duration) -> Result<Command, CallError> {
+        self.shared.connection.call(command, timeout).await
+    }
+
+    /// Sends a one-way request. That it was taken does not say that it arrived.
+    ///
+    /// # Errors
+    /// [`CallError::Closed`] or [`CallError::Busy`].
+    pub async fn notify(&self, command: Command) -> Result<(), CallError> {
+        self.shared.connection.tell(command)
+    }
+
+    /// The server's address.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.shared.connection.peer()
+    }
+
+    /// This side's address.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.shared.connection.local()
+    }
+
+    /// Whether requests can still be sent.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.shared.connection.is_open()
+    }
+
+    /// Closes the connection for all clones, once what was sent so far has left.
+    pub fn close(&self) {
+        self.shared.connection.close();
+    }
+}
+
+async fn dial(address: &str, timeout: Duration) -> Result<TcpStream, ConnectError> {
+    let deadline = tokio::time::Instant::now() + timeout;
+    let late = || ConnectError::Timeout { address: address.to_owned(), timeout };
+    let resolved = timeout_at(deadline, lookup_host(address)).await.map_err(|_| late())?;
+    let addresses = resolved.map_err(|source| ConnectError::Unresolved { address: address.to_owned(), source })?;
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for candidate in addresses {
+        match timeout_at(deadline, TcpStream::connect(candidate)).await.map_err(|_| late())? {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(ConnectError::Unreachable { address: address.to_owned(), source: last })
+}

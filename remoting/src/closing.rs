@@ -1,0 +1,196 @@
+//! Why connections end, and how much is said about it.
+//!
+//! Owns the list of reasons and the pace of complaints in the log; ends nothing itself.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use parking_lot::Mutex;
+use tokio::time::{Duration, Instant};
+use tracing::{debug, warn};
+
+use crate::limits::COMPLAINTS_PER_SECOND_MAX;
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The peer closed it.
+    Peer,
+    /// The network or the peer's kernel broke it.
+    Broken,
+    /// This process asked for it.
+    Local,
+    /// The server stops.
+    Shutdown,
+    /// Nothing was ever sent.
+    FirstFrameMissing,
+    /// No byte went in either direction for long.
+    Idle,
+    /// The rest of a frame did not follow.
+    HalfFrame,
+    /// The peer does not read what waits for it.
+    SlowReader,
+    /// The bytes are no frame, or its header cannot be read.
+    Malformed,
+    /// The peer speaks another protocol: TLS, HTTP, PROXY.
+    ForeignProtocol,
+}
+
+impl CloseReason {
+    /// All reasons, for tables of figures.
+    pub const ALL: [Self; 10] = [
+        Self::Peer,
+        Self::Broken,
+        Self::Local,
+        Self::Shutdown,
+        Self::FirstFrameMissing,
+        Self::Idle,
+        Self::HalfFrame,
+        Self::SlowReader,
+        Self::Malformed,
+        Self::ForeignProtocol,
+    ];
+
+    /// A short name in snake case, as metrics and logs show it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Peer => "peer",
+            Self::Broken => "broken",
+            Self::Local => "local",
+            Self::Shutdown => "shutdown",
+            Self::FirstFrameMissing => "first_frame_missing",
+            Self::Idle => "idle",
+            Self::HalfFrame => "half_frame",
+            Self::SlowReader => "slow_reader",
+            Self::Malformed => "malformed",
+            Self::ForeignProtocol => "foreign_protocol",
+        }
+    }
+
+    /// Whether an operator should see a line about it: somebody else's program is wrong or hostile. Health
+    /// checks of load balancers connect and leave, which is nobody's concern.
+    fn is_complaint(self) -> bool {
+        match self {
+            Self::HalfFrame | Self::SlowReader | Self::Malformed | Self::ForeignProtocol => true,
+            Self::Peer | Self::Broken | Self::Local | Self::Shutdown | Self::FirstFrameMissing | Self::Idle => false,
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The end of a connection: the reason and its words.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) reason: CloseReason,
+    /// Never holds bytes of the peer's messages.
+    pub(crate) detail: String,
+}
+
+impl Ending {
+    pub(crate) fn plain(reason: CloseReason) -> Self {
+        Self { reason, detail: String::new() }
+    }
+
+    pub(crate) fn with(reason: CloseReason, detail: impl fmt::Display) -> Self {
+        Self { reason, detail: detail.to_string() }
+    }
+}
+
+/// Names the protocol that a connection's first bytes belong to, when they are no frame.
+pub(crate) fn foreign_protocol(first: &[u8]) -> Option<&'static str> {
+    const NAMES: [(&[u8], &str); 8] = [
+        (b"\x16\x03", "TLS"),
+        (b"PRI ", "HTTP/2 (gRPC)"),
+        (b"PROX", "the PROXY protocol"),
+        (b"\r\n\r\n", "the PROXY protocol"),
+        (b"GET ", "HTTP"),
+        (b"POST", "HTTP"),
+        (b"HEAD", "HTTP"),
+        (b"SSH-", "SSH"),
+    ];
+    NAMES.iter().find(|(prefix, _)| first.starts_with(prefix)).map(|(_, name)| *name)
+}
+
+/// Writes the lines about ended connections, at most so many a second.
+///
+/// The lock is held for a comparison of times, at the end of a connection.
+#[derive(Debug)]
+pub(crate) struct Complaints {
+    window: Mutex<Window>,
+}
+
+#[derive(Debug)]
+struct Window {
+    since: Instant,
+    written: u32,
+    withheld: u32,
+}
+
+impl Complaints {
+    pub(crate) fn new() -> Self {
+        Self { window: Mutex::new(Window { since: Instant::now(), written: 0, withheld: 0 }) }
+    }
+
+    pub(crate) fn ended(&self, peer: SocketAddr, ending: &Ending) {
+        let Ending { reason, detail } = ending;
+        if !reason.is_complaint() {
+            debug!(%peer, %reason, detail, "connection ended");
+        } else if let Some(withheld) = self.admit() {
+            warn!(%peer, %reason, detail, withheld, "connection closed");
+        }
+    }
+
+    pub(crate) fn refused(&self, peer: SocketAddr, why: &str) {
+        if let Some(withheld) = self.admit() {
+            warn!(%peer, withheld, "connection refused: {why}");
+        }
+    }
+
+    /// Whether a line may be written now, and how many were not before it.
+    fn admit(&self) -> Option<u32> {
+        let now = Instant::now();
+        let mut window = self.window.lock();
+        if now.duration_since(window.since) >= Duration::from_secs(1) {
+            window.since = now;
+            window.written = 0;
+        }
+        if window.written == COMPLAINTS_PER_SECOND_MAX {
+            window.withheld = window.withheld.saturating_add(1);
+            return None;
+        }
+        window.written += 1;
+        Some(std::mem::take(&mut window.withheld))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_are_paced_and_the_withheld_are_counted() {
+        let complaints = Complaints::new();
+        for _ in 0..COMPLAINTS_PER_SECOND_MAX {
+            assert_eq!(complaints.admit(), Some(0));
+        }
+        assert_eq!(complaints.admit(), None);
+        assert_eq!(complaints.admit(), None);
+        complaints.window.lock().since = Instant::now() - Duration::from_secs(1);
+        assert_eq!(complaints.admit(), Some(2));
+        assert_eq!(complaints.admit(), Some(0));
+    }
+
+    #[test]
+    fn other_protocols_are_recognised_by_their_first_bytes() {
+        assert_eq!(foreign_protocol(b"\x16\x03\x01\x02\x00"), Some("TLS"));
+        assert_eq!(foreign_protocol(b"PRI * HTTP/2.0"), Some("HTTP/2 (gRPC)"));
+        assert_eq!(foreign_protocol(b"PROXY TCP4"), Some("the PROXY protocol"));
+        assert_eq!(foreign_protocol(&[0, 0, 0, 8]), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! The bytes that a connection has read and not yet handled.
+//!
+//! Owns one growing buffer, cut into frames without copying. It grows as bytes arrive and never from a
+//! length prefix, and an idle connection holds none of it.
+
+use bytes::BytesMut;
+use strata_protocol::command::{Command, Malformed};
+use strata_protocol::frame::{self, Check};
+
+use crate::limits::{READ_BYTES_MAX, READ_BYTES_MIN};
+
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    buffer: BytesMut,
+    /// What the next read asks for; doubles whenever a read was filled.
+    chunk: usize,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        Self { buffer: BytesMut::new(), chunk: READ_BYTES_MIN }
+    }
+
+    /// The buffer with room behind its bytes. A frame that is larger than a chunk gets as much room as it
+    /// already has bytes, so that its arrival costs a logarithm of copies and nothing is given for a promise.
+    pub(crate) fn room(&mut self) -> &mut BytesMut {
+        if self.buffer.capacity() - self.buffer.len() < self.chunk / 2 {
+            self.buffer.reserve(self.chunk.max(self.buffer.len()));
+        }
+        &mut self.buffer
+    }
+
+    /// Learns from a read that brought `bytes`.
+    pub(crate) fn read(&mut self, bytes: usize) {
+        if bytes >= self.chunk {
+            self.chunk = (self.chunk * 2).min(READ_BYTES_MAX);
+        }
+    }
+
+    /// Takes the next whole frame, decoded; `None` when more bytes must come first.
+    pub(crate) fn next(&mut self) -> Result<Option<Command>, Malformed> {
+        match frame::check(&self.buffer)? {
+            Check::Incomplete => Ok(None),
+            Check::Complete { bytes } => Command::decode(self.buffer.split_to(bytes).freeze()).map(Some),
+        }
+    }
+
+    /// Whether a frame has begun and not ended.
+    pub(crate) fn is_partial(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// Whether reading would have to allocate; the socket is asked for readiness first.
+    pub(crate) fn is_released(&self) -> bool {
+        self.buffer.capacity() == 0
+    }
+
+    /// Bytes that wait for the rest of their frame.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Gives a buffer back that one large frame has grown, once that frame is gone.
+    pub(crate) fn shrink(&mut self) {
+        if self.buffer.is_empty() && self.buffer.capacity() > 4 * READ_BYTES_MAX {
+            self.release();
+        }
+    }
+
+    /// Gives the memory back if no bytes are in it.
+    pub(crate) fn release(&mut self) {
+        if self.buffer.is_empty() {
+            *self = Self::new();
+        }
+    }
+
+    /// Forgets everything; what arrives from now on is not wanted.
+    pub(crate) fn discard(&mut self) {
+        self.buffer.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(count: i32) -> BytesMut {
+        let mut out = BytesMut::new();
+        for opaque in 0..count {
+            let mut command = Command::request(10);
+            command.opaque = opaque;
+            command.body = vec![b'x'; 100].into();
+            command.encode(&mut out);
+        }
+        out
+    }
+
+    #[test]
+    fn frames_come_out_in_order_and_the_rest_waits() {
+        let bytes = frames(3);
+        let mut inbox = Inbox::new();
+        inbox.room().extend_from_slice(&bytes[..bytes.len() - 1]);
+        let opaques: Vec<i32> = std::iter::from_fn(|| inbox.next().unwrap()).map(|command| command.opaque).collect();
+        assert_eq!(opaques, [0, 1]);
+        assert!(inbox.is_partial());
+        inbox.room().extend_from_slice(&bytes[bytes.len() - 1..]);
+        assert_eq!(inbox.next().unwrap().unwrap().opaque, 2);
+        assert!(!inbox.is_partial());
+    }
+
+    #[test]
+    fn room_follows_the_bytes_that_came_and_not_those_that_are_announced() {
+        let mut inbox = Inbox::new();
+        inbox.room().extend_from_slice(&(16 * 1024 * 1024_i32).to_be_bytes());
+        assert!(inbox.next().unwrap().is_none());
+        let room = inbox.room();
+        assert!(room.capacity() <= 2 * READ_BYTES_MIN, "{} bytes for a prefix", room.capacity());
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_when_its_frames_are_gone() {
+        let bytes = frames(10);
+        let mut inbox = Inbox::new();
+        for _ in 0..1_000 {
+            inbox.room().extend_from_slice(&bytes);
+            inbox.read(bytes.len());
+            while inbox.next().unwrap().is_some() {}
+        }
+        assert!(inbox.buffer.capacity() <= 2 * READ_BYTES_MIN);
+        inbox.release();
+        assert!(inbox.is_released());
+    }
+
+    #[test]
+    fn a_large_frame_is_taken_and_its_buffer_given_back() {
+        let mut command = Command::request(10);
+        command.body = vec![7; 15 * 1024 * 1024].into();
+        let mut bytes = BytesMut::new();
+        command.encode(&mut bytes);
+        let mut inbox = Inbox::new();
+        for piece in bytes.chunks(100_000) {
+            inbox.room().extend_from_slice(piece);
+            inbox.read(piece.len());
+        }
+        assert_eq!(inbox.next().unwrap().unwrap().body, command.body);
+        inbox.room();
+        inbox.shrink();
+        assert!(inbox.buffer.capacity() <= 4 * READ_BYTES_MAX);
+    }
+}

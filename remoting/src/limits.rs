@@ -1,0 +1,71 @@
+//! Bounds of connections, each with its unit and its reason. The bounds of frames are the protocol's.
+
+use std::time::Duration;
+
+use strata_protocol::limits::FRAME_BYTES_MAX;
+
+/// Connections of one port. A broker of RocketMQ serves a few thousand clients; twenty thousand idle ones
+/// cost this process well below 100 MiB.
+pub const CONNECTIONS_MAX: usize = 20_000;
+
+/// Connections of one address (of one /64 network with IPv6). A host runs dozens of clients, each with a few
+/// connections; loopback is free because tests, proxies and sidecars come from there.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_000;
+
+/// Connections that the kernel holds before they are accepted, as RocketMQ asks for.
+pub const ACCEPT_BACKLOG_MAX: u32 = 1_024;
+
+/// A connection without a byte in either direction for so long is closed (RocketMQ's
+/// `serverChannelMaxIdleTimeSeconds`). Clients send heartbeats every 30 s.
+pub const IDLE_MAX: Duration = Duration::from_secs(120);
+
+/// A connection that never sends anything is closed after this: clients connect when they have a request.
+pub const FIRST_FRAME_MAX: Duration = Duration::from_secs(10);
+
+/// The rest of a frame must follow within this; a slow link moves the largest frame in less.
+pub const HALF_FRAME_MAX: Duration = Duration::from_secs(30);
+
+/// A peer that takes less than [`WRITE_PROGRESS_BYTES_MIN`] of what waits for it in this time is closed.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// See [`WRITE_STALL_MAX`]: a link that is slower than 2 KiB a second serves nobody.
+pub const WRITE_PROGRESS_BYTES_MIN: usize = 64 * 1024;
+
+/// How long a server that stops, or a connection that is closed here, waits for its last answers to leave.
+pub const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Unsent bytes of one connection above which it is not read on, asks nothing of its peer, and answers
+/// `SYSTEM_BUSY` instead of a large body. One largest frame fits, so that every answer can be given.
+pub const OUTBOX_BYTES_MAX: usize = FRAME_BYTES_MAX;
+
+/// Unsent bytes at which the connection is given up: the largest frame on top of a full outbox, and 4 MiB of
+/// small answers, which are never replaced because a producer's acknowledgement must not be lost lightly.
+pub const OUTBOX_BYTES_HARD_MAX: usize = OUTBOX_BYTES_MAX + FRAME_BYTES_MAX + 4 * 1024 * 1024;
+
+/// Bytes of a body up to which an answer counts as small, see [`OUTBOX_BYTES_MAX`].
+pub const SMALL_ANSWER_BYTES_MAX: usize = 4 * 1024;
+
+/// Bytes of a body slice up to which it is copied behind its header: below this a copy is cheaper than one
+/// more entry in the vectored write and a reference count on another core's cache line.
+pub const COPIED_BODY_BYTES_MAX: usize = 512;
+
+/// Slices of one vectored write. Linux takes 1,024; the array lies on the stack.
+pub const WRITE_SLICES_MAX: usize = 128;
+
+/// Bytes asked from the socket by the first read, and again after a quiet while.
+pub const READ_BYTES_MIN: usize = 4 * 1024;
+
+/// Bytes asked from the socket by one read of a busy connection: 64 requests of 1 KiB and some room.
+pub const READ_BYTES_MAX: usize = 256 * 1024;
+
+/// Requests to one peer whose answers are awaited (RocketMQ's client allows as many).
+pub const CALLS_MAX: usize = 65_535;
+
+/// Lines about bad peers that one server logs in a second; the rest is counted.
+pub const COMPLAINTS_PER_SECOND_MAX: u32 = 10;
+
+/// Wait after a failed accept, doubled from a hundredth of it; descriptors come back when connections end.
+pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+const _: () = assert!(OUTBOX_BYTES_MAX >= FRAME_BYTES_MAX, "the largest answer fits an empty outbox");
+const _: () = assert!(READ_BYTES_MIN <= READ_BYTES_MAX, "reads only grow");

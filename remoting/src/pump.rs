@@ -1,0 +1,305 @@
+//! The one task of a connection: it reads, hands requests over, and writes.
+//!
+//! Owns the socket and its buffers. One round takes all that the socket has, handles every whole frame of
+//! it, and writes all answers with one call; what others left in the outbox goes along. While too much is
+//! unsent it does not read: that is the back pressure on the peer.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use strata_protocol::code::ResponseCode;
+use strata_protocol::command::{Command, Malformed};
+use strata_protocol::reply::Reply;
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use tokio::net::TcpStream;
+use tracing::error;
+
+use crate::alarm::Alarm;
+use crate::closing::{CloseReason, Ending, foreign_protocol};
+use crate::connection::Connection;
+use crate::deadline::{Look, Patience, Progress};
+use crate::figures::Figures;
+use crate::handler::{Answer, Handler};
+use crate::inbox::Inbox;
+use crate::limits::OUTBOX_BYTES_MAX;
+use crate::outbox::Phase;
+use crate::outgoing::Outgoing;
+
+/// What the connection's task is about.
+#[derive(Debug)]
+enum Stage {
+    /// Requests are read and answered.
+    Serving,
+    /// No request is read; answers that are owed still leave.
+    Draining,
+    /// What waits is written, nothing else.
+    Finishing(Ending),
+    /// All is written and the peer was told so. Its last bytes are read and forgotten, because closing a
+    /// socket with unread bytes would take the answers away from the peer.
+    Lingering(Ending),
+}
+
+pub(crate) struct Pump<H: ?Sized> {
+    socket: TcpStream,
+    connection: Arc<Connection>,
+    handler: Arc<H>,
+    figures: Arc<Figures>,
+    inbox: Inbox,
+    out: Outgoing,
+    stage: Stage,
+    progress: Progress,
+    alarm: Alarm,
+    /// The peer sends nothing more.
+    peer_is_done: bool,
+}
+
+impl<H: Handler + ?Sized> Pump<H> {
+    pub(crate) fn new(
+        socket: TcpStream,
+        connection: Arc<Connection>,
+        handler: Arc<H>,
+        figures: Arc<Figures>,
+        patience: Patience,
+    ) -> Self {
+        Self {
+            socket,
+            connection,
+            handler,
+            figures,
+            inbox: Inbox::new(),
+            out: Outgoing::default(),
+            stage: Stage::Serving,
+            progress: Progress::default(),
+            alarm: Alarm::new(patience),
+            peer_is_done: false,
+        }
+    }
+
+    /// Runs the connection to its end.
+    pub(crate) async fn run(mut self) -> Ending {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        loop {
+            // Read before the outbox: an answer is queued before its responder goes.
+            let owed = self.connection.owed();
+            let phase = self.connection.outbox.take(&mut self.out, cx);
+            self.follow(phase);
+            if phase == Phase::Overrun {
+                return Poll::Ready(Ending::with(CloseReason::SlowReader, "answers pile up unread"));
+            }
+            if let Err(broken) = self.write(cx) {
+                return Poll::Ready(broken);
+            }
+            match self.step(owed, cx) {
+                Poll::Ready(Some(ending)) => return Poll::Ready(ending),
+                Poll::Ready(None) => {}
+                Poll::Pending => match self.alarm(cx) {
+                    Poll::Ready(Some(ending)) => return Poll::Ready(ending),
+                    Poll::Ready(None) => {}
+                    Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    }
+
+    /// Follows what others want of the connection.
+    fn follow(&mut self, phase: Phase) {
+        match (&self.stage, phase) {
+            (Stage::Serving, Phase::Draining) => {
+                self.stage = Stage::Draining;
+                self.alarm.set_last();
+            }
+            (Stage::Serving | Stage::Draining, Phase::Closing) => self.finish(Ending::plain(CloseReason::Local)),
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, ending: Ending) {
+        self.stage = Stage::Finishing(ending);
+        self.alarm.set_last();
+    }
+
+    /// Writes until nothing is left or the socket is full.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Ending> {
+        let before = self.progress.bytes_out;
+        while !self.out.is_empty() {
+            match self.out.poll_write(&mut self.socket, cx) {
+                Poll::Ready(Ok(bytes)) => self.progress.bytes_out += bytes as u64,
+                Poll::Ready(Err(error)) => return Err(Ending::with(CloseReason::Broken, error)),
+                Poll::Pending => break,
+            }
+        }
+        if self.progress.bytes_out != before {
+            self.figures.count_out(self.progress.bytes_out - before);
+            self.out.shrink();
+            self.alarm.moved();
+        }
+        Ok(())
+    }
+
+    /// Does what the stage is about, once. Ready without an ending means that it should be called again.
+    fn step(&mut self, owed: usize, cx: &mut Context<'_>) -> Poll<Option<Ending>> {
+        match &self.stage {
+            Stage::Serving => self.serve(cx).map(|()| None),
+            Stage::Draining => {
+                if owed > 0 || !self.out.is_empty() {
+                    return Poll::Pending;
+                }
+                self.stage = Stage::Finishing(Ending::plain(CloseReason::Shutdown));
+                Poll::Ready(None)
+            }
+            Stage::Finishing(_) => {
+                if !self.out.is_empty() {
+                    return Poll::Pending;
+                }
+                // The peer may be gone already, and then there is nobody to tell.
+                let _ = ready!(Pin::new(&mut self.socket).poll_shutdown(cx));
+                let ending = self.take_ending();
+                if self.peer_is_done {
+                    return Poll::Ready(Some(ending));
+                }
+                self.stage = Stage::Lingering(ending);
+                Poll::Ready(None)
+            }
+            Stage::Lingering(_) => match ready!(self.read(cx)) {
+                Ok(1..) => {
+                    self.inbox.discard();
+                    Poll::Ready(None)
+                }
+                Ok(0) | Err(_) => Poll::Ready(Some(self.take_ending())),
+            },
+        }
+    }
+
+    fn take_ending(&mut self) -> Ending {
+        match std::mem::replace(&mut self.stage, Stage::Draining) {
+            Stage::Finishing(ending) | Stage::Lingering(ending) => ending,
+            Stage::Serving | Stage::Draining => Ending::plain(CloseReason::Shutdown),
+        }
+    }
+
+    /// Handles what is there, then reads once and handles that.
+    fn serve(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.out.bytes() >= OUTBOX_BYTES_MAX {
+            return Poll::Pending;
+        }
+        // Frames are left over only when their predecessors' answers had filled the outbox.
+        if self.inbox.is_partial() && self.handle_all() > 0 {
+            return Poll::Ready(());
+        }
+        match ready!(self.read(cx)) {
+            Ok(0) => {
+                self.peer_is_done = true;
+                self.finish(Ending::plain(CloseReason::Peer));
+            }
+            Ok(bytes) => {
+                self.figures.count_bytes_in(bytes as u64);
+                self.handle_all();
+                self.inbox.shrink();
+                self.alarm.moved();
+            }
+            Err(error) => {
+                self.peer_is_done = true;
+                self.finish(Ending::with(CloseReason::Broken, error));
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        if self.inbox.is_released() {
+            // An idle connection waits without a buffer.
+            ready!(self.socket.poll_read_ready(cx))?;
+        }
+        let bytes = ready!(pin!(self.socket.read_buf(self.inbox.room())).poll(cx))?;
+        self.inbox.read(bytes);
+        self.progress.bytes_in += bytes as u64;
+        Poll::Ready(Ok(bytes))
+    }
+
+    /// Handles whole frames until none is left or their answers fill the outbox; gives their number.
+    fn handle_all(&mut self) -> u64 {
+        let before = self.progress.frames_in;
+        while self.out.bytes() < OUTBOX_BYTES_MAX {
+            match self.inbox.next() {
+                Ok(Some(command)) => {
+                    self.progress.frames_in += 1;
+                    self.handle(command);
+                }
+                Ok(None) => break,
+                Err(malformed) => {
+                    self.refuse(&malformed);
+                    break;
+                }
+            }
+        }
+        let frames = self.progress.frames_in - before;
+        if frames > 0 {
+            self.figures.count_frames_in(frames);
+        }
+        frames
+    }
+
+    fn handle(&mut self, command: Command) {
+        if command.is_response() {
+            // Nobody waits when the caller's patience ended before the answer came.
+            self.connection.calls.answered(command);
+            return;
+        }
+        let (code, opaque, codec, oneway) = (command.code, command.opaque, command.codec, command.is_oneway());
+        let handled = catch_unwind(AssertUnwindSafe(|| self.handler.handle(command, &self.connection)));
+        let answer = handled.unwrap_or_else(|_| {
+            self.figures.count_panic();
+            error!(code, peer = %self.connection.peer(), "a request's handler panicked");
+            Answer::Now(Reply::refusal(ResponseCode::SystemError, "the request failed here; the log has the reason"))
+        });
+        match answer {
+            Answer::Now(reply) if !oneway => self.out.push_reply(reply, opaque, codec),
+            Answer::Now(_) | Answer::Later | Answer::Never => {}
+        }
+    }
+
+    /// Ends a conversation that cannot go on; answers to the frames before still leave.
+    fn refuse(&mut self, malformed: &Malformed) {
+        let foreign = foreign_protocol(self.inbox.bytes()).filter(|_| self.progress.frames_in == 0);
+        let ending = match foreign {
+            Some(name) => Ending::with(CloseReason::ForeignProtocol, format_args!("{name} is not served on this port")),
+            None => Ending::with(CloseReason::Malformed, malformed),
+        };
+        self.inbox.discard();
+        self.finish(ending);
+    }
+
+    /// Looks whether patience is over. Ready without an ending means that the alarm was set anew.
+    fn alarm(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ending>> {
+        ready!(self.alarm.poll(cx));
+        match &self.stage {
+            Stage::Serving => {}
+            Stage::Draining => return Poll::Ready(Some(Ending::plain(CloseReason::Shutdown))),
+            Stage::Finishing(_) | Stage::Lingering(_) => return Poll::Ready(Some(self.take_ending())),
+        }
+        let progress = Progress { partial: self.inbox.is_partial(), unsent: !self.out.is_empty(), ..self.progress };
+        match self.alarm.look(progress) {
+            Look::Near(_) => {}
+            Look::Quiet(_) => {
+                self.inbox.release();
+                self.out.release();
+                self.connection.outbox.release();
+            }
+            Look::Over(reason) => return Poll::Ready(Some(self.give_up(reason))),
+        }
+        Poll::Ready(None)
+    }
+
+    fn give_up(&self, reason: CloseReason) -> Ending {
+        if reason == CloseReason::SlowReader {
+            return Ending::with(reason, format_args!("{} bytes wait unread", self.out.bytes()));
+        }
+        Ending::plain(reason)
+    }
+}
