@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::deadline::{Deadlines, Look, Patience, Progress};
+use crate::limits::LINGER_MAX;
 
 #[derive(Debug)]
 pub(crate) struct Alarm {
@@ -43,9 +44,14 @@ impl Alarm {
         }
     }
 
-    /// The connection ends; this is the time for its last bytes.
-    pub(crate) fn set_last(&mut self) {
+    /// The connection ends; its last bytes may leave until `drain` from now.
+    pub(crate) fn set_drain(&mut self) {
         self.set(self.patience.drain);
+    }
+
+    /// All is said; the peer may take it until then.
+    pub(crate) fn set_linger(&mut self) {
+        self.set(LINGER_MAX);
     }
 
     /// Judges what the connection has done since the alarm was set, and sets it anew.

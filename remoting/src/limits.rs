@@ -34,6 +34,10 @@ pub const WRITE_PROGRESS_BYTES_MIN: usize = 64 * 1024;
 /// How long a server that stops, or a connection that is closed here, waits for its last answers to leave.
 pub const DRAIN_MAX: Duration = Duration::from_secs(5);
 
+/// How long a connection that has said all is kept so that its peer can take it: closing a socket with unread
+/// bytes would make the kernel throw answers away. Clients close as soon as they see the end.
+pub const LINGER_MAX: Duration = Duration::from_millis(500);
+
 /// Unsent bytes of one connection above which it is not read on, asks nothing of its peer, and answers
 /// `SYSTEM_BUSY` instead of a large body. One largest frame fits, so that every answer can be given.
 pub const OUTBOX_BYTES_MAX: usize = FRAME_BYTES_MAX;

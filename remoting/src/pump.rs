@@ -112,7 +112,7 @@ impl<H: Handler + ?Sized> Pump<H> {
         match (&self.stage, phase) {
             (Stage::Serving, Phase::Draining) => {
                 self.stage = Stage::Draining;
-                self.alarm.set_last();
+                self.alarm.set_drain();
             }
             (Stage::Serving | Stage::Draining, Phase::Closing) => self.finish(Ending::plain(CloseReason::Local)),
             _ => {}
@@ -121,7 +121,7 @@ impl<H: Handler + ?Sized> Pump<H> {
 
     fn finish(&mut self, ending: Ending) {
         self.stage = Stage::Finishing(ending);
-        self.alarm.set_last();
+        self.alarm.set_drain();
     }
 
     /// Writes until nothing is left or the socket is full.
@@ -164,6 +164,7 @@ impl<H: Handler + ?Sized> Pump<H> {
                     return Poll::Ready(Some(ending));
                 }
                 self.stage = Stage::Lingering(ending);
+                self.alarm.set_linger();
                 Poll::Ready(None)
             }
             Stage::Lingering(_) => match ready!(self.read(cx)) {
@@ -283,7 +284,9 @@ impl<H: Handler + ?Sized> Pump<H> {
             Stage::Draining => return Poll::Ready(Some(Ending::plain(CloseReason::Shutdown))),
             Stage::Finishing(_) | Stage::Lingering(_) => return Poll::Ready(Some(self.take_ending())),
         }
-        let progress = Progress { partial: self.inbox.is_partial(), unsent: !self.out.is_empty(), ..self.progress };
+        // A frame does not end because this side does not read on: that is the reader's fault, not the writer's.
+        let partial = self.inbox.is_partial() && self.out.bytes() < OUTBOX_BYTES_MAX;
+        let progress = Progress { partial, unsent: !self.out.is_empty(), ..self.progress };
         match self.alarm.look(progress) {
             Look::Near(_) => {}
             Look::Quiet(_) => {

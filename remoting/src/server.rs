@@ -21,7 +21,7 @@ use crate::figures::Figures;
 use crate::handler::Handler;
 use crate::limits::{
     ACCEPT_BACKLOG_MAX, ACCEPT_PAUSE_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_MAX, FIRST_FRAME_MAX,
-    HALF_FRAME_MAX, IDLE_MAX, WRITE_STALL_MAX,
+    HALF_FRAME_MAX, IDLE_MAX, LINGER_MAX, WRITE_STALL_MAX,
 };
 use crate::pump::Pump;
 use crate::roster::{Attended, Roster};
@@ -197,8 +197,9 @@ impl Server {
         }
         drop(listener);
         roster.drain();
-        // Connections end by themselves at `drain_max`; one whose handler hangs is left behind.
-        if tokio::time::timeout(options.drain_max + Duration::from_secs(1), roster.emptied()).await.is_err() {
+        // Connections end by themselves; one whose handler hangs is left behind.
+        let last = options.drain_max + LINGER_MAX + Duration::from_secs(1);
+        if tokio::time::timeout(last, roster.emptied()).await.is_err() {
             warn!("some connections did not end; their handlers hang");
         }
     }
