@@ -46,6 +46,9 @@ class Apache:
 
     name = "apache"
     ready = "boot success"
+    # It waits for connections that its clients have left; its data is thrown away, so it is not waited for.
+    stop_s = 3
+    must_end = False
 
     def __init__(self):
         self.starter = str(TESTS / "apache" / "apache")
@@ -71,6 +74,8 @@ class Strata:
 
     name = "strata"
     ready = "ready"
+    stop_s = TARGET_STOP_S
+    must_end = True
 
     def __init__(self, binary):
         self.binary = str(binary)
@@ -96,9 +101,11 @@ class Node:
     def __init__(self, name, command, log, ready):
         self.name, self.command, self.log, self.ready = name, command, log, ready
         self.process = None
+        self.killed = False
 
     def start(self):
         """Starts the process; its output is appended to the log."""
+        self.killed = False
         with open(self.log, "ab") as log:
             self.mark = log.tell()
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log,
@@ -119,11 +126,12 @@ class Node:
 
     def kill(self):
         """SIGKILL, and waits until the process is gone."""
+        self.killed = True
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def terminate(self):
-        """SIGTERM; a second later nobody may still be asked to wait."""
+        """SIGTERM to a process that still runs."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
 
@@ -209,13 +217,15 @@ class Cluster:
         node.wait_ready(deadline)
 
     def stop(self):
-        """Ends all nodes, brokers first; returns the names of those that had to be killed."""
+        """Ends all nodes; returns the names of those that had to be killed although their target must end itself."""
         order = sorted(self.nodes.values(), key=lambda node: node.name)
-        deadline = time.monotonic() + TARGET_STOP_S
+        deadline = time.monotonic() + self.target.stop_s
         for node in order:
             node.terminate()
-        return [node.name for node in order if not node.join(deadline)]
+        killed = [node.name for node in order if not node.join(deadline)]
+        return killed if self.target.must_end else []
 
     def ended(self):
-        """Names of nodes whose process is not running."""
-        return [name for name, node in self.nodes.items() if node.process and node.process.poll() is not None]
+        """Names of nodes whose process ended although nobody has killed it."""
+        return [name for name, node in self.nodes.items()
+                if node.process and not node.killed and node.process.poll() is not None]

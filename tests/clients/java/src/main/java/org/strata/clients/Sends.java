@@ -66,7 +66,7 @@ final class Sends {
         Check.equal("distinct offset ids", 20, offsetIds.size());
         // The producer takes the queues in turn, so each gets five, numbered from 0.
         Check.equal("queue offsets", Map.of(0, dense(5), 1, dense(5), 2, dense(5), 3, dense(5)), offsets);
-        List<MessageExt> stored = stage.stored(topic);
+        List<MessageExt> stored = stage.stored(topic, 20);
         Check.equal("stored bodies", bodies, sortedBodies(stored));
         Set<String> storedIds = new HashSet<>(stored.stream().map(MessageExt::getMsgId).toList());
         Check.equal("stored ids", ids, storedIds);
@@ -97,7 +97,7 @@ final class Sends {
         Check.equal("errors", List.of(), List.copyOf(errors));
         long good = results.stream().filter(r -> r.getSendStatus() == SendStatus.SEND_OK).count();
         Check.equal("results with SEND_OK", 200L, good);
-        Check.equal("stored bodies", bodies, sortedBodies(stage.stored(topic)));
+        Check.equal("stored bodies", bodies, sortedBodies(stage.stored(topic, 200)));
     }
 
     private static void oneway(Stage stage) throws Exception {
@@ -106,9 +106,7 @@ final class Sends {
         for (String body : bodies) {
             stage.producer().sendOneway(message(topic, body));
         }
-        List<MessageQueue> queues = stage.queues(topic);
-        Check.until("50 messages stored", 20, () -> maxSum(stage, queues) >= 50, () -> maxSum(stage, queues));
-        Check.equal("stored bodies", bodies, sortedBodies(stage.stored(topic)));
+        Check.equal("stored bodies", bodies, sortedBodies(stage.stored(topic, 50)));
     }
 
     private static void batch(Stage stage) throws Exception {
@@ -127,7 +125,7 @@ final class Sends {
         Check.equal("offset of the first", 0L, result.getQueueOffset());
         Check.equal("message ids in the answer", 30, result.getMsgId().split(",").length);
         Check.equal("offset ids in the answer", 30, result.getOffsetMsgId().split(",").length);
-        List<MessageExt> stored = stage.stored(topic);
+        List<MessageExt> stored = stage.stored(topic, 30);
         Check.equal("bodies in order", bodies, stored.stream().map(Stage::body).toList());
         for (int i = 0; i < stored.size(); i++) {
             MessageExt message = stored.get(i);
@@ -146,7 +144,7 @@ final class Sends {
         String text = "a line that repeats itself\n".repeat(4000);
         SendResult result = stage.producer().send(message(topic, text));
         Check.equal("status", SendStatus.SEND_OK, result.getSendStatus());
-        MessageExt stored = stage.stored(topic).get(0);
+        MessageExt stored = stage.stored(topic, 1).get(0);
         Check.equal("body after decompression", text, body(stored));
         Check.within("bytes stored of " + text.length(), 1, 4096, stored.getStoreSize());
     }
@@ -159,7 +157,7 @@ final class Sends {
             Check.equal("queue", queue, result.getMessageQueue());
             Check.equal("queue offset", (long) i, result.getQueueOffset());
         }
-        List<MessageExt> stored = stage.stored(topic);
+        List<MessageExt> stored = stage.stored(topic, 5);
         Check.equal("stored in all queues", 5, stored.size());
         Check.that("all in queue 2", stored.stream().allMatch(m -> m.getQueueId() == 2));
     }
@@ -170,6 +168,7 @@ final class Sends {
             stage.producer().send(message(topic, "order-" + order % 8 + "-" + order),
                     (queues, message, key) -> queues.get((Integer) key % queues.size()), order % 8);
         }
+        stage.waitStored(stage.queues(topic), 40);
         for (MessageQueue queue : stage.queues(topic)) {
             List<MessageExt> stored = stage.stored(queue);
             Check.equal("messages in " + queue.getQueueId(), 10, stored.size());
@@ -206,7 +205,7 @@ final class Sends {
         for (int t = 0; t < 8; t++) {
             expected.addAll(numbered("thread-" + t + "-", 50));
         }
-        Check.equal("stored bodies", expected, sortedBodies(stage.stored(topic)));
+        Check.equal("stored bodies", expected, sortedBodies(stage.stored(topic, 400)));
         for (MessageQueue queue : stage.queues(topic)) {
             List<Long> offsets = stage.stored(queue).stream().map(MessageExt::getQueueOffset).toList();
             Check.equal("offsets of queue " + queue.getQueueId(), dense(offsets.size()), offsets);
@@ -222,7 +221,7 @@ final class Sends {
         stage.started(producer);
         SendResult result = producer.send(message(topic, "through the side door"), CALL_MILLIS);
         Check.equal("status", SendStatus.SEND_OK, result.getSendStatus());
-        Check.equal("stored", List.of("through the side door"), sortedBodies(stage.stored(topic)));
+        Check.equal("stored", List.of("through the side door"), sortedBodies(stage.stored(topic, 1)));
     }
 
     private static void autocreate(Stage stage) throws Exception {
@@ -231,7 +230,7 @@ final class Sends {
         Check.equal("status", SendStatus.SEND_OK, first.getSendStatus());
         Check.equal("queue offset", 0L, first.getQueueOffset());
         Check.equal("queues of the new topic", 4, stage.queues(topic).size());
-        Check.equal("stored", List.of("first"), sortedBodies(stage.stored(topic)));
+        Check.equal("stored", List.of("first"), sortedBodies(stage.stored(topic, 1)));
     }
 
     static byte[] randomBytes(int count) {
@@ -246,17 +245,5 @@ final class Sends {
             offsets.add(i);
         }
         return offsets;
-    }
-
-    static long maxSum(Stage stage, List<MessageQueue> queues) {
-        try {
-            long sum = 0;
-            for (MessageQueue queue : queues) {
-                sum += stage.puller().maxOffset(queue);
-            }
-            return sum;
-        } catch (Exception error) {
-            throw new IllegalStateException(error);
-        }
     }
 }

@@ -138,7 +138,7 @@ final class Stage implements AutoCloseable {
         return queues;
     }
 
-    /** Everything stored in one queue, in order. */
+    /** Everything that one queue shows now, in order. */
     List<MessageExt> stored(MessageQueue queue) throws Exception {
         List<MessageExt> found = new ArrayList<>();
         long next = 0;
@@ -152,13 +152,45 @@ final class Stage implements AutoCloseable {
         }
     }
 
-    /** Everything stored in a topic, queue after queue. */
-    List<MessageExt> stored(String topic) throws Exception {
+    /**
+     * Everything stored in a topic, queue after queue, once this many messages can be read. A broker may acknowledge
+     * a message a moment before its queue shows it.
+     */
+    List<MessageExt> stored(String topic, int count) throws Exception {
+        List<MessageQueue> queues = queues(topic);
+        waitStored(queues, count);
         List<MessageExt> found = new ArrayList<>();
-        for (MessageQueue queue : queues(topic)) {
+        for (MessageQueue queue : queues) {
             found.addAll(stored(queue));
         }
         return found;
+    }
+
+    /** Waits until the queues' max offsets add up to at least this count. */
+    void waitStored(List<MessageQueue> queues, long count) throws Exception {
+        Check.until(count + " messages stored", 20, () -> maxSum(queues) >= count, () -> maxSum(queues));
+    }
+
+    private long maxSum(List<MessageQueue> queues) {
+        try {
+            long sum = 0;
+            for (MessageQueue queue : queues) {
+                sum += puller().maxOffset(queue);
+            }
+            return sum;
+        } catch (Exception error) {
+            throw new IllegalStateException(error);
+        }
+    }
+
+    /** Creates a consumer group, as an administrator would (request 200), and returns its name. */
+    String group(String suffix) throws Exception {
+        String group = name(suffix);
+        String config = "{\"groupName\":\"" + group + "\",\"consumeEnable\":true,\"retryQueueNums\":1,"
+                + "\"retryMaxTimes\":16}";
+        RemotingCommand answer = ask(200, Map.of(), config.getBytes(StandardCharsets.UTF_8));
+        Check.equal("code of creating the group (" + answer.getRemark() + ")", 0, answer.getCode());
+        return group;
     }
 
     /** Bodies as text, sorted, for comparing what order does not matter for. */

@@ -32,7 +32,20 @@ public final class Suite {
     /** All cases; those that wait longest come first, so that they do not begin last. */
     private static List<Case> cases() {
         List<Case> all = new ArrayList<>();
+        all.addAll(Retries.cases());
+        all.addAll(Orders.cases());
+        all.addAll(Pushes.cases());
+        all.addAll(Delays.cases());
+        all.addAll(Lites.cases());
+        all.addAll(Later.cases());
+        all.addAll(Pulls.cases());
         all.addAll(Sends.cases());
+        all.addAll(Offsets.cases());
+        all.addAll(Queries.cases());
+        all.addAll(Fields.cases());
+        all.addAll(Refusals.cases());
+        all.addAll(Topics.cases());
+        all.addAll(Clusters.cases());
         return all;
     }
 
