@@ -1,1 +1,35 @@
-//! To be written.
+//! The hall: where each request meets the room that answers it.
+//!
+//! Owns topics, groups, offsets, clients, locks, waiting pulls and delayed messages of one broker, and
+//! the handlers of its requests. The log itself belongs to the store, sockets to remoting.
+//!
+//! Reading order: `handle` (the table of contents), `hall` (what handlers share), then a handler.
+#![forbid(unsafe_code)]
+
+mod options;
+mod broker;
+mod handle;
+mod hall;
+mod reading;
+mod refusal;
+mod topics;
+mod groups;
+mod offsets;
+mod clients;
+mod locks;
+mod waiting;
+mod delay;
+mod schedule;
+mod registration;
+mod creation;
+mod durable;
+mod traffic;
+mod latency;
+mod figures;
+mod metrics;
+pub mod limits;
+
+pub use broker::{Broker, ServeError, StartError};
+pub use delay::BadDelay;
+pub use durable::DurableError;
+pub use options::{BrokerOptions, Identity, PullSettings, StoreSettings, TopicSettings};

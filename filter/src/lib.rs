@@ -1,1 +1,127 @@
-//! To be written.
+//! The sieve: compiles a subscription once, answers for one message.
+//!
+//! Owns what expressions mean. It reads no log and knows no connection. Tags are served; SQL92 is
+//! refused by name until its evaluator is here.
+#![forbid(unsafe_code)]
+
+pub mod limits;
+mod tags;
+
+pub use tags::TagSet;
+
+use strata_protocol::properties;
+use strata_protocol::record::RecordView;
+use thiserror::Error;
+
+/// The expression type of tags (`ExpressionType.TAG`).
+pub const TAG: &str = "TAG";
+/// The expression type of SQL92 filters (`ExpressionType.SQL92`).
+pub const SQL92: &str = "SQL92";
+
+/// A compiled expression. Equal expressions are equal values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    /// Every message.
+    All,
+    /// Messages with one of these tags.
+    Tags(TagSet),
+}
+
+/// Why an expression does not compile. Answered with `SUBSCRIPTION_PARSE_FAILED`.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FilterError {
+    /// The expression's type is not served.
+    #[error("the expression type {kind} is not served; use TAG")]
+    Unsupported {
+        /// The type's name.
+        kind: String,
+    },
+    /// The text is too long.
+    #[error("the expression has {bytes} bytes, the limit is {}", limits::EXPRESSION_BYTES_MAX)]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// There are too many tags.
+    #[error("the expression has {tags} tags, the limit is {}", limits::TAGS_MAX)]
+    TooManyTags {
+        /// Their number.
+        tags: usize,
+    },
+}
+
+impl Filter {
+    /// Compiles `expression`. No type, or an empty one, means tags, as old clients send it.
+    ///
+    /// # Errors
+    /// See [`FilterError`].
+    pub fn compile(kind: Option<&str>, expression: &str) -> Result<Self, FilterError> {
+        if let Some(kind) = kind.filter(|kind| !kind.is_empty() && *kind != TAG) {
+            return Err(FilterError::Unsupported { kind: kind.to_owned() });
+        }
+        if expression.len() > limits::EXPRESSION_BYTES_MAX {
+            return Err(FilterError::TooLong { bytes: expression.len() });
+        }
+        if expression.is_empty() || expression == "*" {
+            return Ok(Self::All);
+        }
+        let tags = TagSet::parse(expression);
+        match tags.len() {
+            0 => Ok(Self::All),
+            count if count > limits::TAGS_MAX => Err(FilterError::TooManyTags { tags: count }),
+            _ => Ok(Self::Tags(tags)),
+        }
+    }
+
+    /// May a message with this tags code match? `false` is certain, `true` is to be checked by
+    /// [`Filter::matches_record`], since different tags can share a code.
+    #[must_use]
+    pub fn matches_code(&self, tags_code: i64) -> bool {
+        match self {
+            Self::All => true,
+            Self::Tags(tags) => tags.has_code(tags_code),
+        }
+    }
+
+    /// Does this stored record match? A record that cannot be read does not.
+    #[must_use]
+    pub fn matches_record(&self, record: &[u8]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Tags(tags) => RecordView::parse(record)
+                .is_ok_and(|view| properties::find(view.properties(), properties::TAGS).is_some_and(|tag| tags.has(tag))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_split_and_trimmed() {
+        let Filter::Tags(tags) = Filter::compile(Some("TAG"), " A ||B|| ").unwrap() else { panic!("tags expected") };
+        assert!(tags.has(b"A") && tags.has(b"B") && !tags.has(b" A"));
+        assert_eq!(Filter::compile(None, "*"), Ok(Filter::All));
+        assert_eq!(Filter::compile(Some(""), ""), Ok(Filter::All));
+        assert_eq!(Filter::compile(None, "||"), Ok(Filter::All));
+    }
+
+    #[test]
+    fn tags_that_share_a_hash_code_are_told_apart() {
+        // "Aa" and "BB" have the same Java hash code.
+        let filter = Filter::compile(None, "Aa").unwrap();
+        let Filter::Tags(tags) = &filter else { panic!("tags expected") };
+        assert!(filter.matches_code(i64::from(strata_protocol::hash::java_hash("BB"))));
+        assert!(!tags.has(b"BB"));
+    }
+
+    #[test]
+    fn what_is_not_served_or_too_large_is_refused_by_name() {
+        let sql = Filter::compile(Some(SQL92), "a = 1");
+        assert_eq!(sql, Err(FilterError::Unsupported { kind: "SQL92".into() }));
+        let many = vec!["t"; limits::TAGS_MAX + 1].iter().enumerate().map(|(i, t)| format!("{t}{i}")).collect::<Vec<_>>();
+        assert_eq!(Filter::compile(None, &many.join("||")), Err(FilterError::TooManyTags { tags: limits::TAGS_MAX + 1 }));
+        assert!(matches!(Filter::compile(None, &"x".repeat(limits::EXPRESSION_BYTES_MAX + 1)), Err(FilterError::TooLong { .. })));
+    }
+}

@@ -173,7 +173,7 @@ impl<'a> Cursor<'a> {
             Some(b'{' | b'[') | None => self.expected("a text or number"),
             Some(_) => match self.bare("a text or number")? {
                 Text::Slice { text: "null", .. } => Ok(None),
-                text => Ok(Some(text)),
+                text @ (Text::Slice { .. } | Text::Owned(_)) => Ok(Some(text)),
             },
         }
     }

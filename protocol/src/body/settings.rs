@@ -80,6 +80,7 @@ pub struct TopicTable {
 }
 
 /// A consumer group (`SubscriptionGroupConfig`).
+#[expect(clippy::struct_excessive_bools, reason = "the members of RocketMQ's document")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GroupConfig {

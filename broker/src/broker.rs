@@ -1,0 +1,329 @@
+//! A broker's life: open the rooms, serve until told to stop, leave nothing undone.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use strata_protocol::body::TopicConfig;
+use strata_protocol::command::Command;
+use strata_remoting::{Answer, Connection, Handler, Server};
+use strata_store::{Clock, OpenError, Retention, Store, StoreOptions};
+use thiserror::Error;
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use crate::clients::Clients;
+use crate::creation::Creations;
+use crate::delay::{BadDelay, DelayLevels};
+use crate::durable::DurableError;
+use crate::figures::Figures;
+use crate::groups::Groups;
+use crate::hall::{self, Bell, Hall, Tables};
+use crate::handle;
+use crate::locks::Locks;
+use crate::offsets::Offsets;
+use crate::options::BrokerOptions;
+use crate::registration::{self, Registration};
+use crate::schedule::Schedule;
+use crate::topics::Topics;
+use crate::traffic::SAMPLE_MS;
+use crate::waiting::Waiting;
+
+/// Bytes of a record beyond its body: properties, topic and the fixed part.
+const RECORD_OVERHEAD_BYTES: usize = 64 * 1024;
+/// How often held pulls are looked at for the end of their time.
+const EXPIRY_TICK: Duration = Duration::from_millis(50);
+/// How often offsets and tables are written (`flushConsumerOffsetInterval`).
+const SAVE_TICK: Duration = Duration::from_secs(5);
+/// How often silent clients are looked for.
+const SILENCE_TICK: Duration = Duration::from_secs(10);
+
+/// Why a broker does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// A settings file cannot be read.
+    #[error(transparent)]
+    Settings(#[from] DurableError),
+    /// The delay levels cannot be read.
+    #[error(transparent)]
+    Delay(#[from] BadDelay),
+    /// The data folder cannot be made.
+    #[error("cannot create the data folder {}: {source}; choose another one or change its permissions", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The broker was not told which port clients use.
+    #[error("the broker must know the port it is reached at before it opens its log")]
+    NoPort,
+}
+
+/// Why a broker did not end well.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The log could not be closed: what was not flushed may be lost in a power cut.
+    #[error("the log was not closed cleanly: {reason}")]
+    Close {
+        /// What the store says.
+        reason: String,
+    },
+    /// The settings could not be written.
+    #[error(transparent)]
+    Settings(#[from] DurableError),
+}
+
+/// One broker.
+pub struct Broker {
+    hall: Arc<Hall>,
+    schedule: Schedule,
+    ready: AtomicBool,
+}
+
+/// The handler of a broker's connections.
+struct Desk {
+    hall: Arc<Hall>,
+}
+
+impl Handler for Desk {
+    fn handle(&self, request: Command, connection: &Arc<Connection>) -> Answer {
+        let began = self.hall.clock.monotonic();
+        let answer = handle::answer(&self.hall, &request, connection);
+        if let Answer::Now(reply) = &answer {
+            let took = self.hall.clock.monotonic().saturating_sub(began);
+            self.hall.figures.request(request.code, reply.code.wire(), took);
+        }
+        answer
+    }
+
+    fn closed(&self, connection: &Arc<Connection>) {
+        self.hall.connection_closed(connection);
+    }
+}
+
+impl Broker {
+    /// Opens the data folder and recovers the log. `options.identity.port` must be the port that clients
+    /// use, since it becomes part of every message id.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn open(options: BrokerOptions, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StartError> {
+        if options.identity.port == 0 {
+            return Err(StartError::NoPort);
+        }
+        let config = options.data.join("config");
+        let made = std::fs::create_dir_all(&config);
+        made.map_err(|source| StartError::Folder { folder: options.data.clone(), source })?;
+        let delays = DelayLevels::parse(&options.topics.delay_levels)?;
+        let (store, recovery) = Store::open(store_options(&options), Arc::clone(&clock))?;
+        info!(%recovery, "log opened");
+        let tables = Tables {
+            topics: Topics::load(&config)?,
+            groups: Groups::load(&config)?,
+            offsets: Offsets::load(&config)?,
+        };
+        let waiting = Arc::new(Waiting::default());
+        let delayed = Arc::new(Notify::new());
+        let bell = Bell { waiting: Arc::clone(&waiting), delayed: Arc::clone(&delayed) };
+        store.set_listener(Box::new(move |event| bell.ring(event)));
+        let hall = Arc::new(Hall {
+            options,
+            clock,
+            store,
+            tables,
+            clients: Clients::default(),
+            locks: Locks::default(),
+            waiting,
+            delays,
+            registration: Registration::default(),
+            figures: Figures::default(),
+            creations: Creations::default(),
+            delayed,
+        });
+        hall.figures.started_ms.store(u64::try_from(hall.now_ms()).unwrap_or(0), Ordering::Relaxed);
+        complete_topics(&hall);
+        let schedule = Schedule::load(Arc::clone(&hall), &config)?;
+        Ok(Arc::new(Self { hall, schedule, ready: AtomicBool::new(false) }))
+    }
+
+    /// Serves until `shutdown`, then drains: requests in work are answered, name servers told, offsets
+    /// and log written.
+    ///
+    /// # Errors
+    /// See [`ServeError`]; the broker has stopped all the same.
+    pub async fn serve(
+        self: Arc<Self>,
+        server: Server,
+        fast: Option<Server>,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let ended = move || {
+            let mut stopped = stopped.clone();
+            async move {
+                // An error means that the sender is gone, which is the end as well.
+                let _ = stopped.wait_for(|stop| *stop).await;
+            }
+        };
+        let (bells, tasks) = self.start_tasks();
+        let mut servers = vec![tokio::spawn(server.run(self.desk(), ended()))];
+        if let Some(fast) = fast {
+            servers.push(tokio::spawn(fast.run(self.desk(), ended())));
+        }
+        self.ready.store(true, Ordering::Release);
+        shutdown.await;
+        self.ready.store(false, Ordering::Release);
+        info!("stopping: answering what is in work");
+        self.hall.waiting.release_all();
+        stop.send_replace(true);
+        for server in servers {
+            if let Err(error) = server.await {
+                warn!(%error, "a listener ended badly");
+            }
+        }
+        for bell in &bells {
+            bell.notify_one();
+        }
+        for task in tasks {
+            // Each task ends by its bell; registration may wait for a name server that hangs.
+            let _ = tokio::time::timeout(Duration::from_secs(5), task).await;
+        }
+        self.close().await
+    }
+
+    fn desk(&self) -> Arc<Desk> {
+        Arc::new(Desk { hall: Arc::clone(&self.hall) })
+    }
+
+    /// Starts the tasks that work beside the connections; each has a bell that ends it.
+    fn start_tasks(self: &Arc<Self>) -> (Vec<Arc<Notify>>, Vec<tokio::task::JoinHandle<()>>) {
+        let bells: Vec<_> = (0..4).map(|_| Arc::new(Notify::new())).collect();
+        let delivering = (Arc::clone(self), Arc::clone(&bells[0]));
+        let hall = &self.hall;
+        let tasks = vec![
+            tokio::spawn(async move { delivering.0.schedule.run(delivering.1).await }),
+            tokio::spawn(registration::run(Arc::clone(hall), Arc::clone(&bells[1]))),
+            tokio::spawn(answer_waiting(Arc::clone(hall), Arc::clone(&bells[2]))),
+            tokio::spawn(housekeeping(Arc::clone(hall), Arc::clone(&bells[3]))),
+        ];
+        (bells, tasks)
+    }
+
+    async fn close(self: Arc<Self>) -> Result<(), ServeError> {
+        let closing = tokio::task::spawn_blocking(move || {
+            let tables = &self.hall.tables;
+            let saved = [tables.topics.save(), tables.groups.save(), tables.offsets.save(), self.schedule.save()];
+            let closed = self.hall.store.close().map_err(|error| ServeError::Close { reason: error.to_string() });
+            saved.into_iter().collect::<Result<(), _>>()?;
+            closed
+        });
+        closing.await.unwrap_or_else(|error| Err(ServeError::Close { reason: error.to_string() }))
+    }
+
+    /// The broker's figures in Prometheus' text form.
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        crate::metrics::text(&self.hall)
+    }
+
+    /// Whether the broker takes requests.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+}
+
+fn store_options(options: &BrokerOptions) -> StoreOptions {
+    let settings = &options.store;
+    let percent = f64::from(settings.disk_used_percent_max) / 100.0;
+    let defaults = Retention::default();
+    let retention = Retention {
+        keep_ms: settings.retention_hours.saturating_mul(3_600_000),
+        delete_ratio: percent,
+        force_ratio: defaults.force_ratio.max(percent),
+        refuse_ratio: defaults.refuse_ratio.max(percent),
+        ..defaults
+    };
+    StoreOptions {
+        segment_bytes: settings.segment_bytes,
+        flush: settings.flush,
+        retention,
+        store_host: SocketAddr::new(options.identity.ip, options.identity.port),
+        record_bytes_max: settings.message_bytes_max.saturating_add(RECORD_OVERHEAD_BYTES),
+        ..StoreOptions::new(&options.data)
+    }
+}
+
+/// Adds the system topics, and topics that the log holds but the settings lost: a topic that sending
+/// created is written shortly after its first message.
+fn complete_topics(hall: &Hall) {
+    for topic in hall::system_topics(&hall.options) {
+        if let Err(refusal) = hall.ensure_topic(topic) {
+            warn!(%refusal, "a system topic was not created");
+        }
+    }
+    let mut found = std::collections::BTreeMap::new();
+    hall.store.for_each_queue(&mut |topic, queue_id, _| {
+        let queues = found.entry(topic.to_owned()).or_insert(0);
+        *queues = (*queues).max(queue_id + 1);
+    });
+    for (topic, queues) in found {
+        if hall.tables.topics.find(&topic).is_none() {
+            warn!(topic, queues, "the log holds a topic that the settings do not know; it is served again");
+            if let Err(refusal) = hall.ensure_topic(TopicConfig::new(topic, queues)) {
+                warn!(%refusal, "the topic was not created");
+            }
+        }
+    }
+    hall.save_tables();
+}
+
+async fn answer_waiting(hall: Arc<Hall>, stop: Arc<Notify>) {
+    loop {
+        tokio::select! {
+            () = stop.notified() => return,
+            ready = hall.waiting.ready() => handle::answer_ready(&hall, ready),
+        }
+    }
+}
+
+async fn housekeeping(hall: Arc<Hall>, stop: Arc<Notify>) {
+    let mut expiry = tokio::time::interval(EXPIRY_TICK);
+    let mut saving = tokio::time::interval(SAVE_TICK);
+    let mut silence = tokio::time::interval(SILENCE_TICK);
+    let mut sampling = tokio::time::interval(Duration::from_millis(u64::try_from(SAMPLE_MS).unwrap_or(10_000)));
+    loop {
+        tokio::select! {
+            () = stop.notified() => return,
+            _ = expiry.tick() => hall.waiting.expire(hall.now_ms()),
+            _ = saving.tick() => {
+                let saving = Arc::clone(&hall);
+                // A failure is logged inside; a panic there must not end the housekeeping.
+                let _ = tokio::task::spawn_blocking(move || saving.save_tables()).await;
+            }
+            _ = silence.tick() => {
+                for connection in hall.clients.silent(hall.now_ms()) {
+                    info!(peer = %connection.peer(), "closing the connection of a client without heartbeats");
+                    connection.close();
+                }
+            }
+            _ = sampling.tick() => sample(&hall),
+        }
+    }
+}
+
+fn sample(hall: &Hall) {
+    let now = hall.now_ms();
+    for topic in hall.tables.topics.list() {
+        topic.incoming.sample(now);
+    }
+    for (_, traffic) in hall.figures.outgoing() {
+        traffic.sample(now);
+    }
+}

@@ -1,0 +1,115 @@
+//! What the broker counts, and the small sources of numbers that handlers share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use strata_protocol::message_id::{UniqueKey, month_start_ms};
+use strata_protocol::properties;
+
+use crate::hall::Hall;
+use crate::latency::Latencies;
+use crate::options::BrokerOptions;
+use crate::traffic::Traffic;
+use crate::waiting::PullPlan;
+
+/// Group and topic.
+type GroupTopic = (Arc<str>, Arc<str>);
+
+/// Counts of this broker since its start.
+#[derive(Default)]
+pub(crate) struct Figures {
+    /// Sends that wait for a flush.
+    pub unflushed: AtomicUsize,
+    /// Requests by code and outcome.
+    pub requests: Latencies,
+    /// When the broker started, ms.
+    pub started_ms: AtomicU64,
+    own_properties: OnceLock<Vec<u8>>,
+    counter: AtomicUsize,
+    /// What left a topic for a group. Held for one look-up a pull.
+    outgoing: Mutex<HashMap<GroupTopic, Arc<Traffic>>>,
+    /// Messages given up, by group and topic.
+    dead: Mutex<HashMap<(String, String), u64>>,
+}
+
+impl Figures {
+    /// The properties that the broker adds to every message, as text.
+    pub(crate) fn own_properties(&self, options: &BrokerOptions) -> &[u8] {
+        self.own_properties.get_or_init(|| {
+            let mut text = Vec::new();
+            for (name, value) in [
+                (properties::CLUSTER, options.identity.cluster.as_str()),
+                (properties::MSG_REGION, options.region.as_str()),
+                (properties::TRACE_ON, "true"),
+            ] {
+                // The command line checks these settings; a separator in one would split the text.
+                let _ = properties::append(&mut text, name, value);
+            }
+            text
+        })
+    }
+
+    /// A unique key for a message that came without one.
+    #[expect(clippy::cast_possible_truncation, reason = "the key's layout cuts its parts; the counter makes it unique")]
+    pub(crate) fn unique_key(&self, hall: &Hall) -> String {
+        let now = hall.now_ms();
+        let counter = self.counter.fetch_add(1, Ordering::Relaxed);
+        let key = UniqueKey {
+            ip: hall.options.identity.ip,
+            process: std::process::id() as u16,
+            maker: (counter >> 16) as u32,
+            since_month_ms: (now - month_start_ms(now)) as u32,
+            counter: counter as u16,
+        };
+        key.encode()
+    }
+
+    /// Queues in turn, for messages that leave the choice to the broker.
+    pub(crate) fn next_queue(&self, queues: i32) -> i32 {
+        let queues = usize::try_from(queues.max(1)).unwrap_or(1);
+        i32::try_from(self.counter.fetch_add(1, Ordering::Relaxed) % queues).unwrap_or(0)
+    }
+
+    /// Messages left for a consumer.
+    pub(crate) fn delivered(&self, plan: &PullPlan, messages: u64, bytes: u64) {
+        self.traffic(&plan.group, &plan.topic).add(messages, bytes);
+    }
+
+    fn traffic(&self, group: &Arc<str>, topic: &Arc<str>) -> Arc<Traffic> {
+        let mut outgoing = self.outgoing.lock();
+        Arc::clone(outgoing.entry((Arc::clone(group), Arc::clone(topic))).or_default())
+    }
+
+    /// Everything that left, by group and topic.
+    pub(crate) fn outgoing(&self) -> Vec<(GroupTopic, Arc<Traffic>)> {
+        self.outgoing.lock().iter().map(|(key, traffic)| (key.clone(), Arc::clone(traffic))).collect()
+    }
+
+    /// What left a topic for a group; `None` when nothing did.
+    pub(crate) fn outgoing_of(&self, group: &str, topic: &str) -> Option<Arc<Traffic>> {
+        self.outgoing.lock().get(&(Arc::from(group), Arc::from(topic))).map(Arc::clone)
+    }
+
+    /// Messages a second that a group read of a topic in the last minute.
+    pub(crate) fn consume_rate(&self, group: &str, topic: &str, now_ms: i64) -> f64 {
+        self.outgoing_of(group, topic).map_or(0.0, |traffic| traffic.window(now_ms, 60).rate())
+    }
+
+    /// A message went to a group's dead letters.
+    pub(crate) fn dead_letter(&self, group: &str, topic: &str) {
+        *self.dead.lock().entry((group.to_owned(), topic.to_owned())).or_default() += 1;
+    }
+
+    /// Dead letters by group and topic.
+    pub(crate) fn dead_letters(&self) -> Vec<((String, String), u64)> {
+        self.dead.lock().iter().map(|(key, count)| (key.clone(), *count)).collect()
+    }
+
+    /// A request was answered at once, or left to be answered later.
+    pub(crate) fn request(&self, code: i32, outcome: i32, took: Duration) {
+        self.requests.observe(code, outcome, took);
+    }
+}

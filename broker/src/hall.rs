@@ -1,0 +1,170 @@
+//! The hall: what all requests share, and how it wakes waiting pulls.
+//!
+//! A struct of rooms, each with one owner of its state; it decides nothing itself.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use strata_protocol::body::{GroupConfig, TopicConfig, perm};
+use strata_protocol::name;
+use strata_protocol::{code::request, command::Command};
+use strata_remoting::Connection;
+use strata_store::{AppendedEvent, Clock, Store};
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use crate::clients::{Clients, Notices};
+use crate::creation::Creations;
+use crate::delay::DelayLevels;
+use crate::figures::Figures;
+use crate::groups::Groups;
+use crate::locks::Locks;
+use crate::offsets::Offsets;
+use crate::options::BrokerOptions;
+use crate::refusal::Refusal;
+use crate::registration::Registration;
+use crate::topics::{Topic, Topics};
+use crate::waiting::Waiting;
+
+/// Everything that requests meet.
+pub(crate) struct Hall {
+    pub options: BrokerOptions,
+    pub clock: Arc<dyn Clock>,
+    pub store: Arc<Store>,
+    pub tables: Tables,
+    pub clients: Clients,
+    pub locks: Locks,
+    pub waiting: Arc<Waiting>,
+    pub delays: DelayLevels,
+    pub registration: Registration,
+    pub figures: Figures,
+    pub creations: Creations,
+    /// Rung when a delayed message is stored.
+    pub delayed: Arc<Notify>,
+}
+
+/// What is on disk beside the log.
+pub(crate) struct Tables {
+    pub topics: Topics,
+    pub groups: Groups,
+    pub offsets: Offsets,
+}
+
+impl Hall {
+    /// The time, ms.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// The address that clients are told.
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.options.identity.ip, self.options.identity.port)
+    }
+
+    /// A topic that exists.
+    pub(crate) fn topic(&self, topic: &str) -> Result<Arc<Topic>, Refusal> {
+        self.tables.topics.known(topic)
+    }
+
+    /// Creates a topic of the broker's own accord if it is missing, and tells the name servers.
+    pub(crate) fn ensure_topic(&self, topic: TopicConfig) -> Result<Arc<Topic>, Refusal> {
+        let (topic, is_new) = self.tables.topics.ensure(topic, self.now_ms())?;
+        if is_new {
+            info!(topic = topic.config.topic_name, queues = topic.config.write_queue_nums, "topic created");
+            self.registration.request();
+        }
+        Ok(topic)
+    }
+
+    /// A group's settings; creates the group where that is allowed.
+    pub(crate) fn group(&self, group: &str) -> Result<Arc<GroupConfig>, Refusal> {
+        if let Some(known) = self.tables.groups.find(group) {
+            return Ok(known);
+        }
+        if !self.options.topics.auto_create_groups && !name::is_system_group(group) {
+            return Err(Refusal::NoGroup { group: group.to_owned() });
+        }
+        self.tables.groups.put(GroupConfig::new(group), self.now_ms())
+    }
+
+    /// The retry topic of a group, created when it is missing.
+    pub(crate) fn retry_topic(&self, group: &GroupConfig) -> Result<Arc<Topic>, Refusal> {
+        let topic = name::retry_topic(&group.group_name);
+        self.ensure_topic(TopicConfig::new(topic, group.retry_queue_nums.max(1)))
+    }
+
+    /// The dead-letter topic of a group, created when it is missing. RocketMQ gives it one queue that
+    /// may be written and read.
+    pub(crate) fn dlq_topic(&self, group: &str) -> Result<Arc<Topic>, Refusal> {
+        self.ensure_topic(TopicConfig::new(name::dlq_topic(group), 1))
+    }
+
+    /// Whether the broker as a whole may be read.
+    pub(crate) fn check_readable(&self) -> Result<(), Refusal> {
+        let perm = self.options.permission;
+        if perm & perm::READ == 0 { Err(Refusal::BrokerPermission { action: "read", perm }) } else { Ok(()) }
+    }
+
+    /// Tells the members of changed groups to share their queues anew.
+    pub(crate) fn notify_changed(&self, notices: Notices) {
+        for (group, members) in notices {
+            let wanted = self.tables.groups.find(&group).is_none_or(|group| group.notify_consumer_ids_changed_enable);
+            for member in members.iter().filter(|_| wanted) {
+                let mut notice = Command::request(request::NOTIFY_CONSUMER_IDS_CHANGED);
+                notice.fields.push("consumerGroup", &group);
+                member.notify(notice);
+            }
+        }
+    }
+
+    /// A connection ended: its clients are gone.
+    pub(crate) fn connection_closed(&self, connection: &Arc<Connection>) {
+        self.notify_changed(self.clients.closed(connection.id()));
+    }
+
+    /// Writes the tables that changed. What cannot be written is tried again the next time.
+    pub(crate) fn save_tables(&self) {
+        let tables = &self.tables;
+        for result in [tables.topics.save(), tables.groups.save(), tables.offsets.save()] {
+            if let Err(error) = result {
+                warn!(%error, "settings were not stored; trying again");
+            }
+        }
+    }
+}
+
+/// Hears of each stored message and wakes whoever waits for it. Runs on the sender's thread.
+pub(crate) struct Bell {
+    pub waiting: Arc<Waiting>,
+    pub delayed: Arc<Notify>,
+}
+
+impl Bell {
+    /// A message became visible.
+    pub(crate) fn ring(&self, event: &AppendedEvent<'_>) {
+        self.waiting.appended(event.topic, event.queue_id, event.queue_offset, event.tags_code);
+        if event.topic == name::SCHEDULE_TOPIC {
+            self.delayed.notify_one();
+        }
+    }
+}
+
+/// The system topics that a broker has from its first start.
+pub(crate) fn system_topics(options: &BrokerOptions) -> Vec<TopicConfig> {
+    let mut topics = vec![
+        TopicConfig::new(name::SELF_TEST_TOPIC, 1),
+        TopicConfig::new(name::BENCHMARK_TOPIC, 1_024),
+        TopicConfig::new(name::OFFSET_MOVED_EVENT, 1),
+        TopicConfig::new(name::SCHEDULE_TOPIC, 18),
+        TopicConfig::new(format!("{}_REPLY_TOPIC", options.identity.cluster), 1),
+        TopicConfig { perm: 7, ..TopicConfig::new(options.identity.cluster.clone(), 16) },
+        TopicConfig { perm: 7, ..TopicConfig::new(options.identity.name.clone(), 1) },
+    ];
+    if options.topics.auto_create_topics {
+        topics.push(TopicConfig { perm: 7, ..TopicConfig::new(name::AUTO_CREATE_TOPIC, options.topics.default_queues) });
+    }
+    if options.topics.trace_topic {
+        topics.push(TopicConfig::new(name::TRACE_TOPIC, 1));
+    }
+    topics
+}

@@ -1,0 +1,170 @@
+//! A message on its way into the log: checked, completed with the broker's properties, delayed if it
+//! asks for that, appended.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use strata_protocol::limits::PROPERTIES_BYTES_MAX;
+use strata_protocol::name::SCHEDULE_TOPIC;
+use strata_protocol::properties::{self, IndexTerms, Properties};
+use strata_store::{Appended, NewMessage};
+
+use crate::hall::Hall;
+use crate::refusal::Refusal;
+
+/// A message that is not stored yet.
+pub(crate) struct Draft<'a> {
+    pub topic: Cow<'a, str>,
+    pub queue_id: i32,
+    pub flag: i32,
+    pub sys_flag: i32,
+    pub born_timestamp: i64,
+    pub born_host: SocketAddr,
+    pub reconsume_times: i32,
+    pub body: &'a [u8],
+    pub properties: Vec<u8>,
+    pub delay_level: i32,
+}
+
+/// A message that is stored.
+pub(crate) struct Stored {
+    pub appended: Appended,
+    /// Where it is, which is the schedule topic for a delayed message.
+    pub queue_id: i32,
+}
+
+/// What the properties of an arriving message say to the broker, found in one pass.
+#[expect(clippy::struct_excessive_bools, reason = "findings of one pass, independent of each other")]
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub has_unique_key: bool,
+    pub delay_level: i32,
+    pub timer: bool,
+    pub half: bool,
+    pub waits: bool,
+    /// The broker's own properties are there already, so the text must be rewritten.
+    own: bool,
+}
+
+/// Properties that the broker sets itself, or that must not come back from an earlier delivery.
+const OWN: [&str; 4] = [properties::CLUSTER, properties::MSG_REGION, properties::TRACE_ON, properties::POP_CK];
+
+impl Seen {
+    /// Looks through a properties text.
+    pub(crate) fn of(text: &[u8]) -> Self {
+        let mut seen = Self { waits: true, ..Self::default() };
+        for (name, value) in Properties::of(text) {
+            let Ok(name) = std::str::from_utf8(name) else { continue };
+            match name {
+                properties::UNIQ_KEY => seen.has_unique_key = !value.is_empty(),
+                properties::DELAY => seen.delay_level = number(value),
+                properties::TIMER_DELAY_SEC | properties::TIMER_DELAY_MS | properties::TIMER_DELIVER_MS => seen.timer = true,
+                properties::TRAN_MSG => seen.half = value.eq_ignore_ascii_case(b"true"),
+                properties::WAIT => seen.waits = !value.eq_ignore_ascii_case(b"false"),
+                name => seen.own |= OWN.contains(&name),
+            }
+        }
+        seen
+    }
+
+    /// The text with the broker's properties: a unique key if there is none, cluster, region, trace switch.
+    pub(crate) fn complete(&self, hall: &Hall, text: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let suffix = hall.figures.own_properties(&hall.options);
+        let mut out = Vec::with_capacity(text.len() + suffix.len() + 64);
+        if self.own {
+            out.extend_from_slice(&properties::without(text, &OWN));
+        } else {
+            out.extend_from_slice(text);
+        }
+        if out.last().is_some_and(|last| *last != properties::PROPERTY_SEPARATOR) {
+            out.push(properties::PROPERTY_SEPARATOR);
+        }
+        if !self.has_unique_key {
+            put(&mut out, properties::UNIQ_KEY, &hall.figures.unique_key(hall));
+        }
+        out.extend_from_slice(suffix);
+        check_length(&out)?;
+        Ok(out)
+    }
+}
+
+fn number(text: &[u8]) -> i32 {
+    std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn check_length(properties: &[u8]) -> Result<(), Refusal> {
+    if properties.len() > PROPERTIES_BYTES_MAX {
+        return Err(Refusal::PropertiesTooLong { bytes: properties.len(), limit: PROPERTIES_BYTES_MAX });
+    }
+    Ok(())
+}
+
+/// Adds a property whose name and value are known to hold no separator.
+pub(crate) fn put(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(name.as_bytes());
+    out.push(properties::NAME_VALUE_SEPARATOR);
+    out.extend_from_slice(value.as_bytes());
+    out.push(properties::PROPERTY_SEPARATOR);
+}
+
+impl Draft<'_> {
+    /// Sends a message with a delay level to the schedule topic; it remembers where it belongs.
+    fn delay(&mut self, hall: &Hall) -> Result<(), Refusal> {
+        if self.delay_level <= 0 {
+            return Ok(());
+        }
+        let level = hall.delays.clamp(self.delay_level);
+        let mut text = properties::without(&self.properties, &[properties::REAL_TOPIC, properties::REAL_QID, properties::DELAY]);
+        put(&mut text, properties::DELAY, &level.to_string());
+        put(&mut text, properties::REAL_TOPIC, &self.topic);
+        put(&mut text, properties::REAL_QID, &self.queue_id.to_string());
+        check_length(&text)?;
+        self.properties = text;
+        self.topic = Cow::Borrowed(SCHEDULE_TOPIC);
+        self.queue_id = level - 1;
+        Ok(())
+    }
+
+    fn as_new(&self) -> NewMessage<'_> {
+        NewMessage {
+            topic: &self.topic,
+            queue_id: self.queue_id,
+            flag: self.flag,
+            sys_flag: self.sys_flag,
+            born_timestamp: self.born_timestamp,
+            born_host: self.born_host,
+            reconsume_times: self.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: self.body,
+            properties: &self.properties,
+            terms: IndexTerms::of(&self.properties),
+        }
+    }
+
+    /// Appends the message.
+    pub(crate) fn store(mut self, hall: &Hall) -> Result<Stored, Refusal> {
+        self.delay(hall)?;
+        let appended = hall.store.append(&self.as_new())?;
+        Ok(Stored { appended, queue_id: self.queue_id })
+    }
+}
+
+/// Appends several messages of one queue with offsets in a row: all of them or none.
+pub(crate) fn store_all(hall: &Hall, drafts: &[Draft<'_>]) -> Result<Vec<Appended>, Refusal> {
+    let messages: Vec<_> = drafts.iter().map(Draft::as_new).collect();
+    Ok(hall.store.append_batch(&messages)?.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_pass_finds_what_the_broker_must_know() {
+        let seen = Seen::of(b"UNIQ_KEY\x01U\x02DELAY\x013\x02WAIT\x01false\x02TRAN_MSG\x01true\x02CLUSTER\x01c\x02");
+        assert!(seen.has_unique_key && seen.half && seen.own && !seen.waits && !seen.timer);
+        assert_eq!(seen.delay_level, 3);
+        let none = Seen::of(b"");
+        assert!(none.waits && !none.own && !none.has_unique_key);
+    }
+}

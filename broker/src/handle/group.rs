@@ -1,0 +1,109 @@
+//! Groups: create, change, delete, list; who is connected and what they subscribe.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use strata_protocol::body::{GroupConfig, GroupConfigs, GroupSubscription, ProducerConnections, TopicList};
+use strata_protocol::command::Command;
+use strata_protocol::name;
+use strata_protocol::reply::Reply;
+use strata_protocol::request::{ConsumerGroupOf, DeleteGroup, GroupOf, ProducerGroupOf, TopicAndGroup};
+use tracing::info;
+
+use super::{body, document, header};
+use crate::hall::Hall;
+use crate::refusal::Refusal;
+
+/// Answers 200.
+pub(super) fn create(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    put(hall, vec![body(command)?])
+}
+
+/// Answers 225.
+pub(super) fn create_list(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: GroupConfigs = body(command)?;
+    put(hall, request.group_config_list)
+}
+
+fn put(hall: &Hall, groups: Vec<GroupConfig>) -> Result<Reply, Refusal> {
+    for group in &groups {
+        name::check_group(&group.group_name)?;
+    }
+    for group in groups {
+        info!(group = group.group_name, "group created or changed");
+        hall.tables.groups.put(group, hall.now_ms())?;
+    }
+    hall.tables.groups.save()?;
+    Ok(Reply::success())
+}
+
+/// Answers 201 with the whole table; see the note at the topics' answer.
+pub(super) fn all(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
+    document(&hall.tables.groups.snapshot())
+}
+
+/// Answers 352.
+pub(super) fn one(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: GroupOf = header(command)?;
+    let group = hall.tables.groups.find(&request.group).ok_or(Refusal::NoGroup { group: request.group })?;
+    document(&*group)
+}
+
+/// Answers 207.
+pub(super) fn delete(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: DeleteGroup = header(command)?;
+    hall.tables.groups.remove(&request.group, hall.now_ms());
+    if request.clean_offset == Some(true) {
+        hall.tables.offsets.forget_group(&request.group);
+    }
+    info!(group = request.group, "group deleted");
+    hall.tables.groups.save()?;
+    Ok(Reply::success())
+}
+
+/// Answers 353: asks or changes whether a group may read a topic.
+pub(super) fn forbidden(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let TopicAndGroup { topic, group, readable } = header(command)?;
+    let topic = topic.unwrap_or_default();
+    if let Some(readable) = readable {
+        hall.tables.groups.allow_read(&group, &topic, readable, hall.now_ms());
+        hall.tables.groups.save()?;
+    }
+    let readable = hall.tables.groups.may_read(&group, &topic);
+    document(&serde_json::json!({ "topic": topic, "group": group, "readable": readable }))
+}
+
+/// Answers 343.
+pub(super) fn topics(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: GroupOf = header(command)?;
+    let mut topics: BTreeSet<String> = hall.clients.topics_of(&request.group).into_iter().collect();
+    topics.extend(hall.tables.offsets.topics_of(&request.group));
+    document(&TopicList { topic_list: topics.into_iter().collect(), broker_addr: None })
+}
+
+/// Answers 345.
+pub(super) fn subscription(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let TopicAndGroup { topic, group, .. } = header(command)?;
+    let topic = topic.unwrap_or_default();
+    let view = hall.clients.view(&group, &topic);
+    let subscription_data = view.and_then(|view| view.subscription).map(|known| known.data.clone());
+    document(&GroupSubscription { subscription_data, group, topic })
+}
+
+/// Answers 203.
+pub(super) fn connections(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: ConsumerGroupOf = header(command)?;
+    document(&hall.clients.describe(&request.group).ok_or(Refusal::NotOnline { group: request.group })?)
+}
+
+/// Answers 204.
+pub(super) fn producers(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: ProducerGroupOf = header(command)?;
+    let connection_set = hall.clients.producers_of(&request.group).ok_or(Refusal::NoProducers { group: request.group })?;
+    document(&ProducerConnections { connection_set })
+}
+
+/// Answers 328.
+pub(super) fn all_producers(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
+    document(&serde_json::json!({ "data": hall.clients.producers() }))
+}

@@ -1,0 +1,71 @@
+//! Heartbeats: clients show themselves, their groups and their subscriptions.
+
+use std::sync::Arc;
+
+use strata_filter::Filter;
+use strata_protocol::body::{CheckClient, ConsumerIds, Heartbeat};
+use strata_protocol::command::Command;
+use strata_protocol::reply::Reply;
+use strata_protocol::request::{ConsumerGroupOf, UnregisterClient};
+use strata_remoting::Connection;
+
+use super::{body, document, header};
+use crate::clients::Member;
+use crate::hall::Hall;
+use crate::limits::{HEARTBEAT_BYTES_MAX, HEARTBEAT_ENTRIES_MAX};
+use crate::refusal::Refusal;
+
+/// Answers 34.
+pub(super) fn heartbeat(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Reply, Refusal> {
+    if command.body.len() > HEARTBEAT_BYTES_MAX {
+        return Err(Refusal::TooMany { what: "bytes in a heartbeat", limit: HEARTBEAT_BYTES_MAX });
+    }
+    let beat: Heartbeat = body(command)?;
+    let subscriptions: usize = beat.consumer_data_set.iter().map(|data| 1 + data.subscription_data_set.len()).sum();
+    if subscriptions + beat.producer_data_set.len() > HEARTBEAT_ENTRIES_MAX {
+        return Err(Refusal::TooMany { what: "groups and subscriptions in a heartbeat", limit: HEARTBEAT_ENTRIES_MAX });
+    }
+    let member = Member {
+        client_id: Arc::from(beat.client_id),
+        connection: Arc::clone(connection),
+        language: command.language,
+        version: command.version,
+        seen_ms: hall.now_ms(),
+    };
+    for data in beat.producer_data_set {
+        hall.clients.produce(member.clone(), data.group_name);
+    }
+    for data in beat.consumer_data_set {
+        // As in RocketMQ, a group that may not be created is passed over; its pulls are refused by name.
+        let Ok(group) = hall.group(&data.group_name) else { continue };
+        hall.retry_topic(&group)?;
+        let notices = hall.clients.consume(member.clone(), data);
+        hall.notify_changed(notices);
+    }
+    Ok(Reply::success())
+}
+
+/// Answers 35.
+pub(super) fn unregister(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Reply, Refusal> {
+    let request: UnregisterClient = header(command)?;
+    let (producer, consumer) = (request.producer_group.as_deref(), request.consumer_group.as_deref());
+    let notices = hall.clients.leave(connection.id(), producer, consumer);
+    hall.notify_changed(notices);
+    Ok(Reply::success())
+}
+
+/// Answers 46: does the expression compile?
+pub(super) fn check(command: &Command) -> Result<Reply, Refusal> {
+    let request: CheckClient = body(command)?;
+    let data = request.subscription_data;
+    Filter::compile(data.expression_type.as_deref(), &data.sub_string)?;
+    Ok(Reply::success())
+}
+
+/// Answers 38.
+pub(super) fn consumer_ids(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: ConsumerGroupOf = header(command)?;
+    let ids = hall.clients.ids(&request.group);
+    let consumer_id_list = ids.ok_or_else(|| Refusal::NoConsumers { group: request.group.clone() })?;
+    document(&ConsumerIds { consumer_id_list })
+}

@@ -1,0 +1,75 @@
+//! Positions: a group's progress, a queue's bounds, the offset at a time.
+
+use std::sync::Arc;
+
+use strata_protocol::command::Command;
+use strata_protocol::name;
+use strata_protocol::reply::Reply;
+use strata_protocol::request::{QueryConsumerOffset, QueueOf, SearchOffset, UpdateConsumerOffset};
+use strata_store::{Boundary, QueueRange};
+
+use super::header;
+use crate::hall::Hall;
+use crate::refusal::Refusal;
+
+/// Answers 14. A group without an offset starts a young queue at 0: the client would otherwise ask for
+/// the end of a queue that is still empty and pass over what is stored meanwhile.
+pub(super) fn query(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: QueryConsumerOffset = header(command)?;
+    let QueryConsumerOffset { group, topic, queue_id, set_zero_if_not_found } = &request;
+    if let Some(offset) = hall.tables.offsets.find(group, topic, *queue_id) {
+        return Ok(Reply::success().int("offset", offset));
+    }
+    if set_zero_if_not_found != &Some(false) && hall.store.queue_is_young(topic, *queue_id) {
+        return Ok(Reply::success().int("offset", 0));
+    }
+    Err(Refusal::NoOffset)
+}
+
+/// Answers 15.
+pub(super) fn update(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: UpdateConsumerOffset = header(command)?;
+    let UpdateConsumerOffset { group, topic, queue_id, commit_offset } = &request;
+    if hall.tables.groups.find(group).is_none() && !name::is_system_group(group) {
+        // Tools may commit for a group that never sent a heartbeat here.
+        hall.group(group)?;
+    }
+    hall.topic(topic)?;
+    if *commit_offset < 0 {
+        return Err(strata_protocol::request::BadField::Invalid { name: "commitOffset", expected: "0 or more" }.into());
+    }
+    hall.tables.offsets.commit(group, topic, *queue_id, *commit_offset);
+    Ok(Reply::success())
+}
+
+fn range(hall: &Hall, request: &QueueOf) -> QueueRange {
+    hall.store.queue_range(&request.topic, request.queue_id).unwrap_or(QueueRange { min: 0, max: 0 })
+}
+
+/// Answers 30.
+pub(super) fn max(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    Ok(Reply::success().int("offset", range(hall, &header(command)?).max))
+}
+
+/// Answers 31.
+pub(super) fn min(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    Ok(Reply::success().int("offset", range(hall, &header(command)?).min))
+}
+
+/// Answers 32.
+pub(super) fn earliest(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: QueueOf = header(command)?;
+    let time = hall.store.earliest_store_time(&request.topic, request.queue_id).unwrap_or(-1);
+    Ok(Reply::success().int("timestamp", time))
+}
+
+/// Answers 29.
+pub(super) fn search(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: SearchOffset = header(command)?;
+    let boundary = match &request.boundary {
+        Some(text) if text.eq_ignore_ascii_case("upper") => Boundary::Upper,
+        _ => Boundary::Lower,
+    };
+    let offset = hall.store.offset_by_time(&request.topic, request.queue_id, request.timestamp, boundary);
+    Ok(Reply::success().int("offset", offset))
+}

@@ -1,0 +1,102 @@
+//! How far groups are: offsets, lag, times.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use strata_protocol::body::{ConsumeOffset, MessageQueue, object_map};
+use strata_protocol::command::Command;
+use strata_protocol::reply::Reply;
+use strata_protocol::request::{ConsumeStats, TopicAndGroup};
+
+use super::{document, header};
+use crate::hall::Hall;
+use crate::refusal::Refusal;
+
+/// Answers 208.
+pub(super) fn of_group(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: ConsumeStats = header(command)?;
+    let listed = request.topic_list.unwrap_or_default();
+    let topics: Vec<String> = match request.topic.filter(|topic| !topic.is_empty()) {
+        Some(topic) => vec![topic],
+        None if !listed.is_empty() => listed.split(';').map(str::to_owned).collect(),
+        None => all_topics(hall, &request.group),
+    };
+    let mut queues = Vec::new();
+    for topic in &topics {
+        queues.extend(offsets(hall, &request.group, topic));
+    }
+    let rate = topics.iter().map(|topic| hall.figures.consume_rate(&request.group, topic, hall.now_ms())).sum::<f64>();
+    Ok(Reply::with_body(format!("{{\"consumeTps\":{rate:?},\"offsetTable\":{}}}", object_map(queues))))
+}
+
+fn all_topics(hall: &Hall, group: &str) -> Vec<String> {
+    let mut topics = hall.tables.offsets.topics_of(group);
+    topics.extend(hall.clients.topics_of(group));
+    topics.sort();
+    topics.dedup();
+    topics
+}
+
+/// A group's offsets of a topic; a topic that is missing has none.
+fn offsets(hall: &Hall, group: &str, topic: &str) -> Vec<(MessageQueue, ConsumeOffset)> {
+    let Some(known) = hall.tables.topics.find(topic) else { return Vec::new() };
+    let of_queue = |queue_id| {
+        let max = hall.store.queue_range(topic, queue_id).map_or(0, |range| range.max);
+        let consumed = hall.tables.offsets.find(group, topic, queue_id).unwrap_or(0);
+        let last = (consumed > 0).then(|| hall.store.store_time(topic, queue_id, consumed - 1)).flatten();
+        let queue = MessageQueue { topic: topic.to_owned(), broker_name: hall.options.identity.name.clone(), queue_id };
+        let last_timestamp = last.unwrap_or(0);
+        (queue, ConsumeOffset { broker_offset: max, consumer_offset: consumed, pull_offset: consumed, last_timestamp })
+    };
+    (0..known.config.read_queue_nums).map(of_queue).collect()
+}
+
+/// Answers 317.
+pub(super) fn of_broker(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
+    let mut by_group: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut behind = 0;
+    for (group, topic, _) in hall.tables.offsets.all() {
+        let queues = offsets(hall, &group, &topic);
+        behind += queues.iter().map(|(_, offset)| (offset.broker_offset - offset.consumer_offset).max(0)).sum::<i64>();
+        let text = format!("{{\"consumeTps\":0.0,\"offsetTable\":{}}}", object_map(queues));
+        by_group.entry(group).or_default().push(text);
+    }
+    let entry = |(group, stats): (String, Vec<String>)| format!("{{{}:[{}]}}", serde_json::Value::from(group), stats.join(","));
+    let list = by_group.into_iter().map(entry).collect::<Vec<_>>().join(",");
+    let address = hall.address();
+    Ok(Reply::with_body(format!(
+        "{{\"brokerAddr\":\"{address}\",\"consumeStatsList\":[{list}],\"totalDiff\":{behind},\"totalInflightDiff\":0}}"
+    )))
+}
+
+/// Answers 303.
+pub(super) fn time_span(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let TopicAndGroup { topic, group, .. } = header(command)?;
+    let topic = topic.unwrap_or_default();
+    let known = hall.topic(&topic)?;
+    let span = |queue_id: i32| {
+        let range = hall.store.queue_range(&topic, queue_id).filter(|range| range.max > range.min);
+        let time = |offset: i64| hall.store.store_time(&topic, queue_id, offset);
+        let first = range.and_then(|range| time(range.min)).unwrap_or(-1);
+        let last = range.and_then(|range| time(range.max - 1)).unwrap_or(-1);
+        let consumed = hall.tables.offsets.find(&group, &topic, queue_id).unwrap_or(0);
+        let consumed_at = if consumed > 0 { time(consumed - 1).unwrap_or(first) } else { first };
+        let is_behind = range.is_some_and(|range| consumed < range.max);
+        let delay = if is_behind { hall.now_ms() - time(consumed).unwrap_or(first).max(0) } else { 0 };
+        serde_json::json!({
+            "messageQueue": MessageQueue { topic: topic.clone(), broker_name: hall.options.identity.name.clone(), queue_id },
+            "minTimeStamp": first, "maxTimeStamp": last, "consumeTimeStamp": consumed_at, "delayTime": delay,
+        })
+    };
+    let spans: Vec<_> = (0..known.config.write_queue_nums).map(span).collect();
+    document(&serde_json::json!({ "consumeTimeSpanSet": spans }))
+}
+
+/// Answers 43.
+pub(super) fn all_offsets(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
+    let table = hall.tables.offsets.snapshot();
+    let entry = |(key, queues)| format!("{}:{}", serde_json::Value::from(key), object_map::<i32, i64>(queues));
+    let entries = table.offset_table.into_iter().map(entry).collect::<Vec<_>>().join(",");
+    let version = serde_json::to_string(&table.data_version).unwrap_or_default();
+    Ok(Reply::with_body(format!("{{\"dataVersion\":{version},\"offsetTable\":{{{entries}}}}}")))
+}

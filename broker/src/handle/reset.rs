@@ -1,0 +1,88 @@
+//! Operators move a group's offsets: to a time, to an offset, or to those of another group.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use strata_protocol::body::{MessageQueue, object_map};
+use strata_protocol::code::request;
+use strata_protocol::command::{Command, Language};
+use strata_protocol::reply::Reply;
+use strata_protocol::request::{CloneGroupOffset, ResetOffset};
+use strata_store::Boundary;
+
+use super::header;
+use crate::hall::Hall;
+use crate::refusal::Refusal;
+
+/// Answers 222: stores the new offsets and tells the group's clients to take them.
+pub(super) fn reset(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: ResetOffset = header(command)?;
+    let topic = hall.topic(&request.topic)?;
+    hall.tables.groups.find(&request.group).ok_or_else(|| Refusal::NoGroup { group: request.group.clone() })?;
+    let queues = match request.queue_id.filter(|queue| *queue >= 0) {
+        Some(queue) => queue..queue + 1,
+        None => 0..topic.config.read_queue_nums,
+    };
+    let offsets: BTreeMap<i32, i64> = queues.map(|queue| (queue, target(hall, &request, queue))).collect();
+    let force = request.is_force.unwrap_or(false);
+    let moved: Vec<_> = offsets
+        .into_iter()
+        .filter(|(queue, target)| {
+            let known = hall.tables.offsets.find(&request.group, &request.topic, *queue);
+            force || request.offset.is_some() || known.is_none_or(|known| *target < known)
+        })
+        .collect();
+    for (queue, offset) in &moved {
+        hall.tables.offsets.commit(&request.group, &request.topic, *queue, *offset);
+    }
+    let broker_name = &hall.options.identity.name;
+    let queue = |queue_id| MessageQueue { topic: request.topic.clone(), broker_name: broker_name.clone(), queue_id };
+    let table: Vec<_> = moved.iter().map(|(queue_id, offset)| (queue(*queue_id), *offset)).collect();
+    tell_clients(hall, &request, &table);
+    Ok(Reply::with_body(format!("{{\"offsetTable\":{}}}", object_map(table))))
+}
+
+fn target(hall: &Hall, request: &ResetOffset, queue: i32) -> i64 {
+    let range = hall.store.queue_range(&request.topic, queue);
+    let (min, max) = range.map_or((0, 0), |range| (range.min, range.max));
+    match request.offset {
+        Some(offset) if offset >= 0 => offset.clamp(min, max),
+        _ if request.timestamp < 0 => max,
+        _ => hall.store.offset_by_time(&request.topic, queue, request.timestamp, Boundary::Lower).clamp(min, max),
+    }
+}
+
+/// Clients drop what they fetched and start at the new offsets. C++ reads a list, the others a map.
+fn tell_clients(hall: &Hall, reset: &ResetOffset, table: &[(MessageQueue, i64)]) {
+    for member in hall.clients.members(&reset.group) {
+        let mut notice = Command::request(request::RESET_CONSUMER_CLIENT_OFFSET);
+        notice.fields.push("topic", &reset.topic);
+        notice.fields.push("group", &reset.group);
+        notice.fields.push("timestamp", &reset.timestamp.to_string());
+        notice.fields.push("isForce", "true");
+        let offsets = if member.language == Language::of("CPP") {
+            let entry = |(queue, offset): &(MessageQueue, i64)| {
+                serde_json::json!({"topic": queue.topic, "brokerName": queue.broker_name, "queueId": queue.queue_id, "offset": offset})
+            };
+            serde_json::Value::from(table.iter().map(entry).collect::<Vec<_>>()).to_string()
+        } else {
+            object_map(table.iter().cloned())
+        };
+        notice.body = format!("{{\"offsetTable\":{offsets}}}").into();
+        member.connection.notify(notice);
+    }
+}
+
+/// Answers 314.
+pub(super) fn copy(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: CloneGroupOffset = header(command)?;
+    let topics = match request.topic.filter(|topic| !topic.is_empty()) {
+        Some(topic) => vec![topic],
+        None => hall.tables.offsets.topics_of(&request.source_group),
+    };
+    hall.group(&request.target_group)?;
+    for topic in topics {
+        hall.tables.offsets.copy(&request.source_group, &request.target_group, &topic);
+    }
+    Ok(Reply::success())
+}

@@ -1,0 +1,95 @@
+//! Send back: a consumer failed with a message and wants it again later; after too many times it goes
+//! to the group's dead letters.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use strata_protocol::command::Command;
+use strata_protocol::message_id::OffsetMessageId;
+use strata_protocol::properties;
+use strata_protocol::record::RecordView;
+use strata_protocol::reply::Reply;
+use strata_protocol::request::SendBack;
+use strata_protocol::{body::perm, name};
+
+use super::draft::{Draft, put};
+use super::header;
+use crate::hall::Hall;
+use crate::refusal::Refusal;
+
+/// Clients from V3_4_9 on say themselves how often a message may be delivered again.
+pub(super) const VERSION_WITH_MAX_RECONSUME: i32 = 121;
+
+/// The delay level of a first retry is one above this.
+const FIRST_DELAY_LEVEL: i32 = 3;
+
+/// Answers 36.
+pub(super) fn send_back(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: SendBack = header(command)?;
+    let broker = hall.options.permission;
+    if broker & perm::WRITE == 0 {
+        return Err(Refusal::BrokerPermission { action: "written", perm: broker });
+    }
+    let group = hall.tables.groups.find(&request.group);
+    let group = group.ok_or_else(|| Refusal::NoGroup { group: request.group.clone() })?;
+    if group.retry_queue_nums <= 0 {
+        return Ok(Reply::success().remark("the group has no retry queues; the message is not delivered again"));
+    }
+    let lost = || Refusal::NoMessage { offset: request.offset };
+    let record = hall.store.record_at(request.offset).ok_or_else(lost)?;
+    let message = RecordView::parse(&record).map_err(|_| lost())?;
+
+    let asked = request.max_reconsume_times.filter(|_| command.version >= VERSION_WITH_MAX_RECONSUME);
+    let times = message.reconsume_times();
+    let is_dead = request.delay_level < 0 || times >= asked.unwrap_or(group.retry_max_times);
+    let (topic, queue_id, delay_level) = if is_dead {
+        hall.dlq_topic(&group.group_name)?;
+        hall.figures.dead_letter(&group.group_name, &message_topic(&message));
+        (name::dlq_topic(&group.group_name), 0, 0)
+    } else {
+        let topic = hall.retry_topic(&group)?;
+        let queue_id = hall.figures.next_queue(topic.config.write_queue_nums);
+        let level = if request.delay_level == 0 { FIRST_DELAY_LEVEL + times } else { request.delay_level };
+        (topic.config.topic_name.clone(), queue_id, level)
+    };
+    let draft = Draft {
+        topic: Cow::Owned(topic),
+        queue_id,
+        flag: message.flag(),
+        sys_flag: message.sys_flag(),
+        born_timestamp: message.born_timestamp(),
+        born_host: message.born_host(),
+        reconsume_times: times + 1,
+        body: message.body(),
+        properties: retry_properties(hall, &message, is_dead),
+        delay_level,
+    };
+    let topic = hall.tables.topics.find(&draft.topic);
+    let stored = draft.store(hall)?;
+    if let Some(topic) = topic {
+        topic.incoming.add(1, u64::from(stored.appended.bytes));
+    }
+    Ok(Reply::success())
+}
+
+fn message_topic(message: &RecordView<'_>) -> String {
+    properties::find_str(message.properties(), properties::RETRY_TOPIC).unwrap_or_else(|| message.topic()).to_owned()
+}
+
+/// The message's properties, and where it came from first.
+fn retry_properties(hall: &Hall, message: &RecordView<'_>, is_dead: bool) -> Vec<u8> {
+    let old = message.properties();
+    let mut text = properties::without(old, &[properties::DELAY, properties::WAIT]);
+    if properties::find(old, properties::RETRY_TOPIC).is_none() {
+        put(&mut text, properties::RETRY_TOPIC, message.topic());
+    }
+    if properties::find(old, properties::ORIGIN_MESSAGE_ID).is_none() {
+        let id = OffsetMessageId { host: hall.address(), physical_offset: message.physical_offset() };
+        put(&mut text, properties::ORIGIN_MESSAGE_ID, &id.encode());
+    }
+    put(&mut text, properties::WAIT, "false");
+    if is_dead {
+        put(&mut text, properties::DELAY, "0");
+    }
+    text
+}

@@ -1,0 +1,144 @@
+//! Topics: create, change, delete, list, statistics.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use strata_protocol::body::{MessageQueue, TopicConfig, TopicConfigs, TopicList, TopicOffset, object_map};
+use strata_protocol::command::Command;
+use strata_protocol::name;
+use strata_protocol::reply::Reply;
+use strata_protocol::request::{CreateTopic, TopicOf};
+use strata_remoting::{Answer, Connection};
+use tracing::info;
+
+use super::{body, document, header, later};
+use crate::hall::Hall;
+use crate::refusal::Refusal;
+use crate::topics::Topic;
+
+/// Answers 17. The answer comes when the topic is on disk and the name servers were told.
+pub(super) fn create(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
+    let request: CreateTopic = header(command)?;
+    let known = hall.tables.topics.find(&request.topic);
+    let mut attributes = known.map(|topic| topic.config.attributes.clone()).unwrap_or_default();
+    for change in request.attributes.as_deref().unwrap_or_default().split(',').map(str::trim) {
+        match (change.strip_prefix('+').and_then(|pair| pair.split_once('=')), change.strip_prefix('-')) {
+            (Some((key, value)), _) => drop(attributes.insert(key.to_owned(), value.to_owned())),
+            (None, Some(key)) => drop(attributes.remove(key)),
+            (None, None) => {}
+        }
+    }
+    let config = TopicConfig {
+        topic_name: request.topic,
+        read_queue_nums: request.read_queues,
+        write_queue_nums: request.write_queues,
+        perm: request.perm,
+        topic_filter_type: request.filter_type.unwrap_or_else(|| String::from("SINGLE_TAG")),
+        topic_sys_flag: request.sys_flag.unwrap_or(0),
+        order: request.order.unwrap_or(false),
+        attributes,
+    };
+    put(hall, vec![config])?;
+    Ok(later(command, connection, settle(Arc::clone(hall))))
+}
+
+/// Answers 18.
+pub(super) fn create_list(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
+    let request: TopicConfigs = body(command)?;
+    put(hall, request.topic_config_list)?;
+    Ok(later(command, connection, settle(Arc::clone(hall))))
+}
+
+fn put(hall: &Hall, configs: Vec<TopicConfig>) -> Result<(), Refusal> {
+    for config in &configs {
+        name::check_topic(&config.topic_name)?;
+        if name::is_system_topic(&config.topic_name) {
+            return Err(Refusal::SystemTopic { topic: config.topic_name.clone() });
+        }
+    }
+    for config in configs {
+        info!(topic = config.topic_name, queues = config.write_queue_nums, perm = config.perm, "topic created or changed");
+        hall.tables.topics.put(config, hall.now_ms())?;
+    }
+    Ok(())
+}
+
+/// Waits until changed topics are on disk and registered.
+async fn settle(hall: Arc<Hall>) -> Result<Reply, Refusal> {
+    let saving = Arc::clone(&hall);
+    let saved = tokio::task::spawn_blocking(move || saving.tables.topics.save()).await;
+    saved.map_err(|error| Refusal::Body { reason: error.to_string() })??;
+    let number = hall.registration.request();
+    hall.registration.done(number).await;
+    Ok(Reply::success())
+}
+
+/// Answers 215: the topic, its offsets and its messages are gone; so are retry topics of its own groups
+/// only when they are deleted with their group.
+pub(super) fn delete(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
+    let request: TopicOf = header(command)?;
+    name::check_topic(&request.topic)?;
+    if name::is_system_topic(&request.topic) {
+        return Err(Refusal::SystemTopic { topic: request.topic });
+    }
+    hall.tables.topics.remove(&request.topic, hall.now_ms());
+    hall.tables.offsets.forget_topic(&request.topic);
+    info!(topic = request.topic, "topic deleted");
+    let hall = Arc::clone(hall);
+    Ok(later(command, connection, async move {
+        let forgetting = Arc::clone(&hall);
+        let forgotten = tokio::task::spawn_blocking(move || forgetting.store.forget_topic(&request.topic)).await;
+        let forgotten = forgotten.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string()));
+        forgotten.map_err(|reason| Refusal::Body { reason })?;
+        settle(hall).await
+    }))
+}
+
+/// Answers 21 with the whole table; an answer without `totalTopicNum` means that nothing is left out.
+pub(super) fn all(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
+    document(&hall.tables.topics.snapshot())
+}
+
+/// Answers 351.
+pub(super) fn one(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: TopicOf = header(command)?;
+    document(&hall.topic(&request.topic)?.config)
+}
+
+/// Answers 202.
+pub(super) fn stats(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: TopicOf = header(command)?;
+    let topic = hall.topic(&request.topic)?;
+    let rate = topic.incoming.window(hall.now_ms(), 60).rate();
+    let table = object_map(queue_offsets(hall, &topic));
+    Ok(Reply::with_body(format!("{{\"topicPutTps\":{rate:?},\"offsetTable\":{table}}}")))
+}
+
+fn queue_offsets(hall: &Hall, topic: &Topic) -> Vec<(MessageQueue, TopicOffset)> {
+    let config = &topic.config;
+    let name = &config.topic_name;
+    let queues = 0..config.read_queue_nums.max(config.write_queue_nums);
+    let offsets = |queue_id| {
+        let range = hall.store.queue_range(name, queue_id);
+        let (min_offset, max_offset) = range.map_or((0, 0), |range| (range.min, range.max));
+        let last = (max_offset > min_offset).then(|| hall.store.store_time(name, queue_id, max_offset - 1)).flatten();
+        let queue = MessageQueue { topic: name.clone(), broker_name: hall.options.identity.name.clone(), queue_id };
+        (queue, TopicOffset { min_offset, max_offset, last_update_timestamp: last.unwrap_or(0) })
+    };
+    queues.map(offsets).collect()
+}
+
+/// Answers 305.
+pub(super) fn system(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
+    let names = hall.tables.topics.all().into_keys();
+    let topic_list = names.filter(|topic| name::is_system_topic(topic)).collect();
+    document(&TopicList { topic_list, broker_addr: Some(hall.address().to_string()) })
+}
+
+/// Answers 300: groups that read the topic now or did before.
+pub(super) fn consumers(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let request: TopicOf = header(command)?;
+    let mut groups: BTreeSet<String> = hall.clients.groups_of(&request.topic).into_iter().collect();
+    groups.extend(hall.tables.offsets.groups_of(&request.topic));
+    document(&serde_json::json!({ "groupList": groups }))
+}

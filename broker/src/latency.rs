@@ -1,0 +1,101 @@
+//! Histograms of request times by request and response code, cheap enough for every request.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+/// Upper bounds of the buckets, ms, as Apache RocketMQ's `rocketmq_rpc_latency` has them.
+pub(crate) const BOUNDS_MS: [u64; 9] = [1, 3, 5, 7, 10, 100, 1_000, 2_000, 3_000];
+
+/// Pairs of codes remembered; a hostile client cannot grow the table beyond this.
+const PAIRS_MAX: usize = 512;
+
+/// One histogram.
+#[derive(Debug, Default)]
+pub(crate) struct Histogram {
+    buckets: [AtomicU64; BOUNDS_MS.len() + 1],
+    sum_us: AtomicU64,
+}
+
+/// What a histogram holds.
+pub(crate) struct Snapshot {
+    /// Counts up to and including each bound.
+    pub cumulative: [u64; BOUNDS_MS.len()],
+    pub count: u64,
+    pub sum_ms: f64,
+}
+
+impl Histogram {
+    fn observe(&self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_MS.iter().position(|bound| us <= bound * 1_000).unwrap_or(BOUNDS_MS.len());
+        self.buckets[bucket].fetch_add(1, Relaxed);
+        self.sum_us.fetch_add(us, Relaxed);
+    }
+
+    /// The counts now.
+    #[expect(clippy::cast_precision_loss, reason = "a sum of times needs no more than 52 bits")]
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let mut cumulative = [0; BOUNDS_MS.len()];
+        let mut count = 0;
+        for (at, bucket) in self.buckets.iter().enumerate() {
+            count += bucket.load(Relaxed);
+            if let Some(slot) = cumulative.get_mut(at) {
+                *slot = count;
+            }
+        }
+        Snapshot { cumulative, count, sum_ms: self.sum_us.load(Relaxed) as f64 / 1_000.0 }
+    }
+}
+
+type Table = HashMap<(i32, i32), Arc<Histogram>>;
+
+/// Histograms by request code and response code.
+#[derive(Default)]
+pub(crate) struct Latencies {
+    /// Read without a lock; a new pair replaces the table.
+    table: ArcSwap<Table>,
+}
+
+impl Latencies {
+    /// Counts one request.
+    pub(crate) fn observe(&self, request: i32, response: i32, took: Duration) {
+        if let Some(histogram) = self.table.load().get(&(request, response)) {
+            return histogram.observe(took);
+        }
+        self.table.rcu(|table| {
+            let mut next = Table::clone(table);
+            if next.len() < PAIRS_MAX {
+                next.entry((request, response)).or_default();
+            }
+            next
+        });
+        if let Some(histogram) = self.table.load().get(&(request, response)) {
+            histogram.observe(took);
+        }
+    }
+
+    /// All histograms.
+    pub(crate) fn all(&self) -> Vec<((i32, i32), Arc<Histogram>)> {
+        self.table.load().iter().map(|(key, histogram)| (*key, Arc::clone(histogram))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_fall_into_their_buckets() {
+        let latencies = Latencies::default();
+        for us in [1, 1_000, 1_001, 4_000_000] {
+            latencies.observe(10, 0, Duration::from_micros(us));
+        }
+        let all = latencies.all();
+        let snapshot = all[0].1.snapshot();
+        assert_eq!((snapshot.cumulative[0], snapshot.cumulative[1], snapshot.cumulative[8], snapshot.count), (2, 3, 3, 4));
+    }
+}

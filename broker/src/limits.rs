@@ -1,0 +1,61 @@
+//! Bounds of the broker, each with its unit and its reason.
+
+/// Pulls that may wait for messages at a time. A parked pull costs well below 2 KiB.
+pub const PARKED_PULLS_MAX: usize = 100_000;
+
+/// Longest time a pull is held, whatever the client asks, ms. Clients ask for 15 to 30 s.
+pub const PULL_HOLD_MS_MAX: i64 = 60_000;
+
+/// Messages of one pull, whatever the client asks.
+pub const PULL_MESSAGES_MAX: i32 = 1_024;
+
+/// Bytes of one pull's answer, whatever the client asks: an answer must fit a frame.
+pub const PULL_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Queue entries that one pull looks at while nothing matches; then the client is told to go on.
+pub const PULL_SCAN_ENTRIES_MAX: usize = 100_000;
+
+/// Messages of one query by key (`maxNum` of RocketMQ's index search).
+pub const QUERY_MESSAGES_MAX: usize = 64;
+
+/// Topics of one broker.
+pub const TOPICS_MAX: usize = 100_000;
+
+/// Groups of one broker.
+pub const GROUPS_MAX: usize = 100_000;
+
+/// Queues of one topic.
+pub const TOPIC_QUEUES_MAX: i32 = 4_096;
+
+/// Topics and groups that one client address may make come into being within [`CREATION_WINDOW_MS`].
+pub const CREATIONS_PER_WINDOW_MAX: usize = 2_000;
+
+/// The window for [`CREATIONS_PER_WINDOW_MAX`], ms.
+pub const CREATION_WINDOW_MS: i64 = 60_000;
+
+/// Bytes of a heartbeat.
+pub const HEARTBEAT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Groups and subscriptions in one heartbeat.
+pub const HEARTBEAT_ENTRIES_MAX: usize = 1_000;
+
+/// Queues in one lock request.
+pub const LOCK_QUEUES_MAX: usize = 16_384;
+
+/// A client that said nothing for this long is gone, ms (`channelExpiredTimeout`).
+pub const CLIENT_SILENCE_MS_MAX: i64 = 120_000;
+
+/// A queue lock that was not renewed for this long is free, ms (`REBALANCE_LOCK_MAX_LIVE_TIME`).
+pub const QUEUE_LOCK_MS_MAX: i64 = 60_000;
+
+/// Sends that may wait for a flush at a time; more are answered with `SYSTEM_BUSY`.
+pub const UNFLUSHED_SENDS_MAX: usize = 16_384;
+
+/// Longest wait for a flush before the producer is told, ms (`syncFlushTimeout`).
+pub const FLUSH_WAIT_MS_MAX: u64 = 5_000;
+
+/// Time a request that a broker relays to a client may take, ms.
+pub const RELAY_MS_MAX: u64 = 10_000;
+
+/// Due messages that one round of one delay level delivers, so that a full level cannot starve the others.
+pub const SCHEDULE_BATCH_MAX: usize = 256;

@@ -1,0 +1,155 @@
+//! How far each group has consumed each queue.
+//!
+//! Owns `consumerOffset.json`, written every few seconds while something changed and at the end: a crash
+//! repeats what was consumed in that window, it skips nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use parking_lot::Mutex;
+use strata_protocol::body::{DataVersion, OffsetTable};
+
+use crate::durable::{DurableError, DurableFile};
+
+/// Separates topic and group in the file; no name can contain it.
+const SEPARATOR: char = '@';
+
+type ByGroup = HashMap<String, BTreeMap<i32, i64>>;
+
+/// The offsets of all groups.
+pub(crate) struct Offsets {
+    /// Held for a look-up or an insertion, never across I/O.
+    state: Mutex<State>,
+    file: DurableFile,
+}
+
+#[derive(Default)]
+struct State {
+    topics: HashMap<String, ByGroup>,
+    version: DataVersion,
+    unsaved: bool,
+}
+
+impl Offsets {
+    /// Reads the offsets of a data folder's `config`.
+    pub(crate) fn load(config: &Path) -> Result<Self, DurableError> {
+        let file = DurableFile::new(config, "consumerOffset.json");
+        let stored: OffsetTable = file.load()?.unwrap_or_default();
+        let mut state = State { version: stored.data_version, ..State::default() };
+        for (key, queues) in stored.offset_table {
+            if let Some((topic, group)) = key.split_once(SEPARATOR) {
+                state.topics.entry(topic.to_owned()).or_default().insert(group.to_owned(), queues);
+            }
+        }
+        Ok(Self { state: Mutex::new(state), file })
+    }
+
+    /// A group's offset of a queue.
+    pub(crate) fn find(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        self.state.lock().topics.get(topic)?.get(group)?.get(&queue_id).copied()
+    }
+
+    /// Stores a group's offset of a queue; it may go back, as in RocketMQ.
+    pub(crate) fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let known = state.topics.get_mut(topic).and_then(|groups| groups.get_mut(group));
+        let queues = match known {
+            Some(queues) => queues,
+            None => state.topics.entry(topic.to_owned()).or_default().entry(group.to_owned()).or_default(),
+        };
+        if queues.insert(queue_id, offset) != Some(offset) {
+            state.unsaved = true;
+        }
+    }
+
+    /// All offsets of a group in a topic.
+    pub(crate) fn of(&self, group: &str, topic: &str) -> BTreeMap<i32, i64> {
+        self.state.lock().topics.get(topic).and_then(|groups| groups.get(group)).cloned().unwrap_or_default()
+    }
+
+    /// Topics in which a group has offsets.
+    pub(crate) fn topics_of(&self, group: &str) -> Vec<String> {
+        let state = self.state.lock();
+        state.topics.iter().filter(|(_, groups)| groups.contains_key(group)).map(|(topic, _)| topic.clone()).collect()
+    }
+
+    /// Groups that have offsets in a topic.
+    pub(crate) fn groups_of(&self, topic: &str) -> Vec<String> {
+        self.state.lock().topics.get(topic).map(|groups| groups.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Every group, topic and its offsets.
+    pub(crate) fn all(&self) -> Vec<(String, String, BTreeMap<i32, i64>)> {
+        let state = self.state.lock();
+        let of_topic = |(topic, groups): (&String, &ByGroup)| {
+            groups.iter().map(|(group, queues)| (group.clone(), topic.clone(), queues.clone())).collect::<Vec<_>>()
+        };
+        state.topics.iter().flat_map(of_topic).collect()
+    }
+
+    /// Copies a group's offsets to another group.
+    pub(crate) fn copy(&self, from: &str, to: &str, topic: &str) {
+        for (queue_id, offset) in self.of(from, topic) {
+            self.commit(to, topic, queue_id, offset);
+        }
+    }
+
+    /// Forgets all offsets of a topic that is deleted.
+    pub(crate) fn forget_topic(&self, topic: &str) {
+        let mut state = self.state.lock();
+        state.unsaved |= state.topics.remove(topic).is_some();
+    }
+
+    /// Forgets all offsets of a group that is deleted.
+    pub(crate) fn forget_group(&self, group: &str) {
+        let mut state = self.state.lock();
+        for groups in state.topics.values_mut() {
+            groups.remove(group);
+        }
+        state.unsaved = true;
+    }
+
+    /// The table as it is stored and reported.
+    pub(crate) fn snapshot(&self) -> OffsetTable {
+        let data_version = self.state.lock().version;
+        let key = |(group, topic, queues): (String, String, _)| (format!("{topic}{SEPARATOR}{group}"), queues);
+        OffsetTable { offset_table: self.all().into_iter().map(key).collect(), data_version }
+    }
+
+    /// Writes the table if it changed since it was last written.
+    pub(crate) fn save(&self) -> Result<(), DurableError> {
+        {
+            let mut state = self.state.lock();
+            if !std::mem::take(&mut state.unsaved) {
+                return Ok(());
+            }
+            state.version.counter += 1;
+        }
+        self.file.save(&self.snapshot()).inspect_err(|_| self.state.lock().unsaved = true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_survive_and_are_forgotten_with_their_topic_or_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let offsets = Offsets::load(folder.path()).unwrap();
+        offsets.commit("g", "t", 0, 5);
+        offsets.commit("g", "%RETRY%g", 0, 1);
+        offsets.commit("h", "t", 1, 7);
+        offsets.copy("h", "i", "t");
+        offsets.save().unwrap();
+        let again = Offsets::load(folder.path()).unwrap();
+        assert_eq!(again.find("g", "t", 0), Some(5));
+        assert_eq!(again.find("i", "t", 1), Some(7));
+        assert_eq!(again.find("g", "t", 1), None);
+        again.forget_topic("t");
+        assert_eq!((again.find("g", "t", 0), again.find("g", "%RETRY%g", 0)), (None, Some(1)));
+        again.forget_group("g");
+        assert_eq!(again.topics_of("g"), Vec::<String>::new());
+    }
+}

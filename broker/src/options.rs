@@ -1,0 +1,148 @@
+//! What an operator decides: the broker's settings, with RocketMQ's defaults.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use strata_protocol::body::perm;
+use strata_protocol::limits::BODY_BYTES_MAX;
+use strata_store::FlushMode;
+
+/// Everything a broker is told at its start.
+#[derive(Debug, Clone)]
+pub struct BrokerOptions {
+    /// Who it is.
+    pub identity: Identity,
+    /// Address it listens on.
+    pub listen: IpAddr,
+    /// Name servers, `host:port` each (`namesrvAddr`).
+    pub name_servers: Vec<String>,
+    /// Its data folder (`storePathRootDir`).
+    pub data: PathBuf,
+    /// See [`perm`] (`brokerPermission`).
+    pub permission: i32,
+    /// Told to clients as `MSG_REGION` (`regionId`).
+    pub region: String,
+    /// The log.
+    pub store: StoreSettings,
+    /// Topics and groups.
+    pub topics: TopicSettings,
+    /// Reading.
+    pub pull: PullSettings,
+}
+
+/// Name and address of a broker.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its cluster (`brokerClusterName`).
+    pub cluster: String,
+    /// Its name (`brokerName`).
+    pub name: String,
+    /// 0: master (`brokerId`).
+    pub id: i64,
+    /// The address that clients are told (`brokerIP1`).
+    pub ip: IpAddr,
+    /// The port that clients are told; the listener's own when 0.
+    pub port: u16,
+}
+
+/// Settings of the log.
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    /// Bytes of a segment (`mappedFileSizeCommitLog`).
+    pub segment_bytes: u64,
+    /// When messages are on disk (`flushDiskType`).
+    pub flush: FlushMode,
+    /// Hours a segment is kept (`fileReservedTime`).
+    pub retention_hours: u64,
+    /// Percent of the disk in use at which segments are deleted early (`diskMaxUsedSpaceRatio`).
+    pub disk_used_percent_max: u32,
+    /// Bytes of a message body (`maxMessageSize`).
+    pub message_bytes_max: usize,
+}
+
+/// Settings of topics and groups.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own that operators know by name")]
+#[derive(Debug, Clone)]
+pub struct TopicSettings {
+    /// Sending to a missing topic creates it (`autoCreateTopicEnable`).
+    pub auto_create_topics: bool,
+    /// A missing group is created (`autoCreateSubscriptionGroup`).
+    pub auto_create_groups: bool,
+    /// Queues of created topics, at most (`defaultTopicQueueNums`).
+    pub default_queues: i32,
+    /// The delays of levels 1, 2, .. (`messageDelayLevel`).
+    pub delay_levels: String,
+    /// Keep traces of clients (`traceTopicEnable`).
+    pub trace_topic: bool,
+}
+
+/// Settings of reading.
+#[derive(Debug, Clone)]
+pub struct PullSettings {
+    /// Hold pulls that find nothing (`longPollingEnable`).
+    pub long_polling: bool,
+    /// How long they are held otherwise, ms (`shortPollingTimeMills`).
+    pub short_poll_ms: u64,
+    /// Messages of one answer (`maxTransferCountOnMessageInMemory`).
+    pub messages_max: usize,
+    /// Bytes of one answer (`maxTransferBytesOnMessageInMemory`).
+    pub bytes_max: usize,
+}
+
+impl Default for BrokerOptions {
+    fn default() -> Self {
+        Self {
+            identity: Identity::default(),
+            listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            name_servers: Vec::new(),
+            data: PathBuf::from("data"),
+            permission: perm::READ | perm::WRITE,
+            region: String::from("DefaultRegion"),
+            store: StoreSettings::default(),
+            topics: TopicSettings::default(),
+            pull: PullSettings::default(),
+        }
+    }
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            cluster: String::from("DefaultCluster"),
+            name: String::from("broker-a"),
+            id: 0,
+            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 0,
+        }
+    }
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 1 << 30,
+            flush: FlushMode::Async { interval_ms: 500, bytes_max: 16 << 20 },
+            retention_hours: 72,
+            disk_used_percent_max: 75,
+            message_bytes_max: BODY_BYTES_MAX,
+        }
+    }
+}
+
+impl Default for TopicSettings {
+    fn default() -> Self {
+        Self {
+            auto_create_topics: true,
+            auto_create_groups: true,
+            default_queues: 8,
+            delay_levels: String::from("1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"),
+            trace_topic: true,
+        }
+    }
+}
+
+impl Default for PullSettings {
+    fn default() -> Self {
+        Self { long_polling: true, short_poll_ms: 1_000, messages_max: 32, bytes_max: 256 * 1024 }
+    }
+}

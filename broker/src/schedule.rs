@@ -1,0 +1,193 @@
+//! Delivers delayed messages when their time has come.
+//!
+//! Each delay level is a queue of the schedule topic, ordered by time because all of its messages wait
+//! equally long. How far each level is delivered is kept in `delayOffset.json`, at most a second behind:
+//! a crash delivers the messages of that second again, it loses none.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use strata_filter::Filter;
+use strata_protocol::body::DataVersion;
+use strata_protocol::name::SCHEDULE_TOPIC;
+use strata_protocol::properties;
+use strata_protocol::record::{RecordView, records};
+use strata_store::ReadStatus;
+use tokio::sync::Notify;
+use tracing::{error, warn};
+
+use crate::durable::{DurableError, DurableFile};
+use crate::hall::Hall;
+use crate::handle::Draft;
+use crate::limits::SCHEDULE_BATCH_MAX;
+use crate::reading;
+use crate::refusal::Refusal;
+use crate::waiting::PullPlan;
+
+/// Longest sleep: progress is written at least this often while something is delivered.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The form of `delayOffset.json`: level to offset.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct DelayOffsets {
+    offset_table: BTreeMap<i32, i64>,
+    data_version: DataVersion,
+}
+
+/// The delivery of delayed messages.
+pub(crate) struct Schedule {
+    hall: Arc<Hall>,
+    file: DurableFile,
+    /// Touched by the one task that delivers, and at the end.
+    state: Mutex<(DelayOffsets, bool)>,
+}
+
+/// What became of one level's round.
+enum Round {
+    /// Nothing is due before this time, ms; `None`: the level is empty.
+    Until(Option<i64>),
+    /// There is more to deliver at once.
+    More,
+    /// The log refused; try again later.
+    Refused,
+}
+
+impl Schedule {
+    /// Reads how far each level is delivered.
+    pub(crate) fn load(hall: Arc<Hall>, config: &Path) -> Result<Self, DurableError> {
+        let file = DurableFile::new(config, "delayOffset.json");
+        let offsets = file.load()?.unwrap_or_default();
+        Ok(Self { hall, file, state: Mutex::new((offsets, false)) })
+    }
+
+    /// Delivers until `stop` is rung.
+    pub(crate) async fn run(&self, stop: Arc<Notify>) {
+        loop {
+            let pause = self.round();
+            if let Err(error) = self.save() {
+                warn!(%error, "the progress of delayed messages was not stored; trying again");
+            }
+            tokio::select! {
+                () = stop.notified() => return,
+                () = self.hall.delayed.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One round over all levels; gives the time until the next one.
+    fn round(&self) -> Duration {
+        let now = self.hall.now_ms();
+        let mut pause = TICK;
+        for queue in 0..self.hall.delays.count() {
+            let wanted = match self.deliver(queue, now) {
+                Round::Until(None) | Round::Refused => TICK,
+                Round::Until(Some(due)) => Duration::from_millis(u64::try_from(due - now).unwrap_or(0).max(1)),
+                Round::More => Duration::ZERO,
+            };
+            pause = pause.min(wanted);
+        }
+        pause
+    }
+
+    fn offset(&self, queue: i32) -> i64 {
+        let known = self.state.lock().0.offset_table.get(&(queue + 1)).copied().unwrap_or(0);
+        // A log that lost its tail in a power cut must not be waited for; neither must one that was trimmed.
+        self.hall.store.queue_range(SCHEDULE_TOPIC, queue).map_or(known, |range| known.clamp(range.min, range.max))
+    }
+
+    fn advance(&self, queue: i32, offset: i64) {
+        let mut state = self.state.lock();
+        state.0.offset_table.insert(queue + 1, offset);
+        state.1 = true;
+    }
+
+    /// Delivers what is due of one level.
+    fn deliver(&self, queue: i32, now_ms: i64) -> Round {
+        let offset = self.offset(queue);
+        let plan = PullPlan {
+            group: Arc::from("SCHEDULE_CONSUMER"),
+            topic: Arc::from(SCHEDULE_TOPIC),
+            queue_id: queue,
+            offset,
+            filter: Arc::new(Filter::All),
+            messages_max: SCHEDULE_BATCH_MAX,
+            bytes_max: self.hall.options.pull.bytes_max,
+            deadline_ms: 0,
+        };
+        let read = reading::read(&self.hall, &plan);
+        match read.status {
+            ReadStatus::Found => {}
+            ReadStatus::Damaged { .. } => {
+                error!(level = queue + 1, offset, next = read.next_offset, "delayed messages are damaged on disk and cannot be delivered");
+                self.advance(queue, read.next_offset.max(offset + 1));
+                return Round::More;
+            }
+            ReadStatus::NoMatch | ReadStatus::AtEnd | ReadStatus::BeyondEnd | ReadStatus::BeforeBegin | ReadStatus::Empty => {
+                return Round::Until(None);
+            }
+        }
+        for record in read.slices.iter().flat_map(|slice| records(slice)) {
+            let Ok(message) = record else { continue };
+            let due = message.store_timestamp() + self.hall.delays.of_queue(queue);
+            if due > now_ms {
+                return Round::Until(Some(due));
+            }
+            if let Err(refusal) = self.release(&message) {
+                warn!(level = queue + 1, offset = message.queue_offset(), %refusal, "a due message was not delivered; trying again");
+                return Round::Refused;
+            }
+            self.advance(queue, message.queue_offset() + 1);
+        }
+        Round::More
+    }
+
+    /// Stores a due message where it belongs.
+    fn release(&self, message: &RecordView<'_>) -> Result<(), Refusal> {
+        let text = message.properties();
+        let topic = properties::find_str(text, properties::REAL_TOPIC);
+        let queue_id = properties::find_str(text, properties::REAL_QID).and_then(|text| text.parse().ok());
+        let (Some(topic), Some(queue_id)) = (topic, queue_id) else {
+            error!(position = message.physical_offset(), "a delayed message does not say where it belongs; it stays in the log");
+            return Ok(());
+        };
+        let Some(known) = self.hall.tables.topics.find(topic) else {
+            warn!(topic, position = message.physical_offset(), "the topic of a delayed message was deleted; it is not delivered");
+            return Ok(());
+        };
+        let draft = Draft {
+            topic: Cow::Borrowed(topic),
+            queue_id,
+            flag: message.flag(),
+            sys_flag: message.sys_flag(),
+            born_timestamp: message.born_timestamp(),
+            born_host: message.born_host(),
+            reconsume_times: message.reconsume_times(),
+            body: message.body(),
+            properties: properties::without(text, &[properties::DELAY]),
+            delay_level: 0,
+        };
+        let stored = draft.store(&self.hall)?;
+        known.incoming.add(1, u64::from(stored.appended.bytes));
+        Ok(())
+    }
+
+    /// Writes the progress if it changed since it was last written.
+    pub(crate) fn save(&self) -> Result<(), DurableError> {
+        let offsets = {
+            let mut state = self.state.lock();
+            if !std::mem::take(&mut state.1) {
+                return Ok(());
+            }
+            state.0.data_version.counter += 1;
+            state.0.clone()
+        };
+        self.file.save(&offsets).inspect_err(|_| self.state.lock().1 = true)
+    }
+}

@@ -1,0 +1,102 @@
+//! Counts of messages and bytes, with enough history for rates.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+/// Time between samples, ms. RocketMQ samples statistics every 10 s too.
+pub(crate) const SAMPLE_MS: i64 = 10_000;
+
+/// Samples kept: an hour. Longer windows are answered with what there is.
+const SAMPLES_MAX: usize = 361;
+
+/// One stream of messages: what came into a topic, or left it for a group.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+    /// Touched every [`SAMPLE_MS`] and by statistics requests only.
+    samples: Mutex<VecDeque<Sample>>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Sample {
+    at_ms: i64,
+    messages: u64,
+    bytes: u64,
+}
+
+/// What happened within a window.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Window {
+    pub messages: u64,
+    pub bytes: u64,
+    pub seconds: f64,
+}
+
+impl Window {
+    /// Messages a second; 0 for an empty window.
+    #[expect(clippy::cast_precision_loss, reason = "rates need no more than 52 bits")]
+    pub(crate) fn rate(&self) -> f64 {
+        if self.seconds > 0.0 { self.messages as f64 / self.seconds } else { 0.0 }
+    }
+}
+
+impl Traffic {
+    /// Counts messages and their bytes.
+    pub(crate) fn add(&self, messages: u64, bytes: u64) {
+        self.messages.fetch_add(messages, Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Messages since the start.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages.load(Relaxed)
+    }
+
+    /// Bytes since the start.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Remembers where the counts stand.
+    pub(crate) fn sample(&self, now_ms: i64) {
+        let mut samples = self.samples.lock();
+        samples.push_back(Sample { at_ms: now_ms, messages: self.messages(), bytes: self.bytes() });
+        if samples.len() > SAMPLES_MAX {
+            samples.pop_front();
+        }
+    }
+
+    /// What happened in the last `seconds`, or since the oldest sample when that is younger.
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of an hour are far below 52 bits")]
+    pub(crate) fn window(&self, now_ms: i64, seconds: i64) -> Window {
+        let samples = self.samples.lock();
+        let from = now_ms - seconds * 1_000;
+        let Some(start) = samples.iter().find(|sample| sample.at_ms >= from) else { return Window::default() };
+        Window {
+            messages: self.messages().saturating_sub(start.messages),
+            bytes: self.bytes().saturating_sub(start.bytes),
+            seconds: (now_ms - start.at_ms).max(0) as f64 / 1_000.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_counts_from_its_first_sample() {
+        let traffic = Traffic::default();
+        traffic.add(5, 50);
+        traffic.sample(0);
+        traffic.add(10, 100);
+        traffic.sample(10_000);
+        traffic.add(1, 10);
+        assert_eq!(traffic.window(20_000, 60), Window { messages: 11, bytes: 110, seconds: 20.0 });
+        assert_eq!(traffic.window(20_000, 10).messages, 1);
+        assert_eq!(traffic.window(100_000, 10).rate().to_bits(), 0f64.to_bits());
+    }
+}

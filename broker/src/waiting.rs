@@ -1,0 +1,134 @@
+//! Pulls that found nothing and wait for a message: parked here, woken by the append.
+//!
+//! Owns the parked pulls and their deadlines. It does not read: whoever drains the ready ones does.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use strata_filter::Filter;
+use strata_remoting::Responder;
+use tokio::sync::Notify;
+
+use crate::limits::PARKED_PULLS_MAX;
+
+/// What a pull asks of the log.
+#[derive(Clone)]
+pub(crate) struct PullPlan {
+    pub group: Arc<str>,
+    pub topic: Arc<str>,
+    pub queue_id: i32,
+    pub offset: i64,
+    pub filter: Arc<Filter>,
+    pub messages_max: usize,
+    pub bytes_max: usize,
+    /// When its holding ends, ms; not after `now` for a pull that is not to be held.
+    pub deadline_ms: i64,
+}
+
+/// A pull that is held.
+pub(crate) struct Parked {
+    pub responder: Responder,
+    pub plan: PullPlan,
+}
+
+/// All pulls that are held.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    /// Lets the append path see without a lock that nobody waits.
+    parked: AtomicUsize,
+    /// Short: an insertion, or the removal of the pulls of one queue.
+    state: Mutex<State>,
+    /// Pulls to be answered now. The append path only moves them here.
+    ready: Mutex<Vec<Parked>>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    topics: HashMap<Arc<str>, HashMap<i32, Vec<Parked>>>,
+    deadlines: BinaryHeap<Reverse<(i64, Arc<str>, i32)>>,
+}
+
+impl Waiting {
+    /// Holds a pull; gives it back when too many are held already.
+    pub(crate) fn park(&self, pull: Parked) -> Result<(), Parked> {
+        if self.parked.load(Ordering::Relaxed) >= PARKED_PULLS_MAX {
+            return Err(pull);
+        }
+        let (topic, queue_id) = (Arc::clone(&pull.plan.topic), pull.plan.queue_id);
+        let mut state = self.state.lock();
+        state.deadlines.push(Reverse((pull.plan.deadline_ms, Arc::clone(&topic), queue_id)));
+        state.topics.entry(topic).or_default().entry(queue_id).or_default().push(pull);
+        self.parked.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// How many pulls are held.
+    pub(crate) fn count(&self) -> usize {
+        self.parked.load(Ordering::Relaxed)
+    }
+
+    /// A message was stored: whoever waits for it and may want it becomes ready.
+    pub(crate) fn appended(&self, topic: &str, queue_id: i32, offset: i64, tags_code: i64) {
+        if self.parked.load(Ordering::SeqCst) != 0 {
+            self.release(topic, queue_id, |plan| plan.offset <= offset && plan.filter.matches_code(tags_code));
+        }
+    }
+
+    /// Pulls of a queue that satisfy `due` become ready.
+    pub(crate) fn release(&self, topic: &str, queue_id: i32, mut due: impl FnMut(&PullPlan) -> bool) {
+        let mut released = Vec::new();
+        {
+            let mut state = self.state.lock();
+            let Some(queues) = state.topics.get_mut(topic) else { return };
+            let Some(parked) = queues.get_mut(&queue_id) else { return };
+            released.extend(parked.extract_if(.., |pull| due(&pull.plan)));
+            if parked.is_empty() {
+                queues.remove(&queue_id);
+            }
+            if queues.is_empty() {
+                state.topics.remove(topic);
+            }
+        }
+        if released.is_empty() {
+            return;
+        }
+        self.parked.fetch_sub(released.len(), Ordering::SeqCst);
+        self.ready.lock().append(&mut released);
+        self.wake.notify_one();
+    }
+
+    /// Pulls whose time is over become ready; they are answered with what is there.
+    pub(crate) fn expire(&self, now_ms: i64) {
+        loop {
+            let due = {
+                let mut state = self.state.lock();
+                match state.deadlines.peek() {
+                    Some(Reverse((deadline, ..))) if *deadline <= now_ms => state.deadlines.pop(),
+                    _ => None,
+                }
+            };
+            let Some(Reverse((_, topic, queue_id))) = due else { return };
+            self.release(&topic, queue_id, |plan| plan.deadline_ms <= now_ms);
+        }
+    }
+
+    /// All pulls become ready, for shutdown.
+    pub(crate) fn release_all(&self) {
+        self.expire(i64::MAX);
+    }
+
+    /// Waits until pulls are ready and takes them.
+    pub(crate) async fn ready(&self) -> Vec<Parked> {
+        loop {
+            let ready = std::mem::take(&mut *self.ready.lock());
+            if !ready.is_empty() {
+                return ready;
+            }
+            self.wake.notified().await;
+        }
+    }
+}
