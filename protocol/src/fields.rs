@@ -32,7 +32,7 @@ impl Span {
 #[derive(Debug, Clone, Default)]
 pub struct Fields {
     frame: Bytes,
-    side: Vec<u8>,
+    side: String,
     entries: SmallVec<[(Span, Span); 20]>,
 }
 
@@ -44,10 +44,10 @@ impl Fields {
     }
 
     pub(crate) fn of_frame(frame: Bytes) -> Self {
-        Self { frame, side: Vec::new(), entries: SmallVec::new() }
+        Self { frame, side: String::new(), entries: SmallVec::new() }
     }
 
-    pub(crate) fn side(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn side(&mut self) -> &mut String {
         &mut self.side
     }
 
@@ -58,9 +58,9 @@ impl Fields {
     /// Adds one field. Names are not checked for repetition: the first one wins on reading.
     pub fn push(&mut self, name: &str, value: &str) {
         let start = self.side.len();
-        self.side.extend_from_slice(name.as_bytes());
+        self.side.push_str(name);
         let middle = self.side.len();
-        self.side.extend_from_slice(value.as_bytes());
+        self.side.push_str(value);
         self.entries.push((Span::side(start, name.len()), Span::side(middle, value.len())));
     }
 
@@ -90,7 +90,7 @@ impl Fields {
     fn bytes(&self, span: Span) -> &[u8] {
         let (source, start) = match span.start & IN_SIDE {
             0 => (&self.frame[..], span.start as usize),
-            _ => (&self.side[..], (span.start & !IN_SIDE) as usize),
+            _ => (self.side.as_bytes(), (span.start & !IN_SIDE) as usize),
         };
         source.get(start..start + span.length as usize).unwrap_or_default()
     }

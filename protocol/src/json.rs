@@ -71,6 +71,22 @@ impl Text<'_> {
     }
 }
 
+/// Where a scalar of the document is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// It is `null`.
+    Null,
+    /// It lies in the document as it is.
+    Slice {
+        /// First byte.
+        start: usize,
+        /// Bytes.
+        length: usize,
+    },
+    /// It had escapes, which were resolved behind what the caller's text held.
+    Resolved,
+}
+
 /// Walks a document without building it.
 #[derive(Debug)]
 pub struct Cursor<'a> {
@@ -86,8 +102,12 @@ impl<'a> Cursor<'a> {
         Self { text, at: 0, depth: 0 }
     }
 
+    #[inline]
     fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
+        if let Some(byte) = bytes.get(self.at).filter(|byte| **byte > b' ') {
+            return Some(*byte);
+        }
         while matches!(bytes.get(self.at), Some(b' ' | b'\t' | b'\r' | b'\n')) {
             self.at += 1;
         }
@@ -98,6 +118,7 @@ impl<'a> Cursor<'a> {
         Err(JsonError::Expected { expected, at: self.at })
     }
 
+    #[inline]
     fn take(&mut self, byte: u8, expected: &'static str) -> Result<(), JsonError> {
         if self.peek() != Some(byte) {
             return self.expected(expected);
@@ -127,6 +148,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// When there is neither.
+    #[inline]
     pub fn member_name(&mut self) -> Result<Option<Text<'a>>, JsonError> {
         if self.peek() == Some(b',') {
             self.at += 1;
@@ -281,51 +303,82 @@ impl<'a> Cursor<'a> {
         Ok(Text::Slice { start, text: &rest[..end] })
     }
 
+    #[inline]
     fn string(&mut self) -> Result<Text<'a>, JsonError> {
-        let bytes = self.text.as_bytes();
-        let quote = bytes[self.at];
-        let start = self.at + 1;
-        let mut at = start;
-        loop {
-            match bytes.get(at) {
-                Some(byte) if *byte == quote => {
-                    self.at = at + 1;
-                    return Ok(Text::Slice { start, text: &self.text[start..at] });
-                }
-                Some(b'\\') => break,
-                Some(_) => at += 1,
-                None => return self.expected("a closing quote"),
-            }
+        if let Some((start, length)) = self.plain_string() {
+            return Ok(Text::Slice { start, text: &self.text[start..start + length] });
         }
-        self.escaped_string(quote, start, at)
+        self.owned_string()
     }
 
-    fn escaped_string(&mut self, quote: u8, start: usize, first: usize) -> Result<Text<'a>, JsonError> {
+    #[cold]
+    fn owned_string(&mut self) -> Result<Text<'a>, JsonError> {
+        let mut resolved = String::new();
+        self.escaped_string(&mut resolved)?;
+        Ok(Text::Owned(resolved))
+    }
+
+    /// Takes a string that is next if it has no escapes; gives its place and bytes.
+    #[inline]
+    fn plain_string(&mut self) -> Option<(usize, usize)> {
         let bytes = self.text.as_bytes();
-        let mut owned = String::with_capacity((first - start) * 2 + 64);
-        let (mut copied, mut at) = (start, first);
-        loop {
-            match bytes.get(at) {
-                Some(byte) if *byte == quote => {
-                    owned.push_str(&self.text[copied..at]);
-                    self.at = at + 1;
-                    return Ok(Text::Owned(owned));
-                }
-                Some(b'\\') => {
-                    owned.push_str(&self.text[copied..at]);
-                    at += 1;
-                    self.at = at;
-                    at += self.escape(&mut owned)?;
-                    copied = at;
-                }
-                Some(_) => at += 1,
-                None => return self.expected("a closing quote"),
+        let quote = *bytes.get(self.at)?;
+        let start = self.at + 1;
+        let end = quote_or_backslash(bytes, start, quote)?;
+        if bytes[end] != quote {
+            return None;
+        }
+        self.at = end + 1;
+        Some((start, end - start))
+    }
+
+    /// As [`Cursor::scalar`], but escapes are resolved onto the end of `out`, which saves an allocation for each.
+    ///
+    /// # Errors
+    /// When an object or array is there, or nothing; `out` may then have grown.
+    #[inline]
+    pub(crate) fn scalar_onto(&mut self, out: &mut String) -> Result<Piece, JsonError> {
+        if matches!(self.peek(), Some(b'"' | b'\'')) {
+            if let Some((start, length)) = self.plain_string() {
+                return Ok(Piece::Slice { start, length });
             }
+            return self.escaped_string(out).map(|()| Piece::Resolved);
+        }
+        match self.scalar()? {
+            None => Ok(Piece::Null),
+            Some(Text::Slice { start, text }) => Ok(Piece::Slice { start, length: text.len() }),
+            Some(Text::Owned(text)) => {
+                out.push_str(&text);
+                Ok(Piece::Resolved)
+            }
+        }
+    }
+
+    /// Takes a string and adds it to `out`, its escapes resolved.
+    fn escaped_string(&mut self, out: &mut String) -> Result<(), JsonError> {
+        let bytes = self.text.as_bytes();
+        let quote = bytes[self.at];
+        let mut copied = self.at + 1;
+        // The text behind bounds what is still to come: one allocation holds all of a header's escapes.
+        out.reserve(self.text.len() - copied);
+        loop {
+            let Some(at) = quote_or_backslash(bytes, copied, quote) else { return self.expected("a closing quote") };
+            out.push_str(&self.text[copied..at]);
+            self.at = at + 1;
+            if bytes[at] == quote {
+                return Ok(());
+            }
+            copied = self.at + self.escape(out)?;
         }
     }
 
     /// Resolves the escape behind a backslash at `self.at`; gives its bytes without the backslash.
     fn escape(&self, out: &mut String) -> Result<usize, JsonError> {
+        // Properties are separated by U+0001 and U+0002: this is the escape that every message has a dozen of.
+        if let Some([b'u', b'0', b'0', b'0', digit @ b'0'..=b'9', ..]) = self.text.as_bytes().get(self.at..) {
+            out.push(char::from(digit - b'0'));
+            return Ok(5);
+        }
         let Some(letter) = self.text[self.at..].chars().next() else { return self.expected("an escape") };
         let plain = match letter {
             'n' => '\n',
@@ -368,10 +421,33 @@ impl<'a> Cursor<'a> {
 
     fn hex(&self, skip: usize, digits: usize) -> Result<u32, JsonError> {
         let from = self.at + skip;
-        let text = self.text.get(from..from + digits).filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()));
-        text.and_then(|text| u32::from_str_radix(text, 16).ok())
-            .ok_or(JsonError::Expected { expected: "hexadecimal digits", at: from })
+        let mut value = 0;
+        for at in from..from + digits {
+            let digit = self.text.as_bytes().get(at).and_then(|byte| char::from(*byte).to_digit(16));
+            value = (value << 4) | digit.ok_or(JsonError::Expected { expected: "hexadecimal digits", at: from })?;
+        }
+        Ok(value)
     }
+}
+
+/// Where the first byte from `at` on is that is `quote` or a backslash. Eight bytes are looked at together:
+/// a header is mostly text, and this is most of what reading it costs.
+#[inline]
+fn quote_or_backslash(bytes: &[u8], mut at: usize, quote: u8) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    // The lowest bit that this leaves is the top bit of the lowest byte that is zero; bits above may deceive.
+    let zeroes = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let (quotes, backslashes) = (ONES * u64::from(quote), ONES * u64::from(b'\\'));
+    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*eight);
+        let hits = zeroes(word ^ quotes) | zeroes(word ^ backslashes);
+        if hits != 0 {
+            return Some(at + (hits.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+    }
+    bytes[at..].iter().position(|byte| *byte == quote || *byte == b'\\').map(|found| at + found)
 }
 
 fn bare_value(text: &str) -> Option<Value> {
@@ -469,6 +545,26 @@ mod tests {
         let deep = "[".repeat(JSON_DEPTH_MAX + 1);
         assert_eq!(parse(deep.as_bytes()), Err(JsonError::TooDeep { at: JSON_DEPTH_MAX + 1 }));
         assert_eq!(parse(b"\xff"), Err(JsonError::NotUtf8));
+    }
+
+    #[test]
+    fn the_end_of_a_string_is_found_wherever_it_is() {
+        // Bytes next to the quote and the backslash in value, and the top bit, must not deceive the search.
+        let fill = ['!', '#', '[', ']', '\u{7f}', 'é', '\u{a2}', '\u{1}'];
+        for (nth, fill) in fill.into_iter().enumerate() {
+            for length in 0..40 {
+                let text: String = std::iter::repeat_n(fill, length).collect();
+                for (quote, escape) in [('"', "\\\""), ('\'', "\\'")] {
+                    let plain = format!("{quote}{text}{quote}{nth}");
+                    let mut cursor = Cursor::new(&plain);
+                    assert_eq!(cursor.string(), Ok(Text::Slice { start: 1, text: &text }));
+                    assert_eq!(cursor.at, plain.len() - 1);
+                    let escaped = format!("{quote}{text}{escape}{text}\\u0001{quote}");
+                    let expected = format!("{text}{quote}{text}\u{1}");
+                    assert_eq!(Cursor::new(&escaped).string(), Ok(Text::Owned(expected)));
+                }
+            }
+        }
     }
 
     #[test]
