@@ -1,0 +1,218 @@
+//! What can be typed: commands, flags, and their help.
+//!
+//! Owns the shape of the command line. What a command does is in the file of its name.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::consume::ConsumeArgs;
+use crate::exit;
+use crate::group::GroupCommand;
+use crate::produce::ProduceArgs;
+use crate::topic::TopicCommand;
+
+const EXAMPLES: &str = "\
+Examples:
+  strata start                                   a broker and its name server, data in ./data
+  strata topic create orders --queues 8
+  echo hello | strata produce orders --tag A
+  strata consume orders -o first
+  strata consume orders -o @-1h --tag 'A || B' --output json
+  strata group describe billing";
+
+/// A message broker that Apache RocketMQ's clients use.
+#[derive(Debug, Parser)]
+#[command(name = "strata", version, after_help = format!("{EXAMPLES}\n\n{}", exit::HELP), max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a name server and a broker in one process
+    Start(StartArgs),
+    /// Run a name server
+    Namesrv(NamesrvArgs),
+    /// Run a broker
+    Broker(BrokerArgs),
+    /// List, create, change, describe and delete topics
+    #[command(subcommand)]
+    Topic(TopicCommand),
+    /// List, create, describe and delete consumer groups
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// Send messages to a topic
+    Produce(ProduceArgs),
+    /// Read messages of a topic
+    Consume(ConsumeArgs),
+    /// Show the configuration that a server would start with, and where each value comes from
+    Config(ConfigArgs),
+}
+
+/// Flags of `strata start`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  strata start
+  strata start --data /var/lib/strata --host 192.168.1.20
+  strata start --namesrv-port 0 --broker-port 0 --metrics-port 0    (free ports)
+  strata start -c broker.conf
+
+The broker also listens on its port - 2, where older clients send (with --broker-port 0: on any free port).
+SIGTERM and SIGINT end it: requests under way are answered, the store is closed, the exit code is 0.")]
+pub(crate) struct StartArgs {
+    /// Folder for all data; it is made when it is missing
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data: PathBuf,
+    /// IP address that clients are told [default: 127.0.0.1, for clients on this machine]
+    #[arg(long, value_name = "IP")]
+    pub(crate) host: Option<IpAddr>,
+    /// IP address to listen on [default: 0.0.0.0]
+    #[arg(long, value_name = "IP")]
+    pub(crate) listen: Option<IpAddr>,
+    /// Port of the name server; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 9876)]
+    pub(crate) namesrv_port: u16,
+    /// Port of the broker [default: 10911]; 0 takes free ones
+    #[arg(long, value_name = "PORT")]
+    pub(crate) broker_port: Option<u16>,
+    /// Port of /metrics, /healthz, /readyz and /rocketmq/nsaddr [default: 5557]; 0 takes a free one
+    #[arg(long, value_name = "PORT")]
+    pub(crate) metrics_port: Option<u16>,
+    /// RocketMQ's broker.conf; flags win over it
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Flags of `strata namesrv`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  strata namesrv
+  strata namesrv --port 9876 --data /var/lib/strata-namesrv -c namesrv.conf
+  strata namesrv --nsaddr-port 8080 --nsaddr '10.0.0.1:9876;10.0.0.2:9876'")]
+pub(crate) struct NamesrvArgs {
+    /// Port [default: 9876]; 0 takes a free one
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// IP address to listen on [default: 0.0.0.0]
+    #[arg(long, value_name = "IP")]
+    pub(crate) listen: Option<IpAddr>,
+    /// Folder of the key-value configuration; it is made when it is missing
+    #[arg(long, value_name = "DIR", default_value = "namesrv-data")]
+    pub(crate) data: PathBuf,
+    /// Port of /rocketmq/nsaddr, /healthz and /readyz; 0 takes a free one [default: none]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) nsaddr_port: Option<u16>,
+    /// Addresses that /rocketmq/nsaddr hands out [default: this name server on 127.0.0.1]
+    #[arg(long, value_name = "H:P;H:P", requires = "nsaddr_port")]
+    pub(crate) nsaddr: Option<String>,
+    /// RocketMQ's namesrv.conf; flags win over it
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Flags of `strata broker`, and of `strata config` for a broker.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  strata broker --namesrv 10.0.0.1:9876 --host 10.0.0.5 --data /var/lib/strata
+  strata broker --namesrv '10.0.0.1:9876;10.0.0.2:9876' --name broker-b
+  strata broker -c /etc/rocketmq/broker.conf
+
+The broker also listens on its port - 2, where older clients send (with --broker-port 0: on any free port).
+SIGTERM and SIGINT end it: requests under way are answered, the store is closed, the exit code is 0.")]
+pub(crate) struct BrokerArgs {
+    /// Name servers to register with [env: NAMESRV_ADDR] [default: 127.0.0.1:9876]
+    #[arg(long, value_name = "H:P;H:P")]
+    pub(crate) namesrv: Option<String>,
+    /// Port [default: 10911]; 0 takes free ones
+    #[arg(long, value_name = "PORT")]
+    pub(crate) broker_port: Option<u16>,
+    /// Name of the broker [default: broker-a]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Name of its cluster [default: DefaultCluster]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
+    /// IP address that clients are told [default: 127.0.0.1, for clients on this machine]
+    #[arg(long, value_name = "IP")]
+    pub(crate) host: Option<IpAddr>,
+    /// IP address to listen on [default: 0.0.0.0]
+    #[arg(long, value_name = "IP")]
+    pub(crate) listen: Option<IpAddr>,
+    /// Folder of the store; it is made when it is missing [default: data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Port of /metrics, /healthz, /readyz and /rocketmq/nsaddr [default: 5557]; 0 takes a free one
+    #[arg(long, value_name = "PORT")]
+    pub(crate) metrics_port: Option<u16>,
+    /// RocketMQ's broker.conf; flags win over it
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// What `env: NAMESRV_ADDR` gave; a variable of its own, so that a file can win over it.
+    #[arg(long = "namesrv-from-environment", env = "NAMESRV_ADDR", hide = true)]
+    pub(crate) namesrv_env: Option<String>,
+}
+
+/// Which server's configuration is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RoleName {
+    Broker,
+    Namesrv,
+}
+
+/// Flags of `strata config`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  strata config -c broker.conf
+  strata config -c broker.conf --broker-port 20911 --output json
+  strata config --role namesrv -c namesrv.conf")]
+pub(crate) struct ConfigArgs {
+    /// Which server
+    #[arg(long, value_enum, default_value_t = RoleName::Broker)]
+    pub(crate) role: RoleName,
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Where a running cluster is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClusterArgs {
+    /// Name servers of the cluster; the first that answers is asked
+    #[arg(long, value_name = "H:P;H:P", env = "NAMESRV_ADDR", default_value = "127.0.0.1:9876")]
+    pub(crate) namesrv: String,
+    /// Seconds that a connection or an answer may take
+    #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) timeout: u64,
+}
+
+impl ClusterArgs {
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+/// How tables are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// For programs: one JSON document
+    Json,
+}
+
+/// The choice of a table's form.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OutputArgs {
+    /// How the result is written
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+}

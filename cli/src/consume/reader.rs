@@ -1,0 +1,265 @@
+//! Reads one queue by pulls, from where it begins to where it ends.
+//!
+//! Owns a queue's position and the meaning of each answer to a pull. The subscription goes with every pull,
+//! so no heartbeat is needed and no group's running consumers are disturbed.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use strata_protocol::body::perm;
+use strata_protocol::code::{ResponseCode, request};
+use strata_protocol::command::Command;
+use strata_protocol::record::records;
+use strata_protocol::request::{Pull, QueryConsumerOffset, QueueOf, SearchOffset, pull_flag};
+use strata_remoting::Client;
+
+use super::message::Message;
+use crate::cluster::{Cluster, Master, command, masters_of, success};
+use crate::exit::{Exit, Failure, OrFail, Outcome};
+use crate::limits::{PULL_BYTES, PULL_MESSAGES};
+use crate::time::{Position, now_ms};
+
+/// What is to be read.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) topic: String,
+    pub(super) group: String,
+    /// A tag expression, `*` for all.
+    pub(super) tags: String,
+    pub(super) from: Option<Position>,
+    pub(super) until: Option<Position>,
+    /// Begin at the group's stored offset, if it has one.
+    pub(super) stored: bool,
+    pub(super) follow: bool,
+}
+
+/// One queue and how far it is read.
+pub(super) struct QueueReader {
+    wanted: Wanted,
+    master: Master,
+    client: Client,
+    queue_id: i32,
+    next: i64,
+    /// First offset that is not read; a follower has none unless it was told.
+    end: Option<i64>,
+    pub(super) buffer: VecDeque<Message>,
+    done: bool,
+    /// The last pull found the queue's present end.
+    waiting: bool,
+    patience: Duration,
+}
+
+/// Opens every queue of the topic that may be read.
+pub(super) async fn open_all(cluster: &mut Cluster, wanted: &Wanted) -> Outcome<Vec<QueueReader>> {
+    let mut readers = Vec::new();
+    for (master, queues) in masters_of(cluster.route(&wanted.topic).await?) {
+        if queues.perm & perm::READ == 0 {
+            continue;
+        }
+        for queue_id in 0..queues.read_queue_nums {
+            readers.push(QueueReader::open(cluster, wanted, &master, queue_id).await?);
+        }
+    }
+    if readers.is_empty() {
+        let message = format!("no queue of {} may be read: it is write only, or its brokers have no master", wanted.topic);
+        return Err(Failure::new(Exit::Refused, message));
+    }
+    Ok(readers)
+}
+
+impl QueueReader {
+    async fn open(cluster: &mut Cluster, wanted: &Wanted, master: &Master, queue_id: i32) -> Outcome<Self> {
+        let topic = &wanted.topic;
+        let last = offset_at(cluster, master, (topic, queue_id), Position::Last).await?;
+        let stored = if wanted.stored { stored_offset(cluster, master, wanted, queue_id).await? } else { None };
+        let next = match stored {
+            Some(stored) => stored,
+            None => offset_at(cluster, master, (topic, queue_id), wanted.from.unwrap_or(Position::First)).await?,
+        };
+        // Without an end of its own, a reader that does not follow ends where the queue ends now.
+        let end = match wanted.until {
+            Some(Position::Offset(end)) => Some(end),
+            Some(Position::Last) => Some(last),
+            Some(Position::First | Position::Time(_) | Position::Ago(_)) | None => None,
+        };
+        let end = if wanted.follow { end } else { Some(end.unwrap_or(last).min(last)) };
+        let done = end.is_some_and(|end| next >= end) || wanted.until == Some(Position::First);
+        Ok(Self {
+            wanted: wanted.clone(),
+            master: master.clone(),
+            client: cluster.broker(master).await?,
+            queue_id,
+            next,
+            end,
+            buffer: VecDeque::new(),
+            done,
+            waiting: false,
+            patience: cluster.patience(),
+        })
+    }
+
+    /// The next offset that would be pulled.
+    pub(super) fn next_offset(&self) -> i64 {
+        self.next
+    }
+
+    pub(super) fn queue(&self) -> (&Master, i32) {
+        (&self.master, self.queue_id)
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Whether the last pull found nothing more for now.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
+    /// Messages between here and the end, as far as it is known.
+    pub(super) fn ahead(&self) -> u64 {
+        self.end.map_or(0, |end| u64::try_from(end - self.next).unwrap_or(0))
+    }
+
+    /// Makes a new connection after the old one was lost.
+    pub(super) async fn reconnect(&mut self) -> Outcome {
+        let connected = Client::connect(&self.master.address, self.patience).await;
+        self.client = connected.or_fail_with(Exit::Unreachable, format!("broker {}", self.master.name))?;
+        Ok(())
+    }
+
+    /// Pulls once. `hold` lets the broker wait for messages. Nothing is left to read when the reader is done
+    /// and its buffer empty.
+    pub(super) async fn pull(&mut self, hold: Option<Duration>) -> Outcome {
+        let held = hold.unwrap_or_default();
+        self.waiting = false;
+        let header = Pull {
+            group: self.wanted.group.clone(),
+            topic: self.wanted.topic.clone(),
+            queue_id: self.queue_id,
+            queue_offset: self.next,
+            messages_max: PULL_MESSAGES,
+            sys_flag: pull_flag::SUBSCRIPTION | if hold.is_some() { pull_flag::SUSPEND } else { 0 },
+            commit_offset: 0,
+            suspend_timeout_ms: i64::try_from(held.as_millis()).unwrap_or(0),
+            subscription: Some(self.wanted.tags.clone()),
+            sub_version: now_ms(),
+            expression_type: Some(String::from("TAG")),
+            bytes_max: Some(PULL_BYTES),
+        };
+        let asked = self.client.call(command(request::PULL_MESSAGE, &header), self.patience + held).await;
+        let who = format!("broker {}", self.master.name);
+        let answer = asked.or_fail_with(Exit::Unreachable, &who)?;
+        let begin = answer.fields.value("nextBeginOffset").and_then(|text| text.parse::<i64>().ok());
+        match ResponseCode::of(answer.code) {
+            Some(ResponseCode::Success) => {
+                self.take(&answer)?;
+                self.advance(begin)?;
+            }
+            Some(ResponseCode::PullRetryImmediately) if hold.is_some() => self.next = begin.unwrap_or(self.next).max(self.next),
+            Some(ResponseCode::PullRetryImmediately) => self.advance(begin)?,
+            Some(ResponseCode::PullNotFound) => self.found_nothing(),
+            Some(ResponseCode::PullOffsetMoved) => self.moved(begin),
+            Some(_) | None => {
+                success(answer, &who)?;
+            }
+        }
+        self.done |= self.end.is_some_and(|end| self.next >= end);
+        Ok(())
+    }
+
+    /// A broker that answers messages must also move on, or a reader would ask for the same for ever.
+    fn advance(&mut self, begin: Option<i64>) -> Outcome {
+        match begin {
+            Some(begin) if begin > self.next => {
+                self.next = begin;
+                Ok(())
+            }
+            Some(_) | None => {
+                let message = format!("broker {} does not move on from offset {}", self.master.name, self.next);
+                Err(Failure::new(Exit::Failed, message))
+            }
+        }
+    }
+
+    /// The end of the queue, for now.
+    fn found_nothing(&mut self) {
+        let is_over = matches!(self.wanted.until, Some(Position::Time(until)) if until <= now_ms());
+        self.done |= !self.wanted.follow || is_over;
+        self.waiting = true;
+    }
+
+    /// The offset is not kept any more, or does not exist yet.
+    fn moved(&mut self, begin: Option<i64>) {
+        let Some(begin) = begin.filter(|begin| *begin != self.next) else {
+            self.found_nothing();
+            return;
+        };
+        if begin > self.next {
+            let (broker, queue, from) = (&self.master.name, self.queue_id, self.next);
+            tracing::warn!("offsets {from} to {} of {broker}/{queue} are not kept any more", begin - 1);
+        } else {
+            // Beyond the end: a reader that does not follow has read all there is.
+            self.found_nothing();
+        }
+        self.next = begin;
+    }
+
+    fn take(&mut self, answer: &Command) -> Outcome {
+        let tags: Option<BTreeSet<&str>> = (self.wanted.tags.trim() != "*")
+            .then(|| self.wanted.tags.split("||").map(str::trim).filter(|tag| !tag.is_empty()).collect());
+        for record in records(&answer.body) {
+            let record = record.or_fail_with(Exit::Failed, format!("broker {} answered a damaged message", self.master.name))?;
+            let message = Message::of(&record, &self.master.name);
+            if message.queue_offset < self.next || self.end.is_some_and(|end| message.queue_offset >= end) {
+                continue;
+            }
+            // Brokers compare hash codes of tags; two tags can share one.
+            let tag = message.property("TAGS").unwrap_or_default();
+            let is_early = matches!(self.wanted.from, Some(Position::Time(from)) if message.stored_ms < from);
+            if is_early || tags.as_ref().is_some_and(|tags| !tags.contains(tag)) {
+                continue;
+            }
+            if matches!(self.wanted.until, Some(Position::Time(until)) if message.stored_ms >= until) {
+                self.done = true;
+                return Ok(());
+            }
+            self.buffer.push_back(message);
+        }
+        Ok(())
+    }
+}
+
+async fn offset_at(cluster: &mut Cluster, master: &Master, (topic, queue_id): (&str, i32), at: Position) -> Outcome<i64> {
+    let queue = || QueueOf { topic: topic.to_owned(), queue_id };
+    let request = match at {
+        Position::Offset(offset) => return Ok(offset),
+        Position::First => command(request::GET_MIN_OFFSET, &queue()),
+        Position::Last | Position::Ago(_) => command(request::GET_MAX_OFFSET, &queue()),
+        Position::Time(timestamp) => {
+            let header = SearchOffset { topic: topic.to_owned(), queue_id, timestamp, boundary: None };
+            command(request::SEARCH_OFFSET_BY_TIMESTAMP, &header)
+        }
+    };
+    let answer = cluster.ask(master, request).await?;
+    offset_of(&answer, master)
+}
+
+async fn stored_offset(cluster: &mut Cluster, master: &Master, wanted: &Wanted, queue_id: i32) -> Outcome<Option<i64>> {
+    let header = QueryConsumerOffset {
+        group: wanted.group.clone(),
+        topic: wanted.topic.clone(),
+        queue_id,
+        set_zero_if_not_found: Some(false),
+    };
+    let answer = cluster.ask_any(master, command(request::QUERY_CONSUMER_OFFSET, &header)).await?;
+    if answer.code == ResponseCode::QueryNotFound.wire() {
+        return Ok(None);
+    }
+    offset_of(&success(answer, &format!("broker {}", master.name))?, master).map(Some)
+}
+
+fn offset_of(answer: &Command, master: &Master) -> Outcome<i64> {
+    let offset = answer.fields.value("offset").and_then(|text| text.parse().ok());
+    offset.ok_or_else(|| Failure::new(Exit::Failed, format!("broker {} answered without an offset", master.name)))
+}

@@ -1,0 +1,48 @@
+//! Bounds of the command line's own work, each with its unit and its reason.
+
+use std::time::Duration;
+
+use strata_protocol::limits::{FRAME_BYTES_MAX, HEADER_BYTES_MAX};
+
+/// Bytes of a configuration file. Those of RocketMQ have a few hundred lines.
+pub(crate) const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Bytes of a message body that `maxMessageSize` may allow: message and header share one frame.
+pub(crate) const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX - HEADER_BYTES_MAX;
+
+/// Bytes that the body of one message may unpack to. A small body can unpack to gigabytes; producers pack
+/// bodies of a few MiB.
+pub(crate) const UNPACKED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Queues of a topic that a command may ask for; brokers allow no more.
+pub(crate) const QUEUES_MAX: i32 = 4_096;
+
+/// Sends under way at once by default: enough to fill a connection, few enough to be answered in time.
+pub(crate) const SENDS_IN_FLIGHT: usize = 64;
+
+/// Sends under way at once at most; a broker answers more with busy.
+pub(crate) const SENDS_IN_FLIGHT_MAX: usize = 4_096;
+
+/// Messages that one pull asks for; brokers give fewer if their limits are lower.
+pub(crate) const PULL_MESSAGES: i32 = 256;
+
+/// Bytes that one pull asks for.
+pub(crate) const PULL_BYTES: i32 = 4 * 1024 * 1024;
+
+/// Messages that readers of a followed topic hold before the printer has taken them.
+pub(crate) const FOLLOWED_MESSAGES_MAX: usize = 1_024;
+
+/// How long a broker may hold a follower's pull.
+pub(crate) const FOLLOW_HOLD: Duration = Duration::from_secs(15);
+
+/// Pause before a follower asks again after a failure.
+pub(crate) const FOLLOW_RETRY: Duration = Duration::from_secs(1);
+
+/// How often a follower with a group stores its progress.
+pub(crate) const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Time in which a server must be ready after its ports are bound.
+pub(crate) const READY_MAX: Duration = Duration::from_secs(120);
+
+/// How often readiness is looked at; a start takes well below a second.
+pub(crate) const READY_INTERVAL: Duration = Duration::from_millis(2);

@@ -1,0 +1,218 @@
+//! A process of servers from its ports to its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use strata_broker::{Broker, BrokerOptions};
+use strata_namesrv::{Namesrv, NamesrvOptions};
+use strata_remoting::{Server, ServerOptions};
+use strata_store::SystemClock;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval, timeout};
+
+use super::announce::{BrokerFacts, Facts, announce};
+use super::http::{self, Pages};
+use super::stop::{Bell, asked_to_stop};
+use crate::config::broker::Metrics;
+use crate::exit::{Exit, Failure, OrFail, Outcome};
+use crate::limits::{READY_INTERVAL, READY_MAX};
+
+/// What runs in this process.
+pub(crate) struct Site {
+    /// A name server, its port taken.
+    pub(crate) namesrv: Option<(NamesrvOptions, Server)>,
+    pub(crate) broker: Option<BrokerSite>,
+    /// Pages of a name server alone; a broker has its metrics port.
+    pub(crate) nsaddr: Option<SocketAddr>,
+}
+
+/// A broker that is to run.
+pub(crate) struct BrokerSite {
+    pub(crate) options: BrokerOptions,
+    pub(crate) metrics: Metrics,
+}
+
+/// A broker whose ports are taken.
+struct BoundBroker {
+    options: BrokerOptions,
+    server: Server,
+    fast: Option<Server>,
+}
+
+/// Takes a port for remoting.
+pub(crate) async fn bind(address: SocketAddr, fast_port: bool) -> Outcome<Server> {
+    let options = ServerOptions { fast_port, ..ServerOptions::default() };
+    Server::bind(address, options).await.or_fail(Exit::CannotStart)
+}
+
+/// Runs everything until a signal comes, or until a part ends by itself.
+pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
+    // Listened for from the beginning: a signal during the start is not lost.
+    let signal = tokio::spawn(asked_to_stop());
+    let pages_listener = pages_listener(&site).await?;
+    let bound = match site.broker {
+        Some(broker) => Some(bind_broker(broker.options).await?),
+        None => None,
+    };
+    let namesrv_address = site.namesrv.as_ref().map(|(_, server)| server.local_addr());
+    let pages_address = pages_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let (namesrv, namesrv_server) = open_namesrv(site.namesrv)?;
+    let (broker, broker_parts) = match bound {
+        Some(bound) => {
+            let options = bound.options.clone();
+            let clock = Arc::new(SystemClock::new());
+            let opened = tokio::task::spawn_blocking(move || Broker::open(options, clock)).await;
+            (Some(opened.or_fail(Exit::Failed)?.or_fail(Exit::CannotStart)?), Some(bound))
+        }
+        None => (None, None),
+    };
+    let facts = Facts {
+        namesrv: namesrv_address,
+        broker: broker_parts.as_ref().map(facts_of),
+        pages: pages_address,
+    };
+    let name_servers = facts.broker.as_ref().map(|broker| broker.name_servers.clone()).unwrap_or_default();
+    let pages = Pages { broker: broker.clone(), namesrv: namesrv.clone(), name_servers };
+    let (broker_bell, namesrv_bell, pages_bell) = (Bell::new(), Bell::new(), Bell::new());
+    let namesrv_rung = namesrv_bell.rung();
+    let mut namesrv_task = namesrv.zip(namesrv_server).map(|(namesrv, server)| {
+        tokio::spawn(async move {
+            namesrv.serve(server, namesrv_rung).await;
+            Ok::<(), Failure>(())
+        })
+    });
+    let broker_rung = broker_bell.rung();
+    let mut broker_task = broker.clone().zip(broker_parts).map(|(broker, parts)| {
+        tokio::spawn(async move { broker.serve(parts.server, parts.fast, broker_rung).await.or_fail(Exit::Failed) })
+    });
+    let pages_done = async {
+        if let Some(listener) = pages_listener {
+            http::serve(listener, pages, &pages_bell).await;
+        }
+    };
+    let life = async {
+        let result = live(broker.as_deref(), &facts, started, signal, (&mut broker_task, &mut namesrv_task)).await;
+        broker_bell.ring();
+        let broker_end = ended(broker_task).await;
+        namesrv_bell.ring();
+        let namesrv_end = ended(namesrv_task).await;
+        pages_bell.ring();
+        result.and(broker_end).and(namesrv_end)
+    };
+    let (result, ()) = tokio::join!(life, pages_done);
+    if result.is_ok() {
+        tracing::info!("stopped");
+    }
+    result
+}
+
+type Task = Option<JoinHandle<Outcome>>;
+
+/// From the start of the parts to the moment they must end.
+async fn live(
+    broker: Option<&Broker>,
+    facts: &Facts,
+    started: Instant,
+    signal: JoinHandle<Outcome<&'static str>>,
+    (broker_task, namesrv_task): (&mut Task, &mut Task),
+) -> Outcome {
+    let ready = async {
+        timeout(READY_MAX, ready(broker)).await.or_fail_with(Exit::CannotStart, "the broker is not ready in time")?;
+        announce(facts, started.elapsed())?;
+        std::future::pending::<Outcome>().await
+    };
+    tokio::select! {
+        result = ready => result,
+        signal = signal => {
+            let signal = signal.or_fail(Exit::Failed)??;
+            tracing::info!("{signal}: answering what is under way, then stopping; a second signal ends at once");
+            tokio::spawn(end_at_second_signal());
+            Ok(())
+        }
+        result = finished(broker_task) => result.and(Err(Failure::new(Exit::Failed, "the broker ended by itself"))),
+        result = finished(namesrv_task) => result.and(Err(Failure::new(Exit::Failed, "the name server ended by itself"))),
+    }
+}
+
+async fn ready(broker: Option<&Broker>) {
+    let Some(broker) = broker else { return };
+    let mut looks = interval(READY_INTERVAL);
+    while !broker.is_ready() {
+        looks.tick().await;
+    }
+}
+
+async fn end_at_second_signal() {
+    if asked_to_stop().await.is_ok() {
+        tracing::error!("ended at once by a second signal; the next start recovers the log");
+        std::process::exit(Exit::Failed as i32);
+    }
+}
+
+/// Ready when the part ends by itself; a part that does not exist never does.
+async fn finished(task: &mut Task) -> Outcome {
+    match task {
+        Some(handle) => {
+            let result = handle.await.or_fail(Exit::Failed).and_then(|result| result);
+            *task = None;
+            result
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn ended(task: Task) -> Outcome {
+    match task {
+        Some(handle) => handle.await.or_fail(Exit::Failed)?,
+        None => Ok(()),
+    }
+}
+
+async fn pages_listener(site: &Site) -> Outcome<Option<TcpListener>> {
+    let (address, flag) = match (&site.broker, site.nsaddr) {
+        (Some(broker), _) if broker.metrics.enabled => {
+            (SocketAddr::new(broker.metrics.listen, broker.metrics.port), "--metrics-port")
+        }
+        (None, Some(address)) => (address, "--nsaddr-port"),
+        (Some(_), _) | (None, None) => return Ok(None),
+    };
+    http::listen(address, flag).await.map(Some)
+}
+
+fn open_namesrv(site: Option<(NamesrvOptions, Server)>) -> Outcome<(Option<Arc<Namesrv>>, Option<Server>)> {
+    let Some((options, server)) = site else { return Ok((None, None)) };
+    Ok((Some(Namesrv::open(options).or_fail(Exit::CannotStart)?), Some(server)))
+}
+
+/// The fast port is two below; a free broker port has any free one beside it.
+async fn bind_broker(mut options: BrokerOptions) -> Outcome<BoundBroker> {
+    let address = SocketAddr::new(options.listen, options.identity.port);
+    let server = bind(address, false).await?;
+    let fast = match address.port() {
+        0 => Some(SocketAddr::new(address.ip(), 0)),
+        1 | 2 => None,
+        port => Some(SocketAddr::new(address.ip(), port - 2)),
+    };
+    let fast = match fast {
+        Some(address) => Some(bind(address, true).await?),
+        None => None,
+    };
+    options.identity.port = server.local_addr().port();
+    Ok(BoundBroker { options, server, fast })
+}
+
+fn facts_of(bound: &BoundBroker) -> BrokerFacts {
+    let BoundBroker { options, server, fast } = bound;
+    BrokerFacts {
+        name: options.identity.name.clone(),
+        cluster: options.identity.cluster.clone(),
+        advertised: SocketAddr::new(options.identity.ip, server.local_addr().port()),
+        fast_port: fast.as_ref().map(|fast| fast.local_addr().port()),
+        data: options.data.display().to_string(),
+        name_servers: options.name_servers.join(";"),
+    }
+}
+
+const _: () = assert!(READY_INTERVAL.as_millis() < Duration::from_secs(1).as_millis(), "a start is told within its second");
