@@ -9,10 +9,10 @@ use std::time::Duration;
 use strata_protocol::body::TopicConfig;
 use strata_protocol::command::Command;
 use strata_remoting::{Answer, Connection, Handler, Server};
-use strata_store::{Clock, OpenError, Retention, Store, StoreOptions};
+use strata_store::{Clock, OpenError, Recovery, Retention, Store, StoreOptions};
 use thiserror::Error;
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::clients::Clients;
 use crate::creation::Creations;
@@ -122,7 +122,7 @@ impl Broker {
         made.map_err(|source| StartError::Folder { folder: options.data.clone(), source })?;
         let delays = DelayLevels::parse(&options.topics.delay_levels)?;
         let (store, recovery) = Store::open(store_options(&options), Arc::clone(&clock))?;
-        info!(%recovery, "log opened");
+        report(&recovery);
         let tables = Tables {
             topics: Topics::load(&config)?,
             groups: Groups::load(&config)?,
@@ -147,6 +147,8 @@ impl Broker {
             delayed,
         });
         hall.figures.started_ms.store(u64::try_from(hall.now_ms()).unwrap_or(0), Ordering::Relaxed);
+        let kept = Arc::downgrade(&hall);
+        hall.store.set_topic_retention(Box::new(move |topic| kept.upgrade()?.retention_ms(topic)));
         complete_topics(&hall);
         let schedule = Schedule::load(Arc::clone(&hall), &config)?;
         Ok(Arc::new(Self { hall, schedule, ready: AtomicBool::new(false) }))
@@ -239,6 +241,21 @@ impl Broker {
     }
 }
 
+/// Says how the log was found. Damage is an error in the log, for alarms to see.
+fn report(recovery: &Recovery) {
+    let Recovery { scanned_bytes, records, rebuilt_sidecars, elapsed, .. } = recovery;
+    info!(scanned_bytes, records, rebuilt_sidecars, ?elapsed, "log opened");
+    if let Some((from, to)) = recovery.cut {
+        warn!(from, to, "a torn tail was cut: the last records before a crash were not whole");
+    }
+    for damage in &recovery.damaged {
+        error!(?damage, "the log is damaged here; what is readable around it is served, reads of it are refused");
+    }
+    if recovery.conflicts > 0 {
+        error!(conflicts = recovery.conflicts, "records with queue offsets given out twice are kept and not served");
+    }
+}
+
 fn store_options(options: &BrokerOptions) -> StoreOptions {
     let settings = &options.store;
     let percent = f64::from(settings.disk_used_percent_max) / 100.0;
@@ -269,7 +286,7 @@ fn complete_topics(hall: &Hall) {
         }
     }
     let mut found = std::collections::BTreeMap::new();
-    hall.store.for_each_queue(&mut |topic, queue_id, _| {
+    hall.store.for_each_queue(|topic, queue_id, _| {
         let queues = found.entry(topic.to_owned()).or_insert(0);
         *queues = (*queues).max(queue_id + 1);
     });

@@ -99,6 +99,14 @@ impl Hall {
         self.ensure_topic(TopicConfig::new(name::dlq_topic(group), 1))
     }
 
+    /// How long a topic's messages are kept, ms, where it differs from the broker's setting: the topic
+    /// attribute `reserve.time`, in hours as in RocketMQ's tiered store.
+    pub(crate) fn retention_ms(&self, topic: &str) -> Option<u64> {
+        let topic = self.tables.topics.find(topic)?;
+        let hours: u64 = topic.config.attributes.get("reserve.time")?.parse().ok()?;
+        hours.checked_mul(3_600_000)
+    }
+
     /// Whether the broker as a whole may be read.
     pub(crate) fn check_readable(&self) -> Result<(), Refusal> {
         let perm = self.options.permission;

@@ -175,7 +175,7 @@ fn storage(hall: &Hall, page: &mut Page) {
     let reserve = hall.store.earliest_log_time().map_or(0, |first| (hall.now_ms() - first).max(0));
     for (name, help, value) in [
         ("rocketmq_storage_size_bytes", "Bytes of the log.", int(stats.log_bytes)),
-        ("rocketmq_storage_flush_behind_bytes", "Bytes not yet on disk.", int(stats.flush_behind_bytes)),
+        ("rocketmq_storage_flush_behind_bytes", "Bytes not yet on disk.", int(stats.flush_behind_bytes())),
         ("rocketmq_storage_dispatch_behind_bytes", "Bytes not yet readable.", 0),
         ("rocketmq_storage_message_reserve_time_milliseconds", "Age of the oldest message.", reserve),
     ] {

@@ -25,6 +25,7 @@ pub(crate) fn read(hall: &Hall, plan: &PullPlan) -> Read {
         messages_max: plan.messages_max,
         bytes_max: plan.bytes_max,
         scan_entries_max: PULL_SCAN_ENTRIES_MAX,
+        ..ReadBudget::default()
     };
     hall.store.read(&plan.topic, plan.queue_id, plan.offset, &budget, &mut Sieve(&plan.filter))
 }

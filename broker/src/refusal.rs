@@ -85,6 +85,8 @@ pub(crate) enum Refusal {
     NoProducers { group: String },
     #[error("the stats <{name}> <{key}> not exist")]
     NoStats { name: String, key: String },
+    #[error("expired segments were not deleted: {reason}")]
+    Sweep { reason: String },
     #[error("the change was not stored: {0}")]
     NotStored(#[from] DurableError),
 }
@@ -124,6 +126,7 @@ impl Refusal {
             | Self::ClientNotOnline { .. }
             | Self::NoProducers { .. }
             | Self::NoStats { .. }
+            | Self::Sweep { .. }
             | Self::NotStored(_) => ResponseCode::SystemError,
         }
     }

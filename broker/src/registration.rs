@@ -62,6 +62,11 @@ pub(crate) async fn run(hall: Arc<Hall>, stop: Arc<Notify>) {
     let mut clients = HashMap::new();
     loop {
         let wanted = hall.registration.wanted.load(Ordering::SeqCst);
+        // A topic is on disk before a name server tells of it.
+        let saving = Arc::clone(&hall);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || saving.tables.topics.save()).await {
+            warn!(%error, "topics were not stored; trying again");
+        }
         let all_heard = register(&hall, &mut clients).await;
         hall.registration.done.send_replace(wanted);
         let pause = if all_heard { PERIOD } else { RETRY };

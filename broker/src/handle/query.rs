@@ -23,8 +23,8 @@ pub(super) fn by_key(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refus
         Some(true) => (KeyKind::UniqueKey, UNIQUE_KEY_MESSAGES_MAX),
         _ => (KeyKind::Key, usize::try_from(request.messages_max).unwrap_or(0).min(QUERY_MESSAGES_MAX)),
     };
-    let times = (request.begin_timestamp, request.end_timestamp);
-    let found = hall.store.query_by_key(&request.topic, &request.key, times, most, kind);
+    let QueryMessage { topic, key, begin_timestamp, end_timestamp, .. } = &request;
+    let found = hall.store.query_by_key(topic, key, *begin_timestamp, *end_timestamp, most, kind);
     if found.is_empty() {
         return Err(Refusal::KeyNotFound { topic: request.topic, key: request.key });
     }

@@ -54,7 +54,7 @@ pub(super) fn runtime(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
     put("commitLogMaxOffset", &log_max);
     put("commitLogDiskRatio", &stats.disk_used_ratio);
     put("consumeQueueDiskRatio", &stats.disk_used_ratio);
-    put("remainHowManyDataToFlush", &format!("{} B", stats.flush_behind_bytes));
+    put("remainHowManyDataToFlush", &format!("{} B", stats.flush_behind_bytes()));
     put("dispatchBehindBytes", &0);
     put("pageCacheLockTimeMills", &0);
     put("earliestMessageTimeStamp", &hall.store.earliest_log_time().unwrap_or(-1));
@@ -164,6 +164,7 @@ fn traffic_of(hall: &Hall, name: &str, key: &str) -> Option<Vec<Arc<Traffic>>> {
 
 /// Answers 329.
 pub(super) fn sweep(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
-    let swept = hall.store.sweep();
+    let swept = hall.store.sweep(&|topic| hall.retention_ms(topic), hall.now_ms());
+    let swept = swept.map_err(|error| Refusal::Sweep { reason: error.to_string() })?;
     Ok(Reply::success().remark(format!("{swept:?}")))
 }
