@@ -1,1 +1,55 @@
-//! To be written.
+//! The local log of a broker: append, index, read, flush, recover, trim.
+//!
+//! Owns the files that `FORMAT.md` describes. It is synchronous and knows nothing of the network.
+//!
+//! One idea carries everything: the log is a sequence of segments. The active one is a preallocated,
+//! mapped file with an index in memory; a full one is sealed, which writes one sidecar with its index
+//! and checksums. Nothing exists per queue.
+//!
+//! Reading order: [`limits`], `head` (what an append changes), `append`, `flush`, `locate` and `read`,
+//! `seal` and `sidecar`, `scan` and `recover`, `retain`.
+#![deny(unsafe_code)]
+
+mod append;
+mod catalog;
+mod checkpoint;
+mod clock;
+mod disk;
+mod error;
+mod flush;
+mod head;
+mod index;
+mod keys;
+pub mod limits;
+mod locate;
+mod lock;
+mod mapping;
+mod message;
+mod options;
+mod query;
+mod read;
+mod recover;
+mod reindex;
+mod retain;
+mod scan;
+mod seal;
+mod sealed;
+mod segment;
+mod sidecar;
+mod store;
+mod sums;
+mod tombstones;
+mod upkeep;
+
+pub use clock::{Clock, SystemClock};
+pub use disk::{Disk, RealDisk};
+pub use error::{AppendError, FlushFailed, OpenError, UpkeepError};
+pub use flush::Done;
+pub use keys::KeyKind;
+pub use message::{Appended, AppendedEvent, Listener, NewMessage};
+pub use options::{FlushMode, Retention, StoreOptions};
+pub use query::Boundary;
+pub use read::{Keep, KeepAll, Read, ReadBudget, ReadStatus};
+pub use recover::{DamagedRange, Recovery};
+pub use retain::{Swept, TopicRetention};
+pub use store::{QueueRange, Store, StoreStats};

@@ -4,8 +4,9 @@
 //! ([`Prepared::new`]) and writes inside it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{Ordering, compiler_fence};
 
-use super::{BLANK_BYTES_MIN, Magic, Placement, Record, RecordError, TOPIC_BYTES_V1_MAX, body_crc};
+use super::{BLANK_BYTES_MIN, MAGIC_AT, Magic, Placement, Record, RecordError, TOPIC_BYTES_V1_MAX, body_crc};
 use crate::limits::PROPERTIES_BYTES_MAX;
 use crate::sysflag::{BORN_HOST_V6, STORE_HOST_V6, born_host_bytes, store_host_bytes};
 
@@ -54,7 +55,8 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// Writes the record.
+    /// Writes the record, its magic last: a process that is killed in between leaves no record that
+    /// looks whole.
     ///
     /// # Panics
     /// `out` has another length than [`Self::bytes`].
@@ -66,7 +68,7 @@ impl<'a> Prepared<'a> {
         let magic = if v2 { Magic::V2 } else { Magic::V1 };
         let mut to = Cursor { out, at: 0 };
         to.put(&self.total.to_be_bytes());
-        to.put(&magic.code().to_be_bytes());
+        to.put(&[0; 4]);
         to.put(&self.body_crc.to_be_bytes());
         to.put(&record.queue_id.to_be_bytes());
         to.put(&record.flag.to_be_bytes());
@@ -91,6 +93,9 @@ impl<'a> Prepared<'a> {
         to.put_length::<2>(record.properties.len());
         to.put(record.properties);
         debug_assert_eq!(to.at, self.bytes, "the size was computed from the same parts");
+        // Keeps the compiler from moving the magic before the rest.
+        compiler_fence(Ordering::SeqCst);
+        out[MAGIC_AT..MAGIC_AT + 4].copy_from_slice(&magic.code().to_be_bytes());
     }
 }
 

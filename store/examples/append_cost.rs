@@ -1,0 +1,90 @@
+//! What an append costs: processor time per message of 1 KiB with properties as clients send them.
+//!
+//! Owns the measurement only. Run: `cargo run --release -p strata-store --example append_cost`.
+#![allow(clippy::print_stdout, reason = "a measurement is printed")]
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use strata_protocol::properties::IndexTerms;
+use strata_store::{KeepAll, NewMessage, ReadBudget, Store, StoreOptions, SystemClock};
+
+/// Messages appended in all.
+const MESSAGES: u64 = 1_500_000;
+/// Queues they are spread over.
+const QUEUES: u64 = 16;
+
+/// User and system time of this thread in nanoseconds.
+fn thread_time() -> Result<u64, Box<dyn Error>> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(text.split(' ').next().ok_or("no time")?.parse()?)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = std::env::args().nth(1).map_or_else(|| PathBuf::from("append_cost.tmp"), Into::into);
+    let mut options = StoreOptions::new(&root);
+    options.retention.refuse_ratio = 1.0;
+    options.retention.force_ratio = 1.0;
+    let (store, recovery) = Store::open(options, Arc::new(SystemClock::new()))?;
+    println!("opened in {:?}: {} records", recovery.elapsed, recovery.records);
+    let body = vec![b'x'; 1_024];
+    let host = "10.1.2.3:45678".parse()?;
+    let mut properties = Vec::new();
+    let mut times = Vec::new();
+    let mut before = thread_time()?;
+    for number in 0..MESSAGES {
+        properties.clear();
+        let text = format!(
+            "KEYS\u{1}order-{number}\u{2}UNIQ_KEY\u{1}0A0102031B2C18B4AAC2{number:012X}\u{2}CLUSTER\u{1}\
+             DefaultCluster\u{2}MSG_REGION\u{1}DefaultRegion\u{2}TRACE_ON\u{1}true\u{2}WAIT\u{1}true\u{2}TAGS\u{1}TagA\u{2}"
+        );
+        properties.extend_from_slice(text.as_bytes());
+        let message = NewMessage {
+            topic: "BenchmarkTest",
+            queue_id: i32::try_from(number % QUEUES)?,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 1_700_000_000_000,
+            born_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: &body,
+            properties: &properties,
+            terms: IndexTerms::of(&properties),
+        };
+        store.append(&message)?;
+        if (number + 1) % 100_000 == 0 {
+            let now = thread_time()?;
+            times.push((now - before) / 100_000);
+            before = now;
+        }
+    }
+    println!("ns per append (making the message included), by 100,000: {times:?}");
+    times.sort_unstable();
+    println!("median {} ns", times[times.len() / 2]);
+
+    let before = thread_time()?;
+    let mut read = 0;
+    for queue_id in 0..i32::try_from(QUEUES)? {
+        let mut offset = store.queue_range("BenchmarkTest", queue_id).map_or(0, |range| range.min);
+        loop {
+            let budget = ReadBudget::default();
+            let answer = store.read("BenchmarkTest", queue_id, offset, &budget, &mut KeepAll);
+            if answer.messages == 0 {
+                break;
+            }
+            offset = answer.next_offset;
+            read += answer.messages as u64;
+        }
+    }
+    println!("{} ns per message read, 32 at a time", (thread_time()? - before) / read.max(1));
+    let stats = store.stats();
+    println!("{} segments, {} sealing", stats.segments, stats.sealing);
+    store.close()?;
+    drop(store);
+    let (_, recovery) = Store::open(StoreOptions::new(&root), Arc::new(SystemClock::new()))?;
+    println!("opened again in {:?}, {} records scanned", recovery.elapsed, recovery.records);
+    std::fs::remove_dir_all(&root)?;
+    Ok(())
+}

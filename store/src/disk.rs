@@ -1,0 +1,108 @@
+//! The seam between the store and the disk: the calls that can fail and that a test makes fail.
+//!
+//! Owns writing, flushing, allocating and whole-file replacement. Reading goes through mappings.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// The disk as the store uses it. The real path costs one indirect call beside each system call.
+pub trait Disk: Send + Sync {
+    /// Writes all of `bytes` at `at`.
+    ///
+    /// # Errors
+    /// What the system says; a short write is an error too.
+    fn write_at(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()>;
+
+    /// Makes what was written to `file` durable, data and length.
+    ///
+    /// # Errors
+    /// What the system says. After an error nothing may be assumed about earlier writes.
+    fn sync(&self, file: &File) -> io::Result<()>;
+
+    /// Reserves `bytes` for `file`, so that writing into its mapping finds space.
+    ///
+    /// # Errors
+    /// No space, or a file system that cannot.
+    fn allocate(&self, file: &File, bytes: u64) -> io::Result<()>;
+
+    /// The share of the disk under `path` that is in use, 0 to 1.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn used_ratio(&self, path: &Path) -> io::Result<f64>;
+}
+
+/// The machine's disk.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn write_at(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+        file.write_all_at(bytes, at)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+
+    fn allocate(&self, file: &File, bytes: u64) -> io::Result<()> {
+        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes)
+            .map_err(io::Error::from)
+    }
+
+    fn used_ratio(&self, path: &Path) -> io::Result<f64> {
+        let stat = rustix::fs::statvfs(path)?;
+        // As df: what is in use against what an unprivileged process could use.
+        let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+        let usable = used + stat.f_bavail;
+        #[allow(clippy::cast_precision_loss, reason = "a ratio of block counts needs few digits")]
+        let ratio = if usable == 0 { 0.0 } else { used as f64 / usable as f64 };
+        Ok(ratio)
+    }
+}
+
+/// Makes creations, renames and deletions in `folder` durable.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Replaces `path` by `bytes` so that a crash leaves the old or the new file, whole.
+pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary_of(path);
+    let file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
+    disk.write_at(&file, bytes, 0)?;
+    publish(disk, &file, path)
+}
+
+/// The name under which a replacement of `path` is written.
+pub(crate) fn temporary_of(path: &Path) -> std::path::PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+/// Flushes a written replacement and puts it in the place of `path`.
+pub(crate) fn publish(disk: &dyn Disk, file: &File, path: &Path) -> io::Result<()> {
+    disk.sync(file)?;
+    std::fs::rename(temporary_of(path), path)?;
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Reads a whole file, `None` when there is none.
+pub(crate) fn read_optional(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes a file; one that is gone already is no error.
+pub(crate) fn remove_optional(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,190 @@
+//! The growing end of the log and everything that one append changes.
+//!
+//! Owns the state behind the append lock: tail, offsets, the active index, what waits for a flush and
+//! which segments are full. Deciding whether an append is allowed is `append`'s.
+
+use std::sync::Arc;
+
+use strata_protocol::record::{BLANK_BYTES_MIN, Magic, Placement};
+
+use crate::catalog::Catalog;
+use crate::error::AppendError;
+use crate::index::{Entry, SegmentIndex};
+use crate::mapping::MapWriter;
+use crate::message::{Appended, Draft, PendingEvent};
+use crate::sealed::Sealed;
+use crate::segment::{Segment, to_offset};
+use crate::tombstones::Tombstones;
+
+/// A segment that is full and whose sidecar is not written yet.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    pub(crate) segment: Arc<Segment>,
+    /// Position behind its last record and the blank's mark.
+    pub(crate) tail: usize,
+    pub(crate) index: SegmentIndex,
+    /// The next offset of each queue number when it was filled.
+    pub(crate) next: Vec<i64>,
+}
+
+/// How records get into the segment.
+#[derive(Debug)]
+pub(crate) enum Writer {
+    /// Straight into the mapping; visible at once.
+    Mapped(MapWriter),
+    /// Into memory, from which the flusher writes them; visible when durable.
+    Staged,
+}
+
+/// Bytes that wait for the flusher.
+#[derive(Debug)]
+pub(crate) struct StagedPart {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) at: usize,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// All that waits for the flusher in synchronous mode.
+#[derive(Debug, Default)]
+pub(crate) struct Staged {
+    pub(crate) parts: Vec<StagedPart>,
+    pub(crate) bytes: usize,
+    pub(crate) events: Vec<PendingEvent>,
+    /// A written buffer, kept so that the next part need not allocate.
+    pub(crate) spare: Vec<u8>,
+}
+
+/// The state behind the append lock. One lock, because an append changes tail, offsets and index
+/// together and a reader must see them agree.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) catalog: Catalog,
+    pub(crate) active: Arc<Segment>,
+    /// Position behind the last record of the active segment.
+    pub(crate) tail: usize,
+    pub(crate) writer: Writer,
+    pub(crate) index: SegmentIndex,
+    /// Full segments, oldest first; older than the active one, younger than all sealed ones.
+    pub(crate) frozen: Vec<Arc<Frozen>>,
+    /// Sealed segments, oldest first. Readers take the whole list by its `Arc`.
+    pub(crate) sealed: Arc<Vec<Arc<Sealed>>>,
+    pub(crate) tombstones: Arc<Tombstones>,
+    /// The last store time, below which no record goes.
+    pub(crate) last_time: i64,
+    pub(crate) staged: Staged,
+    /// How often segments were deleted; lowest offsets are known for one such count.
+    pub(crate) trims: u64,
+    /// Tail position at which the upkeep thread is called; `usize::MAX` while it is already.
+    pub(crate) call_at: usize,
+}
+
+impl Head {
+    /// Log offset of the next record.
+    pub(crate) fn log_end(&self) -> i64 {
+        self.active.first + to_offset(self.tail)
+    }
+
+    /// Log offset of the first segment.
+    pub(crate) fn log_start(&self) -> i64 {
+        let sealed = self.sealed.first().map(|sealed| sealed.first);
+        let frozen = || self.frozen.first().map(|frozen| frozen.segment.first);
+        sealed.or_else(frozen).unwrap_or(self.active.first)
+    }
+
+    /// Whether `bytes` of records and a blank fit behind the tail.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        bytes + BLANK_BYTES_MIN <= self.active.bytes - self.tail
+    }
+
+    /// Writes one message, for which [`Self::has_room`] holds.
+    pub(crate) fn put(
+        &mut self,
+        draft: &mut Draft<'_>,
+        number: Option<u32>,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
+        let store_timestamp = now_ms.max(self.last_time);
+        let queue_offset = number.map_or(0, |number| self.catalog.queue(number).next);
+        let physical_offset = self.log_end();
+        let store_host = draft.prepared.record().placed.store_host;
+        draft.prepared.place(Placement { queue_offset, physical_offset, store_timestamp, store_host });
+        let bytes = draft.prepared.bytes();
+        let position = self.tail;
+        self.write(bytes, |out| draft.prepared.write(out))?;
+        self.last_time = store_timestamp;
+        let time = self.index.note(store_timestamp);
+        // Segments are below 2 GiB, so positions and lengths fit.
+        let position = u32::try_from(position).unwrap_or(u32::MAX);
+        let length = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if let Some(number) = number {
+            self.index.push(number, queue_offset, Entry { position, length, tag: draft.tag, time });
+            self.catalog.queue_mut(number).next = queue_offset + 1;
+        }
+        for hash in &draft.key_hashes {
+            self.index.keys.push(*hash, position);
+        }
+        let log_end = self.log_end();
+        Ok(Appended { physical_offset, log_end, queue_offset, store_timestamp, bytes: length })
+    }
+
+    /// Lets `fill` write the next `bytes` and moves the tail.
+    fn write(&mut self, bytes: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), AppendError> {
+        match &mut self.writer {
+            Writer::Mapped(writer) => {
+                let Some(out) = writer.reserve(bytes) else {
+                    let detail = format!("{bytes} bytes do not fit the segment");
+                    return Err(AppendError::DiskFull { detail });
+                };
+                fill(out);
+                writer.commit(bytes);
+            }
+            Writer::Staged => {
+                let part = self.staged.part(&self.active, self.tail);
+                let at = part.bytes.len();
+                part.bytes.resize(at + bytes, 0);
+                fill(&mut part.bytes[at..]);
+                self.staged.bytes += bytes;
+            }
+        }
+        self.tail += bytes;
+        Ok(())
+    }
+
+    /// Closes the active segment with a blank and goes on in `segment`.
+    pub(crate) fn roll(&mut self, segment: Arc<Segment>) -> Result<(), AppendError> {
+        let rest = i32::try_from(self.active.bytes - self.tail).unwrap_or(i32::MAX);
+        self.write(BLANK_BYTES_MIN, |out| {
+            out[..4].copy_from_slice(&rest.to_be_bytes());
+            out[4..].copy_from_slice(&Magic::Blank.code().to_be_bytes());
+        })?;
+        if let Writer::Mapped(_) = self.writer {
+            let writer = segment.mapping.writer().ok_or_else(|| AppendError::DiskFull {
+                detail: "the next segment is in use already".to_owned(),
+            })?;
+            self.writer = Writer::Mapped(writer);
+        }
+        let frozen = Frozen {
+            segment: std::mem::replace(&mut self.active, segment),
+            tail: self.tail,
+            index: std::mem::take(&mut self.index),
+            next: self.catalog.next_offsets(),
+        };
+        self.frozen.push(Arc::new(frozen));
+        self.tail = 0;
+        self.call_at = 0;
+        Ok(())
+    }
+}
+
+impl Staged {
+    /// The part that ends at `tail` of `segment`, new if the last one was taken or is elsewhere.
+    fn part(&mut self, segment: &Arc<Segment>, tail: usize) -> &mut StagedPart {
+        let fits = self.parts.last().is_some_and(|part| Arc::ptr_eq(&part.segment, segment));
+        if !fits {
+            let bytes = std::mem::take(&mut self.spare);
+            self.parts.push(StagedPart { segment: Arc::clone(segment), at: tail, bytes });
+        }
+        let last = self.parts.len() - 1;
+        &mut self.parts[last]
+    }
+}

@@ -1,0 +1,80 @@
+//! Bounds of the store, each with its unit and its reason. Bounds of the wire are `protocol`'s.
+
+/// Bytes of a segment by default, as RocketMQ's commit log files.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 1 << 30;
+
+/// Bytes of the smallest segment: room for a record of the largest properties.
+pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
+
+/// Bytes of the largest segment: an index entry keeps a position in 32 bits and a blank's length is a
+/// signed 32-bit number.
+pub const SEGMENT_BYTES_MAX: u64 = (1 << 31) - 1;
+
+/// Bytes of a record by default: a body of 4 MiB and 64 KiB for everything else.
+pub const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024 + 64 * 1024;
+
+/// Bytes of a topic's name in a record; RocketMQ allows 255 for retry topics.
+pub const TOPIC_BYTES_MAX: usize = 255;
+
+/// Topics that the store keeps apart. At about 200 bytes each this is 200 MB.
+pub const TOPICS_MAX: usize = 1_000_000;
+
+/// Queues of all topics. At about 80 bytes each this is 160 MB.
+pub const QUEUES_MAX: usize = 2_000_000;
+
+/// The highest queue id; a topic's queues are found by a table of this length at most.
+pub const QUEUE_ID_MAX: i32 = 65_535;
+
+/// Messages in one atomic append, so that the append lock is held for about a millisecond at most.
+pub const BATCH_MESSAGES_MAX: usize = 1_024;
+
+/// Search keys of one message that are indexed. More than this is a mistake or an attack, and each
+/// costs 12 bytes of memory.
+pub const KEYS_PER_MESSAGE_MAX: usize = 64;
+
+/// Bytes that wait for a synchronous flush. At 500 MB/s this is a tenth of a second of disk time.
+pub const STAGED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Segments that are full and not yet sealed. Each keeps its index in memory.
+pub const FROZEN_SEGMENTS_MAX: usize = 64;
+
+/// Bytes ahead of the writer whose pages are made present in the background.
+pub const WARM_AHEAD_BYTES: usize = 8 * 1024 * 1024;
+
+/// Bytes made present by one call, so that the kernel does not hold the address space for long.
+pub const WARM_CHUNK_BYTES: usize = 2 * 1024 * 1024;
+
+/// Index entries that a reader copies under one hold of the append lock.
+pub const READ_CHUNK_ENTRIES: usize = 64;
+
+/// Candidate positions that a key query looks at in one segment, so that a flood of equal hashes
+/// costs bounded time.
+pub const KEY_CANDIDATES_MAX: usize = 4_096;
+
+/// Messages that one key query returns.
+pub const QUERY_MESSAGES_MAX: usize = 1_024;
+
+/// Milliseconds between two looks at the disk's fill; a full disk is noticed, and a freed one used,
+/// within this time.
+pub const DISK_LOOK_INTERVAL_MS: u64 = 2_000;
+
+/// Milliseconds between two sweeps of retention, as in RocketMQ.
+pub const SWEEP_INTERVAL_MS: u64 = 10_000;
+
+/// Milliseconds between two checkpoints of the trusted clock while nothing else changes.
+pub const CHECKPOINT_INTERVAL_MS: u64 = 600_000;
+
+/// Segments deleted in one sweep, so that the file system's journal is not flooded.
+pub const SWEEP_SEGMENTS_MAX: usize = 10;
+
+/// Damaged ranges of one segment that are kept apart; beyond it the last range grows.
+pub const DAMAGED_RANGES_MAX: usize = 1_024;
+
+/// Bytes of a segment that share one checksum in the sidecar.
+pub const BLOCK_BYTES: usize = 64 * 1024;
+
+/// Bytes of a file of tombstones: a topic deleted every second for a day fits.
+pub const TOMBSTONES_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+const _: () = assert!(RECORD_BYTES_MAX as u64 <= SEGMENT_BYTES_DEFAULT / 2);
+const _: () = assert!(WARM_CHUNK_BYTES <= WARM_AHEAD_BYTES);

@@ -1,0 +1,272 @@
+//! Finding messages otherwise than by queue and offset: by time, by key, by log offset.
+//!
+//! Owns the edges of search by time and the confirmation of key matches on the records.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use strata_protocol::properties::{IndexTerms, KEY_SEPARATOR};
+use strata_protocol::record::RecordView;
+
+use crate::keys::{KeyKind, key_hash};
+use crate::limits::{KEY_CANDIDATES_MAX, QUERY_MESSAGES_MAX};
+use crate::locate::{Located, Source};
+use crate::sealed::Sealed;
+use crate::segment::{to_length, to_offset};
+use crate::store::{Shared, Store};
+
+/// Which end of several messages a time means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Boundary {
+    /// The first message stored at the time or later.
+    Lower,
+    /// The last message stored at the time or earlier.
+    Upper,
+}
+
+/// A question by key.
+#[derive(Debug, Clone, Copy)]
+struct KeyQuery<'a> {
+    topic: &'a str,
+    key: &'a str,
+    kind: KeyKind,
+    begin_ms: i64,
+    end_ms: i64,
+}
+
+impl Store {
+    /// The offset that a time means in a queue; 0 for a queue that was never written.
+    ///
+    /// Lower: the first offset whose message was stored at `timestamp_ms` or later, the next offset
+    /// when all are earlier. Upper: the last offset whose message was stored at `timestamp_ms` or
+    /// earlier, the first offset when all are later. Exact when many messages share a millisecond
+    /// (`ConsumeQueue.getOffsetInQueueByTime`, whose result is brought into the queue's range).
+    #[must_use]
+    pub fn offset_by_time(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        timestamp_ms: i64,
+        boundary: Boundary,
+    ) -> i64 {
+        let shared = &self.shared;
+        let Some(range) = shared.bounds(topic, queue_id) else { return 0 };
+        let (mut low, mut high) = (range.min, range.max);
+        // The first offset whose time is at or above (Lower), or above (Upper) the timestamp.
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let before = match shared.time_at(topic, queue_id, middle, range.max) {
+                Some(time) if boundary == Boundary::Lower => time < timestamp_ms,
+                Some(time) => time <= timestamp_ms,
+                // Deleted meanwhile: older than everything that is left.
+                None => true,
+            };
+            if before {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        match boundary {
+            Boundary::Lower => low,
+            Boundary::Upper => (low - 1).max(range.min),
+        }
+    }
+
+    /// When the message at an offset was stored, ms since 1970; `None` when there is none.
+    #[must_use]
+    pub fn store_time(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
+        let range = self.shared.bounds(topic, queue_id)?;
+        let inside = (range.min..range.max).contains(&offset);
+        inside.then(|| self.shared.time_at(topic, queue_id, offset, range.max)).flatten()
+    }
+
+    /// When the first message kept in a queue was stored.
+    #[must_use]
+    pub fn earliest_store_time(&self, topic: &str, queue_id: i32) -> Option<i64> {
+        let range = self.shared.bounds(topic, queue_id)?;
+        self.store_time(topic, queue_id, range.min)
+    }
+
+    /// When the first record kept in the log was stored; `None` for an empty log.
+    #[must_use]
+    pub fn earliest_log_time(&self) -> Option<i64> {
+        let (sealed, live) = {
+            let head = self.shared.head.lock();
+            let frozen = head.frozen.iter().find_map(|frozen| frozen.index.first_time);
+            (Arc::clone(&head.sealed), frozen.or(head.index.first_time))
+        };
+        let times = sealed.iter().filter_map(|segment| self.shared.parts(segment).ok());
+        let mut times = times.map(|parts| parts.sidecar.facts().first_time);
+        times.find(|time| *time >= 0).or(live)
+    }
+
+    /// The record at a log offset, `None` when none begins there, or it is not visible, damaged,
+    /// deleted, or its topic was.
+    #[must_use]
+    pub fn record_at(&self, physical_offset: i64) -> Option<Bytes> {
+        let source = self.shared.source_at(physical_offset)?;
+        let position = to_length(physical_offset - source.first());
+        self.shared.record_in(&source, position)
+    }
+
+    /// The messages that carry a key, newest first as RocketMQ answers. Each is confirmed on its
+    /// properties, so equal hashes of other keys give nothing. `begin_ms` and `end_ms` bound the
+    /// store time, both included; at most [`QUERY_MESSAGES_MAX`] messages are given.
+    #[must_use]
+    #[allow(clippy::too_many_arguments, reason = "key, time range and count are one question")]
+    pub fn query_by_key(
+        &self,
+        topic: &str,
+        key: &str,
+        begin_ms: i64,
+        end_ms: i64,
+        max: usize,
+        kind: KeyKind,
+    ) -> Vec<Bytes> {
+        let query = KeyQuery { topic, key, kind, begin_ms, end_ms };
+        let max = max.min(QUERY_MESSAGES_MAX);
+        let hash = key_hash(topic, key, kind);
+        let mut search = Search { query, hash, max, found: Vec::new() };
+        let (live, sealed) = self.shared.live_candidates(&mut search);
+        for (source, positions) in live {
+            search.confirm(&self.shared, &source, &positions);
+        }
+        for segment in sealed.iter().rev() {
+            if search.found.len() >= max {
+                break;
+            }
+            search.in_sealed(&self.shared, segment);
+        }
+        search.found
+    }
+}
+
+/// A key query under way.
+struct Search<'a> {
+    query: KeyQuery<'a>,
+    hash: u32,
+    max: usize,
+    found: Vec<Bytes>,
+}
+
+/// A segment and the positions in it that may answer.
+type Candidates = (Source, Vec<u32>);
+
+impl Shared {
+    /// The store time of the message at `offset`, below `max`.
+    fn time_at(&self, topic: &str, queue_id: i32, offset: i64, max: i64) -> Option<i64> {
+        match self.locate(topic, queue_id, offset, max.min(offset + 1)) {
+            Located::Chunk(chunk) => {
+                chunk.entries.first().map(|sealed| chunk.store_time(&sealed.entry))
+            }
+            Located::Gap(_) | Located::Unreadable(..) => None,
+        }
+    }
+
+    /// The segment that holds a log offset.
+    fn source_at(&self, physical_offset: i64) -> Option<Source> {
+        let segment = {
+            let head = self.head.lock();
+            if physical_offset >= head.active.first {
+                return Some(Source::Live(Arc::clone(&head.active)));
+            }
+            let mut frozen = head.frozen.iter().map(|frozen| &frozen.segment);
+            if let Some(segment) = frozen.find(|segment| {
+                (segment.first..segment.end()).contains(&physical_offset)
+            }) {
+                return Some(Source::Live(Arc::clone(segment)));
+            }
+            let at = head.sealed.partition_point(|sealed| sealed.end <= physical_offset);
+            head.sealed.get(at).filter(|sealed| sealed.first <= physical_offset).map(Arc::clone)?
+        };
+        self.parts(&segment).ok().map(Source::Sealed)
+    }
+
+    /// The whole, visible record at `position`.
+    fn record_in(&self, source: &Source, position: usize) -> Option<Bytes> {
+        let mapping = source.mapping();
+        let committed = mapping.committed();
+        let record = RecordView::parse(mapping.slice(position.min(committed), committed)?).ok()?;
+        let physical_offset = source.first() + to_offset(position);
+        let end = position + record.bytes().len();
+        let here = record.physical_offset() == physical_offset
+            && source.first() + to_offset(end) <= self.visible()
+            && physical_offset >= self.head.lock().tombstones.of(record.topic())
+            && record.check_body().is_ok()
+            && self.blocks_are_good(source, position, end);
+        here.then(|| source.bytes(position, end)).flatten()
+    }
+
+    /// Whether the sealed bytes between two positions are as they were sealed. Without an entry there
+    /// is no checksum of the record alone, so a bad block takes its records along.
+    fn blocks_are_good(&self, source: &Source, from: usize, to: usize) -> bool {
+        match source {
+            Source::Live(_) => true,
+            Source::Sealed(parts) => {
+                let block = crate::limits::BLOCK_BYTES;
+                (from / block..=(to - 1) / block).all(|block| parts.is_block_good(block))
+            }
+        }
+    }
+
+    /// Candidates in segments whose index is in memory, newest first, and the sealed segments.
+    fn live_candidates(&self, search: &mut Search<'_>) -> (Vec<Candidates>, Arc<Vec<Arc<Sealed>>>) {
+        let head = self.head.lock();
+        let mut live = Vec::new();
+        let older = head.frozen.iter().rev().map(|frozen| (&frozen.segment, &frozen.index));
+        for (segment, index) in std::iter::once((&head.active, &head.index)).chain(older) {
+            let mut positions = Vec::new();
+            index.keys.find(search.hash, &mut positions, KEY_CANDIDATES_MAX);
+            live.push((Source::Live(Arc::clone(segment)), positions));
+        }
+        (live, Arc::clone(&head.sealed))
+    }
+}
+
+impl Search<'_> {
+    fn in_sealed(&mut self, shared: &Shared, segment: &Arc<Sealed>) {
+        let Ok(parts) = shared.parts(segment) else { return };
+        let facts = parts.sidecar.facts();
+        if facts.first_time > self.query.end_ms || facts.last_time < self.query.begin_ms {
+            return;
+        }
+        let mut positions = Vec::new();
+        parts.sidecar.find_key(self.hash, &mut positions, KEY_CANDIDATES_MAX);
+        if !positions.is_empty() {
+            self.confirm(shared, &Source::Sealed(parts), &positions);
+        }
+    }
+
+    /// Adds the records among `positions` that really carry the key.
+    fn confirm(&mut self, shared: &Shared, source: &Source, positions: &[u32]) {
+        let mut before = None;
+        for position in positions {
+            if self.found.len() >= self.max {
+                return;
+            }
+            // A message may list the same key twice.
+            if before.replace(*position) == Some(*position) {
+                continue;
+            }
+            let record = shared.record_in(source, *position as usize);
+            self.found.extend(record.filter(|bytes| self.matches(bytes)));
+        }
+    }
+
+    fn matches(&self, bytes: &[u8]) -> bool {
+        let Ok(record) = RecordView::parse(bytes) else { return false };
+        let time = record.store_timestamp();
+        let query = &self.query;
+        if record.topic() != query.topic || time < query.begin_ms || time > query.end_ms {
+            return false;
+        }
+        let terms = IndexTerms::of(record.properties());
+        match query.kind {
+            KeyKind::UniqueKey => terms.unique_key == Some(query.key),
+            KeyKind::Key => {
+                terms.keys.is_some_and(|keys| keys.split(KEY_SEPARATOR).any(|key| key == query.key))
+            }
+        }
+    }
+}

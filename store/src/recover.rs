@@ -1,0 +1,257 @@
+//! Opening a store: from a folder in any state to a log that can be appended to.
+//!
+//! Owns the order of recovery and its report. What a bad record means is decided by `scan`, what a
+//! good one means by `reindex`.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::catalog::Catalog;
+use crate::checkpoint::{Checkpoint, TrustedTime};
+use crate::clock::Clock;
+use crate::disk::{Disk, RealDisk};
+use crate::error::OpenError;
+use crate::flush::Flush;
+use crate::head::{Head, Staged, Writer};
+use crate::index::SegmentIndex;
+use crate::lock::{FolderLock, check_version};
+use crate::options::{FlushMode, StoreOptions};
+use crate::reindex::catalog_after;
+use crate::retain::Keeping;
+use crate::seal::open_sidecar;
+use crate::sealed::Sealed;
+use crate::segment::Segment;
+use crate::sidecar::Sidecar;
+use crate::store::{Counters, Paths, Shared, Spare, Store};
+use crate::sums::{Sums, SumsWriter};
+use crate::tombstones::Tombstones;
+use crate::upkeep::Calls;
+
+mod layout;
+mod replay;
+
+use layout::{Found, segments};
+use replay::Replay;
+
+/// A stretch of the log that holds no readable records although records follow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DamagedRange {
+    /// Log offset of its first byte.
+    pub from: i64,
+    /// Log offset behind its last byte.
+    pub to: i64,
+}
+
+/// What opening a store found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Bytes of segments that were scanned; the rest was taken from sidecars.
+    pub scanned_bytes: u64,
+    /// Records found by scanning.
+    pub records: u64,
+    /// Bytes of a torn tail that were made zero: log offsets from, to.
+    pub cut: Option<(i64, i64)>,
+    /// Damage that was found: it is kept and reads of it are answered with an error.
+    pub damaged: Vec<DamagedRange>,
+    /// Records whose queue offset had been given out before; they are kept, not listed.
+    pub conflicts: u64,
+    /// Sidecars that were written because they were missing or damaged.
+    pub rebuilt_sidecars: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl Store {
+    /// Opens the store in `options.root`, which is made when it does not exist.
+    ///
+    /// Reads the newest sidecar and scans what is younger, one segment after a kill.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: the folder is in use, of another version, damaged where nothing else can
+    /// tell what it said, or the system refuses.
+    pub fn open(
+        options: StoreOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Arc<Self>, Recovery), OpenError> {
+        Self::open_on(options, clock, Arc::new(RealDisk))
+    }
+
+    /// [`Store::open`] on a disk of the caller's, which tests let fail.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_on(
+        options: StoreOptions,
+        clock: Arc<dyn Clock>,
+        disk: Arc<dyn Disk>,
+    ) -> Result<(Arc<Self>, Recovery), OpenError> {
+        let began = clock.monotonic();
+        let options = options.checked()?;
+        let paths = Paths::new(options.root.clone());
+        for folder in [&paths.root, &paths.log, &paths.side] {
+            std::fs::create_dir_all(folder).map_err(OpenError::io("create", folder))?;
+        }
+        let lock = FolderLock::take(&paths.root)?;
+        check_version(&*disk, &paths.root)?;
+        let tombstones = Tombstones::load(&paths.tombstones())?;
+        let found = segments(&paths, &options)?;
+        let mut recovery = Recovery::default();
+        let base = base_of(&paths, &found, &tombstones);
+        let replay =
+            Replay { disk: &*disk, paths: &paths, options: &options, tombstones, base };
+        let state = replay.run(&found, &mut recovery)?;
+        let rebuild = state.rebuild.clone();
+        let shared = assemble(options, paths.clone(), clock, disk, (lock, state))?;
+        let shared = Arc::new(shared);
+        for sealed in rebuild {
+            match shared.parts(&sealed) {
+                Ok(_) => recovery.rebuilt_sidecars += 1,
+                Err(error) => tracing::warn!(%error, "a sidecar could not be built again yet"),
+            }
+        }
+        shared.look_at_disk();
+        let clock = Arc::clone(&shared.clock);
+        let store = Self::start(shared).map_err(OpenError::io("start threads for", &paths.root))?;
+        recovery.elapsed = clock.monotonic().saturating_sub(began);
+        Ok((store, recovery))
+    }
+}
+
+/// What is known before the scan begins.
+struct Base {
+    catalog: Catalog,
+    /// Number of segments, from the oldest, that need no scan.
+    sealed: usize,
+    /// Where the log begins when there are no segments.
+    start: i64,
+    last_time: i64,
+}
+
+/// What recovery hands to the running store.
+struct State {
+    catalog: Catalog,
+    sealed: Vec<Arc<Sealed>>,
+    /// Sealed segments whose sidecar has no usable header.
+    rebuild: Vec<Arc<Sealed>>,
+    active: Segment,
+    tail: usize,
+    index: SegmentIndex,
+    sums: Sums,
+    tombstones: Tombstones,
+    last_time: i64,
+}
+
+/// Takes the youngest good sidecar, or what a deletion left, as the state to start from.
+fn base_of(paths: &Paths, found: &[Found], tombstones: &Tombstones) -> Base {
+    for (at, segment) in found.iter().enumerate().rev() {
+        let sealed = segment.sealed(paths);
+        let Ok(sidecar) = open_sidecar(&sealed) else { continue };
+        let catalog = catalog_after(&sidecar, tombstones);
+        let last_time = sidecar.facts().last_time;
+        return Base { catalog, sealed: at + 1, start: segment.end(), last_time };
+    }
+    let first = found.first().map_or(i64::MAX, |segment| segment.first);
+    let mut base = Base { catalog: Catalog::default(), sealed: 0, start: 0, last_time: 0 };
+    for path in layout::orphans(paths, found) {
+        let Ok(sidecar) = Sidecar::open(&path) else { continue };
+        let end = sidecar.facts().end;
+        if end <= first && end >= base.start && sidecar.verify(&path).is_ok() {
+            base.catalog = catalog_after(&sidecar, tombstones);
+            base.start = end;
+            base.last_time = sidecar.facts().last_time;
+        }
+    }
+    base
+}
+
+/// Puts the parts of a store together.
+fn assemble(
+    options: StoreOptions,
+    paths: Paths,
+    clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
+    (lock, state): (FolderLock, State),
+) -> Result<Shared, OpenError> {
+    let now = clock.monotonic();
+    let noted = Checkpoint::load(&paths.checkpoint());
+    let State { active, tail, sums, .. } = state;
+    let sums_path = paths.sums(active.first);
+    let sums = SumsWriter::open(&*disk, &sums_path, active.first, &sums);
+    let sums = sums.map_err(OpenError::io("write", &sums_path))?;
+    let writer = match options.flush {
+        FlushMode::Sync => Writer::Staged,
+        FlushMode::Async { .. } => {
+            let writer = active.mapping.writer().ok_or_else(|| OpenError::Layout {
+                path: active.path.clone(),
+                what: "it is written by somebody else".to_owned(),
+            })?;
+            Writer::Mapped(writer)
+        }
+    };
+    let fallback = if state.last_time > 0 { state.last_time } else { clock.now_ms() };
+    let trusted = TrustedTime::new(noted.map_or(fallback, |noted| noted.trusted_ms), now);
+    let made = active.first;
+    let head = Head {
+        catalog: state.catalog,
+        active: Arc::new(active),
+        tail,
+        writer,
+        index: state.index,
+        frozen: Vec::new(),
+        sealed: Arc::new(state.sealed),
+        tombstones: Arc::new(state.tombstones),
+        last_time: state.last_time,
+        staged: Staged::default(),
+        trims: 0,
+        call_at: 0,
+    };
+    Ok(Shared {
+        flush: Flush::new(head.log_end(), Some(sums)),
+        head: Mutex::new(head),
+        options,
+        paths,
+        clock,
+        disk,
+        spare: Mutex::new(Spare { segment: None, made }),
+        listener: std::sync::OnceLock::new(),
+        calls: Calls::default(),
+        keeping: Keeping::new(trusted, now),
+        counters: Counters::default(),
+        lock: Mutex::new(Some(lock)),
+    })
+}
+
+/// The stretches of `file` that hold data; everything else is known to be zero.
+fn data_of(file: &File, bytes: usize) -> Vec<(usize, usize)> {
+    use rustix::fs::{SeekFrom, seek};
+    let mut out = Vec::new();
+    let mut at = 0;
+    while at < bytes {
+        let from = match seek(file, SeekFrom::Data(at as u64)) {
+            Ok(from) => usize::try_from(from).unwrap_or(bytes).min(bytes),
+            // Nothing but a hole is left.
+            Err(rustix::io::Errno::NXIO) => break,
+            // A file system that cannot tell: all of it may be data.
+            Err(_) => return vec![(0, bytes)],
+        };
+        let to = match seek(file, SeekFrom::Hole(from as u64)) {
+            Ok(to) => usize::try_from(to).unwrap_or(bytes).min(bytes),
+            Err(_) => bytes,
+        };
+        if from < to {
+            out.push((from, to));
+        }
+        at = to.max(at + 1);
+    }
+    out
+}
+
+/// Reads and writes that recovery does by path.
+fn open_file(path: &Path) -> Result<File, OpenError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).open(path).map_err(OpenError::io("open", path))
+}

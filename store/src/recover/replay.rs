@@ -1,0 +1,239 @@
+//! Scanning the segments that have no sidecar yet, and making the last one fit to be appended to.
+//!
+//! Owns the cut of a torn tail. It never shortens what lies before a good record.
+
+use std::sync::Arc;
+
+use crate::disk::Disk;
+use crate::error::OpenError;
+use crate::index::SegmentIndex;
+use crate::options::StoreOptions;
+use crate::reindex::Reindex;
+use crate::scan::{End, Scan, Scanned};
+use crate::seal::rows_of;
+use crate::segment::{Segment, to_length, to_offset};
+use crate::sidecar::{self, Sidecar, Source};
+use crate::store::Paths;
+use crate::sums::Sums;
+use crate::tombstones::Tombstones;
+
+use super::layout::Found;
+use super::{Base, DamagedRange, Recovery, State, data_of, open_file};
+
+/// Recovery under way.
+pub(super) struct Replay<'a> {
+    pub(super) disk: &'a dyn Disk,
+    pub(super) paths: &'a Paths,
+    pub(super) options: &'a StoreOptions,
+    pub(super) tombstones: Tombstones,
+    pub(super) base: Base,
+}
+
+/// The last segment as the scan left it.
+struct Active {
+    found: Found,
+    tail: usize,
+    index: SegmentIndex,
+    sums: Sums,
+}
+
+impl Replay<'_> {
+    pub(super) fn run(mut self, found: &[Found], report: &mut Recovery) -> Result<State, OpenError> {
+        self.note_gaps(found, report);
+        let holds_records: Vec<bool> =
+            found.iter().enumerate().map(|(at, segment)| self.holds_records(at, segment)).collect();
+        let mut full = self.base.sealed;
+        let mut active = None;
+        for (at, segment) in found.iter().enumerate().skip(self.base.sealed) {
+            let more = holds_records[at + 1..].contains(&true);
+            let (scanned, index, sums) = self.scan(segment, more, report)?;
+            if scanned.end == End::Full {
+                self.seal(segment, &scanned, &index)?;
+                report.rebuilt_sidecars += 1;
+                full = at + 1;
+                continue;
+            }
+            active = Some(Active { found: segment.clone(), tail: scanned.tail, index, sums });
+            self.remove_empty(&found[at + 1..])?;
+            break;
+        }
+        self.state(found, full, active)
+    }
+
+    /// Segments that are missing between others, or before the first one.
+    fn note_gaps(&self, found: &[Found], report: &mut Recovery) {
+        let begins = found.first().filter(|_| self.base.sealed == 0 && self.base.start > 0);
+        let before = begins.map(|first| (self.base.start, first.first));
+        let between = found.windows(2).map(|pair| (pair[0].end(), pair[1].first));
+        let gaps = before.into_iter().chain(between).filter(|(from, to)| from < to);
+        report.damaged.extend(gaps.map(|(from, to)| DamagedRange { from, to }));
+    }
+
+    /// Whether a segment that must be scanned holds anything good.
+    fn holds_records(&self, at: usize, segment: &Found) -> bool {
+        if at < self.base.sealed {
+            return true;
+        }
+        let opened = Segment::open(&segment.path, segment.first, segment.bytes, segment.bytes);
+        let Ok(opened) = opened else { return false };
+        let data = data_of(&opened.file, segment.bytes);
+        let bytes = opened.mapping.slice(0, segment.bytes).unwrap_or_default();
+        let sums = Sums::default();
+        Scan { bytes, first: segment.first, sums: &sums, data: &data }.search(0).is_some()
+    }
+
+    /// Indexes one segment; a torn tail of the last one is cut.
+    fn scan(
+        &mut self,
+        segment: &Found,
+        more: bool,
+        report: &mut Recovery,
+    ) -> Result<(Scanned, SegmentIndex, Sums), OpenError> {
+        let path = &segment.path;
+        let opened = Segment::open(path, segment.first, segment.bytes, segment.bytes)
+            .map_err(OpenError::io("open", path))?;
+        let data = data_of(&opened.file, segment.bytes);
+        let sums = Sums::load(&self.paths.sums(segment.first), segment.first);
+        let bytes = opened.mapping.slice(0, segment.bytes).unwrap_or_default();
+        let scan = Scan { bytes, first: segment.first, sums: &sums, data: &data };
+        let (reindex, scanned) =
+            Reindex::run(&scan, more, &mut self.base.catalog, &self.tombstones);
+        let ranges = reindex.damage_offsets().map(|(from, to)| DamagedRange { from, to });
+        report.damaged.extend(ranges);
+        report.conflicts += reindex.conflicts;
+        let index = reindex.index;
+        report.records += index.records;
+        report.scanned_bytes += scanned.tail as u64;
+        if index.records > 0 {
+            self.base.last_time = self.base.last_time.max(index.last_time);
+        }
+        if scanned.end == End::Open {
+            report.cut = self.cut(&opened, bytes, scanned.tail, &data)?;
+        }
+        // Everything that was found is believed from now on, so it must be on disk.
+        self.disk.sync(&opened.file).map_err(OpenError::io("flush", path))?;
+        Ok((scanned, index, sums))
+    }
+
+    /// Makes all bytes behind `tail` zero, so that nothing of a torn tail can come back.
+    fn cut(
+        &self,
+        segment: &Segment,
+        bytes: &[u8],
+        tail: usize,
+        data: &[(usize, usize)],
+    ) -> Result<Option<(i64, i64)>, OpenError> {
+        const PAGE: usize = 4_096;
+        const ZEROS: [u8; PAGE] = [0; PAGE];
+        let mut end = None;
+        for (from, to) in data {
+            let mut at = tail.max(*from);
+            while at < *to {
+                let next = (at / PAGE * PAGE + PAGE).min(*to);
+                if let Some(last) = bytes[at..next].iter().rposition(|byte| *byte != 0) {
+                    end = Some(at + last + 1);
+                    self.disk
+                        .write_at(&segment.file, &ZEROS[..next - at], at as u64)
+                        .map_err(OpenError::io("cut the tail of", &segment.path))?;
+                }
+                at = next;
+            }
+        }
+        Ok(end.map(|end| (segment.first + to_offset(tail), segment.first + to_offset(end))))
+    }
+
+    /// Writes the sidecar of a full segment that was scanned.
+    fn seal(
+        &self,
+        segment: &Found,
+        scanned: &Scanned,
+        index: &SegmentIndex,
+    ) -> Result<(), OpenError> {
+        let opened = Segment::open(&segment.path, segment.first, segment.bytes, segment.bytes)
+            .map_err(OpenError::io("open", &segment.path))?;
+        let source = Source {
+            first: segment.first,
+            end: segment.end(),
+            bytes: opened.mapping.slice(0, scanned.tail).unwrap_or_default(),
+            index,
+            rows: rows_of(&self.base.catalog),
+        };
+        let path = self.paths.sidecar(segment.first);
+        sidecar::write(self.disk, &path, source).map_err(OpenError::io("write", &path))?;
+        let sums = self.paths.sums(segment.first);
+        crate::disk::remove_optional(&sums).map_err(OpenError::io("remove", &sums))
+    }
+
+    /// Removes segments behind the active one, in which the search found nothing good.
+    fn remove_empty(&self, rest: &[Found]) -> Result<(), OpenError> {
+        for segment in rest {
+            std::fs::remove_file(&segment.path).map_err(OpenError::io("remove", &segment.path))?;
+            let sums = self.paths.sums(segment.first);
+            crate::disk::remove_optional(&sums).map_err(OpenError::io("remove", &sums))?;
+        }
+        let folder = &self.paths.log;
+        crate::disk::sync_folder(folder).map_err(OpenError::io("flush", folder))
+    }
+
+    fn state(
+        mut self,
+        found: &[Found],
+        full: usize,
+        active: Option<Active>,
+    ) -> Result<State, OpenError> {
+        let mut sealed = Vec::with_capacity(full);
+        let mut rebuild = Vec::new();
+        for segment in &found[..full] {
+            let entry = Arc::new(segment.sealed(self.paths));
+            let facts = Sidecar::open(&entry.sidecar_path).map(|sidecar| sidecar.facts().clone());
+            if !facts.is_ok_and(|facts| (facts.first, facts.end) == (entry.first, entry.end)) {
+                rebuild.push(Arc::clone(&entry));
+            }
+            sealed.push(entry);
+        }
+        let (segment, tail, index, sums) = match active {
+            Some(active) => {
+                let Found { first, bytes, path } = &active.found;
+                let segment = Segment::open(path, *first, *bytes, active.tail)
+                    .map_err(OpenError::io("open", path))?;
+                // Space that a copy or a crash took back is reserved again before it is mapped.
+                self.disk
+                    .allocate(&segment.file, *bytes as u64)
+                    .map_err(OpenError::io("reserve space for", path))?;
+                (segment, active.tail, active.index, active.sums)
+            }
+            None => {
+                let first = found.last().map_or(self.base.start, Found::end);
+                let bytes = to_length(i64::try_from(self.options.segment_bytes).unwrap_or(0));
+                let folder = &self.paths.log;
+                let segment = Segment::create(self.disk, folder, first, bytes)
+                    .map_err(OpenError::io("make a segment in", folder))?;
+                (segment, 0, SegmentIndex::default(), Sums::default())
+            }
+        };
+        self.bound_tombstones(segment.first + to_offset(tail))?;
+        // The file may be a new one or have been lengthened.
+        open_file(&segment.path)?.sync_all().map_err(OpenError::io("flush", &segment.path))?;
+        Ok(State {
+            catalog: self.base.catalog,
+            sealed,
+            rebuild,
+            active: segment,
+            tail,
+            index,
+            sums,
+            tombstones: self.tombstones,
+            last_time: self.base.last_time,
+        })
+    }
+
+    /// A topic may have been deleted behind the log's recovered end, when the last appends were lost.
+    /// Records that are appended there now must not count as deleted.
+    fn bound_tombstones(&mut self, log_end: i64) -> Result<(), OpenError> {
+        if self.tombstones.bound(log_end) {
+            let path = self.paths.tombstones();
+            self.tombstones.save(self.disk, &path).map_err(OpenError::io("write", &path))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! Building a segment's index from its records.
+//!
+//! Owns what a scan's findings mean for queues, keys and offsets. The same code serves recovery of the
+//! active segment and rebuilding of a sidecar, so both give the same answers.
+
+use strata_protocol::properties::IndexTerms;
+use strata_protocol::record::RecordView;
+use strata_protocol::sysflag::is_queued;
+
+use crate::catalog::Catalog;
+use crate::index::{Entry, SegmentIndex, relative_time};
+use crate::limits::{DAMAGED_RANGES_MAX, QUEUE_ID_MAX};
+use crate::message::key_hashes;
+use crate::scan::{Found, Scan, Scanned};
+use crate::segment::to_offset;
+use crate::sidecar::Sidecar;
+use crate::tombstones::Tombstones;
+
+/// Offsets in a row that are marked as lost between two records. More than a segment can hold are no
+/// damage of this segment; the queue then simply goes on at the later offset.
+const LOST_OFFSETS_MAX: i64 = 1 << 24;
+
+/// Takes a scan's findings in.
+pub(crate) struct Reindex<'a> {
+    pub(crate) catalog: &'a mut Catalog,
+    pub(crate) tombstones: &'a Tombstones,
+    pub(crate) index: SegmentIndex,
+    /// Log offset of the segment.
+    first: i64,
+    /// Records whose queue offset was given out before; they are kept and not listed.
+    pub(crate) conflicts: u64,
+    /// The damage that explains offsets that are missing now.
+    last_damage: (u32, u32),
+}
+
+impl<'a> Reindex<'a> {
+    /// Scans a segment into a new index.
+    pub(crate) fn run(
+        scan: &Scan<'_>,
+        more: bool,
+        catalog: &'a mut Catalog,
+        tombstones: &'a Tombstones,
+    ) -> (Self, Scanned) {
+        let mut this = Self {
+            catalog,
+            tombstones,
+            index: SegmentIndex::default(),
+            first: scan.first,
+            conflicts: 0,
+            last_damage: (0, 0),
+        };
+        let scanned = scan.run(more, &mut |found| match found {
+            Found::Record { position, record } => this.record(position, &record),
+            Found::Damage { from, to, header } => this.damage(from, to, header),
+        });
+        (this, scanned)
+    }
+
+    fn record(&mut self, position: usize, record: &RecordView<'_>) {
+        let time = self.index.note(record.store_timestamp());
+        // Segments are below 2 GiB, so positions and lengths fit.
+        let position = u32::try_from(position).unwrap_or(u32::MAX);
+        let length = u32::try_from(record.bytes().len()).unwrap_or(u32::MAX);
+        if self.is_gone(record) {
+            return;
+        }
+        let terms = IndexTerms::of(record.properties());
+        for hash in key_hashes(record.topic(), record.sys_flag(), &terms) {
+            self.index.keys.push(hash, position);
+        }
+        let tag = terms.tags.map_or(0, strata_protocol::hash::java_hash);
+        self.list(record, Entry { position, length, tag, time });
+    }
+
+    fn damage(&mut self, from: usize, to: usize, header: Option<RecordView<'_>>) {
+        let small = |position: usize| u32::try_from(position).unwrap_or(u32::MAX);
+        let range = (small(from), small(to));
+        self.last_damage = range;
+        let full = self.index.damage.len() == DAMAGED_RANGES_MAX;
+        match self.index.damage.last_mut() {
+            // Neighbours are one range, and so is everything beyond the bound.
+            Some(last) if full || last.1 == range.0 => last.1 = range.1,
+            _ => self.index.damage.push(range),
+        }
+        let Some(header) = header.filter(|header| !self.is_gone(header)) else { return };
+        // The header may be what is damaged: only the offset that is due is believed.
+        let known = self.catalog.find(header.topic(), header.queue_id());
+        if known.is_some_and(|n| self.catalog.queue(n).next == header.queue_offset()) {
+            self.list(&header, self.lost());
+        }
+    }
+
+    /// Puts an entry into its queue; offsets missing before it are marked as lost.
+    fn list(&mut self, record: &RecordView<'_>, entry: Entry) {
+        let (queue_id, offset) = (record.queue_id(), record.queue_offset());
+        if !is_queued(record.sys_flag()) || !(0..=QUEUE_ID_MAX).contains(&queue_id) || offset < 0 {
+            return;
+        }
+        let found = self.catalog.find(record.topic(), queue_id);
+        let first_seen = || if self.index.damage.is_empty() { offset } else { 0 };
+        let number = match found {
+            Some(number) => number,
+            None => match self.catalog.add(record.topic(), queue_id, first_seen()) {
+                Ok(number) => number,
+                Err(error) => {
+                    tracing::warn!(%error, topic = record.topic(), queue_id, "a queue is not listed");
+                    self.conflicts += 1;
+                    return;
+                }
+            },
+        };
+        let next = self.catalog.queue(number).next;
+        if offset < next {
+            self.conflicts += 1;
+            return;
+        }
+        if offset - next > LOST_OFFSETS_MAX {
+            if self.index.run(number).is_some() {
+                self.conflicts += 1;
+                return;
+            }
+        } else {
+            for lost in next..offset {
+                let entry = self.lost();
+                self.index.push(number, lost, entry);
+            }
+        }
+        self.index.push(number, offset, entry);
+        self.catalog.queue_mut(number).next = offset + 1;
+    }
+
+    /// An entry for a message that is somewhere in the last damage.
+    fn lost(&self) -> Entry {
+        let (from, to) = self.last_damage;
+        let time = relative_time(self.index.first_time.unwrap_or(0), self.index.last_time);
+        Entry::damaged(from, to - from, time)
+    }
+
+    /// Whether the record belongs to a topic that was deleted after it.
+    fn is_gone(&self, record: &RecordView<'_>) -> bool {
+        record.physical_offset() < self.tombstones.of(record.topic())
+    }
+
+    /// The damaged ranges as log offsets.
+    pub(crate) fn damage_offsets(&self) -> impl Iterator<Item = (i64, i64)> + '_ {
+        let offset = |position: u32| self.first + to_offset(position as usize);
+        self.index.damage.iter().map(move |(from, to)| (offset(*from), offset(*to)))
+    }
+}
+
+/// The queues as they were at the end of a sidecar's segment.
+pub(crate) fn catalog_after(sidecar: &Sidecar, tombstones: &Tombstones) -> Catalog {
+    let mut catalog = Catalog::default();
+    let end = sidecar.facts().end;
+    sidecar.each_queue(|topic, row| {
+        // A topic that was deleted at this point or later had another life then.
+        if tombstones.of(topic) >= end && tombstones.of(topic) > 0 {
+            return;
+        }
+        if let Err(error) = catalog.add(topic, row.queue_id, row.next()) {
+            tracing::warn!(%error, topic, queue_id = row.queue_id, "a queue is not known any more");
+        }
+    });
+    catalog
+}

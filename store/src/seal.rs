@@ -1,0 +1,197 @@
+//! Sealing: from a full segment with an index in memory to a segment with a sidecar.
+//!
+//! Owns writing sidecars, opening them, and building them again when they are missing or damaged.
+
+use std::sync::Arc;
+
+use crate::catalog::Catalog;
+use crate::error::UpkeepError;
+use crate::head::Frozen;
+use crate::mapping::Mapping;
+use crate::reindex::{Reindex, catalog_after};
+use crate::scan::Scan;
+use crate::sealed::{Parts, Sealed};
+use crate::segment::{Segment, to_length, to_offset};
+use crate::sidecar::{self, QueueRow, Sidecar, Source};
+use crate::store::{Shared, Store};
+use crate::sums::Sums;
+use crate::tombstones::Tombstones;
+
+impl Store {
+    /// Closes the active segment, if it holds anything, and seals it; the log goes on in a new one.
+    ///
+    /// # Errors
+    /// The store takes no writes, or the disk failed.
+    pub fn seal_active(&self) -> Result<(), UpkeepError> {
+        {
+            let mut head = self.shared.head.lock();
+            if head.tail > 0 {
+                if let Some(reason) = self.shared.flush.latched() {
+                    return Err(crate::error::AppendError::Latched { reason }.into());
+                }
+                self.shared.next_segment(&mut head)?;
+            }
+        }
+        self.shared.seal_pending()
+    }
+
+    /// Seals all full segments. The store's own thread does this too, unless upkeep is off.
+    ///
+    /// # Errors
+    /// A flush or a sidecar failed; it is tried again by the next call.
+    pub fn seal_pending(&self) -> Result<(), UpkeepError> {
+        self.shared.seal_pending()
+    }
+}
+
+impl Shared {
+    pub(crate) fn seal_pending(&self) -> Result<(), UpkeepError> {
+        // One at a time and oldest first, so that the list of sealed segments stays in order.
+        let _turn = self.keeping.sealing.lock();
+        while let Some((frozen, rows)) = self.oldest_frozen() {
+            if self.flush.durable() < frozen.segment.first + to_offset(frozen.tail) {
+                self.flush_once()?;
+            }
+            self.seal(&frozen, rows)?;
+        }
+        Ok(())
+    }
+
+    /// The oldest full segment and the queues that were known when it was filled.
+    fn oldest_frozen(&self) -> Option<(Arc<Frozen>, Vec<QueueRow>)> {
+        let head = self.head.lock();
+        let frozen = Arc::clone(head.frozen.first()?);
+        let rows = head.catalog.iter().filter_map(|(number, queue)| {
+            // Queues that came later, and numbers that were free then, are not in the list.
+            let next = *frozen.next.get(number as usize).filter(|next| **next >= 0)?;
+            let topic = queue.topic.clone()?;
+            Some(QueueRow { topic, queue_id: queue.queue_id, number, next })
+        });
+        let rows = rows.collect();
+        Some((frozen, rows))
+    }
+
+    fn seal(&self, frozen: &Frozen, rows: Vec<QueueRow>) -> Result<(), UpkeepError> {
+        let segment = &frozen.segment;
+        let path = self.paths.sidecar(segment.first);
+        let bytes = segment.mapping.slice(0, frozen.tail).unwrap_or_default();
+        let (first, end) = (segment.first, segment.end());
+        let source = Source { first, end, bytes, index: &frozen.index, rows };
+        sidecar::write(&*self.disk, &path, source).map_err(UpkeepError::io("write", &path))?;
+        let sidecar = Sidecar::open(&path).map_err(unreadable)?;
+        let parts = Arc::new(Parts::new(first, Arc::clone(&segment.mapping), sidecar));
+        let sealed = Sealed {
+            first,
+            end,
+            path: segment.path.clone(),
+            sidecar_path: path,
+            parts: parking_lot::Mutex::new(Some(parts)),
+        };
+        {
+            let mut head = self.head.lock();
+            head.frozen.remove(0);
+            Arc::make_mut(&mut head.sealed).push(Arc::new(sealed));
+            if head.frozen.is_empty() {
+                head.catalog.reuse();
+            }
+        }
+        // The sidecar vouches for the records now.
+        let sums = self.paths.sums(first);
+        crate::disk::remove_optional(&sums).map_err(UpkeepError::io("remove", &sums))
+    }
+
+    /// The opened files of a sealed segment; a missing or damaged sidecar is built again.
+    pub(crate) fn parts(&self, sealed: &Arc<Sealed>) -> Result<Arc<Parts>, UpkeepError> {
+        let mut slot = sealed.parts.lock();
+        if let Some(parts) = &*slot {
+            return Ok(Arc::clone(parts));
+        }
+        let sidecar = match open_sidecar(sealed) {
+            Ok(sidecar) => sidecar,
+            Err(error) => {
+                tracing::warn!(%error, "building the sidecar again from its segment");
+                self.rebuild(sealed)?;
+                open_sidecar(sealed).map_err(unreadable)?
+            }
+        };
+        let mapping = map_segment(sealed)?;
+        let parts = Arc::new(Parts::new(sealed.first, mapping, sidecar));
+        *slot = Some(Arc::clone(&parts));
+        Ok(parts)
+    }
+
+    /// Builds a sidecar from its segment and from what was known when the segment began.
+    fn rebuild(&self, sealed: &Arc<Sealed>) -> Result<(), UpkeepError> {
+        let (before, tombstones) = {
+            let head = self.head.lock();
+            let at = head.sealed.partition_point(|other| other.first < sealed.first);
+            let before = at.checked_sub(1).and_then(|at| head.sealed.get(at)).cloned();
+            (before, Arc::clone(&head.tombstones))
+        };
+        let mut catalog = match before {
+            // Older segments only, so this ends.
+            Some(before) => catalog_after(&self.parts(&before)?.sidecar, &tombstones),
+            None => self.floor_catalog(&tombstones, sealed.first),
+        };
+        let mapping = map_segment(sealed)?;
+        let bytes = mapping.slice(0, mapping.len()).unwrap_or_default();
+        let sums = Sums::load(&self.paths.sums(sealed.first), sealed.first);
+        let data = [(0, bytes.len())];
+        let scan = Scan { bytes, first: sealed.first, sums: &sums, data: &data };
+        let (index, scanned) = Reindex::run(&scan, true, &mut catalog, &tombstones);
+        let index = index.index;
+        let source = Source {
+            first: sealed.first,
+            end: sealed.end,
+            bytes: &bytes[..scanned.tail],
+            index: &index,
+            rows: rows_of(&catalog),
+        };
+        let path = &sealed.sidecar_path;
+        sidecar::write(&*self.disk, path, source).map_err(UpkeepError::io("write", path))
+    }
+
+    /// What is known of queues before the first segment.
+    fn floor_catalog(&self, tombstones: &Tombstones, first: i64) -> Catalog {
+        match Sidecar::open(&self.paths.floor()) {
+            Ok(floor) if floor.facts().end <= first => catalog_after(&floor, tombstones),
+            _ => Catalog::default(),
+        }
+    }
+}
+
+/// Every queue of a catalog as a sidecar lists it.
+pub(crate) fn rows_of(catalog: &Catalog) -> Vec<QueueRow> {
+    let rows = catalog.iter().filter_map(|(number, queue)| {
+        let topic = queue.topic.clone()?;
+        Some(QueueRow { topic, queue_id: queue.queue_id, number, next: queue.next })
+    });
+    rows.collect()
+}
+
+/// Opens and checks a sidecar, all of it: later reads trust it.
+pub(crate) fn open_sidecar(sealed: &Sealed) -> Result<Sidecar, sidecar::SidecarError> {
+    let path = &sealed.sidecar_path;
+    let sidecar = Sidecar::open(path)?;
+    let (first, end) = (sidecar.facts().first, sidecar.facts().end);
+    if (first, end) != (sealed.first, sealed.end) {
+        return Err(sidecar::SidecarError::Range { path: path.clone(), first, end });
+    }
+    sidecar.verify(path)?;
+    Ok(sidecar)
+}
+
+fn map_segment(sealed: &Sealed) -> Result<Arc<Mapping>, UpkeepError> {
+    let bytes = to_length(sealed.end - sealed.first);
+    let segment = Segment::open(&sealed.path, sealed.first, bytes, bytes)
+        .map_err(UpkeepError::io("open", &sealed.path))?;
+    Ok(segment.mapping)
+}
+
+fn unreadable(error: sidecar::SidecarError) -> UpkeepError {
+    use sidecar::SidecarError::{Header, Io, Range, Section};
+    let path = match &error {
+        Io { path, .. } | Header { path } | Section { path, .. } | Range { path, .. } => path.clone(),
+    };
+    UpkeepError::Io { action: "use", path, source: std::io::Error::other(error) }
+}

@@ -1,0 +1,158 @@
+//! The store's own threads: flushing, making room ahead, and sealing and deleting behind.
+//!
+//! Owns when they wake. What each does is told in `flush`, `seal` and `retain`.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::head::Writer;
+use crate::limits::{DISK_LOOK_INTERVAL_MS, SWEEP_INTERVAL_MS, WARM_AHEAD_BYTES, WARM_CHUNK_BYTES};
+use crate::store::Shared;
+
+/// Calls to the two upkeep threads.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    state: Mutex<State>,
+    ahead: Condvar,
+    behind: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ahead: bool,
+    stop: bool,
+}
+
+impl Calls {
+    /// The writer has used up what was made ready, or gone on in a new segment.
+    pub(crate) fn ahead(&self) {
+        self.state.lock().ahead = true;
+        self.ahead.notify_one();
+        self.behind.notify_one();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.state.lock().stop = true;
+        self.ahead.notify_all();
+        self.behind.notify_all();
+    }
+
+    /// Waits for a call; `false` when the store closes.
+    fn wait_ahead(&self) -> bool {
+        let mut state = self.state.lock();
+        self.ahead.wait_while(&mut state, |state| !state.ahead && !state.stop);
+        state.ahead = false;
+        !state.stop
+    }
+
+    /// Waits for a call or for `time`; `false` when the store closes.
+    fn wait_behind(&self, time: Duration) -> bool {
+        let mut state = self.state.lock();
+        if !state.stop {
+            self.behind.wait_for(&mut state, time);
+        }
+        !state.stop
+    }
+}
+
+/// Starts the threads that the options ask for.
+pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
+    let spawn = |name: &str, run: fn(&Shared)| {
+        let shared = Arc::clone(shared);
+        Builder::new().name(name.to_owned()).spawn(move || run(&shared))
+    };
+    let mut threads = vec![spawn("store-flush", Shared::run_flusher)?];
+    if shared.options.upkeep {
+        threads.push(spawn("store-ahead", Shared::run_ahead)?);
+        threads.push(spawn("store-behind", Shared::run_behind)?);
+    }
+    Ok(threads)
+}
+
+impl Shared {
+    /// Keeps pages ahead of the writer present and the next segment ready.
+    fn run_ahead(&self) {
+        let mut warm = Warm::default();
+        loop {
+            self.make_ready(&mut warm);
+            if !self.calls.wait_ahead() {
+                return;
+            }
+        }
+    }
+
+    fn make_ready(&self, warm: &mut Warm) {
+        let (segment, tail, mapped) = {
+            let head = self.head.lock();
+            (Arc::clone(&head.active), head.tail, matches!(head.writer, Writer::Mapped(_)))
+        };
+        let half = segment.bytes / 2;
+        if tail >= half {
+            self.prepare_spare(segment.end());
+        }
+        let mut call_at = if tail >= half { usize::MAX } else { half };
+        if mapped {
+            if warm.first != Some(segment.first) {
+                *warm = Warm { first: Some(segment.first), to: tail };
+            }
+            let goal = segment.bytes.min(tail + WARM_AHEAD_BYTES);
+            while warm.to < goal {
+                let chunk = WARM_CHUNK_BYTES.min(goal - warm.to);
+                if let Err(error) = segment.mapping.populate(warm.to, chunk) {
+                    // Appends then pay for their own page faults.
+                    tracing::debug!(%error, "cannot make pages ready ahead of the writer");
+                }
+                warm.to += chunk;
+            }
+            if warm.to < segment.bytes {
+                call_at = call_at.min(warm.to - WARM_AHEAD_BYTES / 2);
+            }
+        }
+        let mut head = self.head.lock();
+        if Arc::ptr_eq(&head.active, &segment) {
+            head.call_at = call_at;
+        }
+    }
+
+    /// Makes the segment at `first` unless that was done before.
+    fn prepare_spare(&self, first: i64) {
+        let mut spare = self.spare.lock();
+        if first <= spare.made {
+            return;
+        }
+        match self.create_segment(first) {
+            Ok(segment) => {
+                spare.made = first;
+                spare.segment = Some(segment);
+            }
+            Err(error) => tracing::warn!(%error, "cannot prepare the next segment yet"),
+        }
+    }
+
+    /// Seals full segments, watches the disk, and deletes what need not be kept.
+    fn run_behind(&self) {
+        let mut swept = self.clock.monotonic();
+        while self.calls.wait_behind(Duration::from_millis(DISK_LOOK_INTERVAL_MS)) {
+            if let Err(error) = self.seal_pending() {
+                tracing::warn!(%error, "cannot seal yet");
+            }
+            self.look_at_disk();
+            let now = self.clock.monotonic();
+            if now.saturating_sub(swept) >= Duration::from_millis(SWEEP_INTERVAL_MS) {
+                swept = now;
+                self.sweep_by_timer();
+            }
+        }
+    }
+}
+
+/// How far pages were made present.
+#[derive(Debug, Default)]
+struct Warm {
+    first: Option<i64>,
+    to: usize,
+}
