@@ -36,10 +36,21 @@ pub(crate) struct Flush {
 
 #[derive(Default)]
 struct Gate {
-    called: bool,
-    urgent: bool,
+    due: Due,
     stop: bool,
     waiters: Vec<(i64, Done)>,
+}
+
+/// When the next flush is due.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    /// Nothing was appended.
+    #[default]
+    Never,
+    /// When the interval has passed.
+    Soon,
+    /// At once.
+    Now,
 }
 
 /// What the one who flushes keeps between flushes.
@@ -95,8 +106,7 @@ impl Flush {
             && !self.hurried.swap(true, Ordering::AcqRel);
         if first || hurry {
             let mut gate = self.gate.lock();
-            gate.called = true;
-            gate.urgent |= urgent;
+            gate.due = gate.due.max(if urgent { Due::Now } else { Due::Soon });
             self.wake.notify_one();
         }
     }
@@ -152,14 +162,13 @@ impl Flush {
     /// Waits until a flush is due; `false` when the store closes.
     fn wait(&self, mode: FlushMode) -> bool {
         let mut gate = self.gate.lock();
-        self.wake.wait_while(&mut gate, |gate| !gate.called && !gate.urgent && !gate.stop);
+        self.wake.wait_while(&mut gate, |gate| gate.due == Due::Never && !gate.stop);
         if let FlushMode::Async { interval_ms, .. } = mode {
             // The interval begins with the first append, so nothing waits longer than it.
             let interval = Duration::from_millis(interval_ms);
-            self.wake.wait_while_for(&mut gate, |gate| !gate.urgent && !gate.stop, interval);
+            self.wake.wait_while_for(&mut gate, |gate| gate.due != Due::Now && !gate.stop, interval);
         }
-        gate.called = false;
-        gate.urgent = false;
+        gate.due = Due::Never;
         self.called.store(false, Ordering::Release);
         self.hurried.store(false, Ordering::Release);
         !gate.stop

@@ -36,6 +36,7 @@ pub(crate) struct Chunk {
 
 /// What stands at an offset.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one lives on the stack; a box would allocate per read")]
 pub(crate) enum Located {
     /// Messages from the offset on.
     Chunk(Chunk),
@@ -69,7 +70,7 @@ impl Source {
         }
     }
 
-    /// Whether an entry is known to be lost without looking at its bytes.
+    /// The entry's record.
     pub(crate) fn slice(&self, entry: &Entry) -> Option<&[u8]> {
         self.mapping().slice(entry.position as usize, entry.end())
     }
@@ -109,10 +110,11 @@ impl Shared {
         let min = self.first_kept(&sealed, &key).unwrap_or(live);
         let mut head = self.head.lock();
         // The topic may have been forgotten meanwhile; its number then belongs to nobody or to another.
-        if head.trims == trims && head.tombstones.of(topic) == tombstone {
-            if let Some(number) = head.catalog.find(topic, queue_id) {
-                head.catalog.queue_mut(number).min = Some((trims, min));
-            }
+        if head.trims == trims
+            && head.tombstones.of(topic) == tombstone
+            && let Some(number) = head.catalog.find(topic, queue_id)
+        {
+            head.catalog.queue_mut(number).min = Some((trims, min));
         }
         Some(QueueRange { min: min.min(max), max })
     }

@@ -158,10 +158,10 @@ impl Shared {
         }
         let now = self.clock.monotonic();
         let passed = now.saturating_sub(*self.keeping.noted.lock());
-        if passed >= Duration::from_millis(CHECKPOINT_INTERVAL_MS) {
-            if let Err(error) = self.save_checkpoint() {
-                tracing::warn!(%error, "cannot note the time");
-            }
+        if passed >= Duration::from_millis(CHECKPOINT_INTERVAL_MS)
+            && let Err(error) = self.save_checkpoint()
+        {
+            tracing::warn!(%error, "cannot note the time");
         }
     }
 

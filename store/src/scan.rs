@@ -194,7 +194,7 @@ fn has_lost_sector(record: &RecordView<'_>, at: usize) -> bool {
         let to = (from / SECTOR * SECTOR + SECTOR).min(end);
         let share = &record.bytes()[from - at..to - at];
         // The first sector holds more of the record than this share; its other checks speak for it.
-        if from % SECTOR == 0 && share.iter().all(|byte| *byte == 0) {
+        if from.is_multiple_of(SECTOR) && share.iter().all(|byte| *byte == 0) {
             return true;
         }
         from = to;

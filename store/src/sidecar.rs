@@ -190,9 +190,8 @@ mod tests {
 
     #[test]
     fn headers_survive_and_changes_are_seen() {
-        let mut header = Header::default();
-        header.facts =
-            Facts { first: 1, end: 2, tail: 3, records: 4, first_time: -1, last_time: 6 };
+        let facts = Facts { first: 1, end: 2, tail: 3, records: 4, first_time: -1, last_time: 6 };
+        let mut header = Header { facts, ..Header::default() };
         header.sections[8] = Extent { at: 7, bytes: 8, crc: 9 };
         let bytes = header.encode();
         assert_eq!(Header::decode(&bytes), Some(header));

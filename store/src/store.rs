@@ -18,6 +18,7 @@ use crate::head::Head;
 use crate::lock::FolderLock;
 use crate::message::Listener;
 use crate::options::{FlushMode, StoreOptions};
+use crate::recover::DamagedRange;
 use crate::retain::Keeping;
 use crate::segment::{Segment, file_name};
 use crate::upkeep::Calls;
@@ -226,6 +227,39 @@ impl Store {
                 each(&topic, queue_id, range);
             }
         }
+    }
+
+    /// Every stretch of the log that is known to hold no readable records, oldest first. A segment
+    /// that cannot be opened counts as a whole.
+    #[must_use]
+    pub fn damage(&self) -> Vec<DamagedRange> {
+        let range = |first: i64, from: u64, to: u64| {
+            let offset = |position: u64| first + i64::try_from(position).unwrap_or(i64::MAX);
+            DamagedRange { from: offset(from), to: offset(to) }
+        };
+        let (sealed, live) = {
+            let head = self.shared.head.lock();
+            let frozen = head.frozen.iter().map(|frozen| (&frozen.segment, &frozen.index));
+            let all = frozen.chain([(&head.active, &head.index)]);
+            let live: Vec<_> = all
+                .flat_map(|(segment, index)| {
+                    let ranges = index.damage.iter();
+                    ranges.map(|(from, to)| range(segment.first, (*from).into(), (*to).into()))
+                })
+                .collect();
+            (Arc::clone(&head.sealed), live)
+        };
+        let mut out = Vec::new();
+        for segment in &*sealed {
+            match self.shared.parts(segment) {
+                Ok(parts) => {
+                    out.extend(parts.sidecar.damage().map(|(from, to)| range(segment.first, from, to)));
+                }
+                Err(_) => out.push(DamagedRange { from: segment.first, to: segment.end }),
+            }
+        }
+        out.extend(live);
+        out
     }
 
     /// Figures at this moment.

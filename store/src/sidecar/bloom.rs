@@ -44,7 +44,7 @@ pub(super) fn may_hold(bytes: &[u8], hash: u32) -> bool {
 fn block_of(hash: u32, blocks: usize) -> usize {
     // The product of a 32-bit hash and a block number below 2^27 fits 64 bits; the result is below
     // `blocks`.
-    usize::try_from(u64::from(hash) * blocks as u64 >> 32).unwrap_or(0)
+    usize::try_from((u64::from(hash) * blocks as u64) >> 32).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -57,6 +57,10 @@ pub(crate) struct TestDisk {
     pub(crate) writes: AtomicUsize,
     /// The used ratio it tells, in thousandths.
     pub(crate) used: AtomicUsize,
+    /// Flushes that were done.
+    pub(crate) synced: AtomicUsize,
+    /// Writes and flushes wait while a test holds this.
+    pub(crate) hold: parking_lot::Mutex<()>,
 }
 
 impl Default for TestDisk {
@@ -65,6 +69,8 @@ impl Default for TestDisk {
             syncs: AtomicUsize::new(usize::MAX),
             writes: AtomicUsize::new(usize::MAX),
             used: AtomicUsize::new(100),
+            synced: AtomicUsize::new(0),
+            hold: parking_lot::Mutex::new(()),
         }
     }
 }
@@ -77,6 +83,7 @@ fn take(counter: &AtomicUsize) -> bool {
 
 impl Disk for TestDisk {
     fn write_at(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+        drop(self.hold.lock());
         if take(&self.writes) {
             return RealDisk.write_at(file, bytes, at);
         }
@@ -85,6 +92,8 @@ impl Disk for TestDisk {
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
+        drop(self.hold.lock());
+        self.synced.fetch_add(1, Ordering::SeqCst);
         if take(&self.syncs) { RealDisk.sync(file) } else { Err(io::Error::other("flush failed")) }
     }
 

@@ -1,5 +1,7 @@
 //! The store from outside: through its public API and its files.
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod basic;
 mod common;
+mod flushing;
 mod recovery;
