@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use strata_protocol::json;
@@ -38,15 +39,17 @@ pub enum DurableError {
 }
 
 /// One such file.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct DurableFile {
     path: PathBuf,
+    /// One writer at a time: two would swap each other's half-made generations in.
+    writing: Mutex<()>,
 }
 
 impl DurableFile {
     /// The file `name` in `folder`, which must exist.
     pub(crate) fn new(folder: &Path, name: &str) -> Self {
-        Self { path: folder.join(name) }
+        Self { path: folder.join(name), writing: Mutex::new(()) }
     }
 
     /// Reads the file; `None` when it was never written.
@@ -73,11 +76,18 @@ impl DurableFile {
         }
     }
 
-    /// Writes the file so that after a crash either the old or the new text is there, whole.
+    /// Writes the file so that after a crash either the old or the new text is there, whole. The value is
+    /// taken when the writer's turn has come, so that the youngest state is written last; when it cannot be
+    /// written, `undo` runs within the same turn, so that the next writer tries again.
     ///
     /// # Errors
     /// See [`DurableError`]; the old text is then still in place.
-    pub(crate) fn save<T: Serialize>(&self, value: &T) -> Result<(), DurableError> {
+    pub(crate) fn save<T: Serialize>(&self, value: impl FnOnce() -> Option<T>, undo: impl FnOnce()) -> Result<(), DurableError> {
+        let _turn = self.writing.lock();
+        value().map_or(Ok(()), |value| self.write(&value).inspect_err(|_| undo()))
+    }
+
+    fn write<T: Serialize>(&self, value: &T) -> Result<(), DurableError> {
         let text = serde_json::to_vec(value).map_err(|error| self.failed("write", io::Error::other(error)))?;
         let fresh = self.path.with_extension("json.tmp");
         let mut file = File::create(&fresh).map_err(|error| self.failed("create", error))?;
@@ -119,12 +129,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = DurableFile::new(folder.path(), "x.json");
         assert_eq!(file.load::<Vec<i32>>().unwrap(), None);
-        file.save(&vec![1]).unwrap();
-        file.save(&vec![2]).unwrap();
+        file.save(|| Some(vec![1]), || ()).unwrap();
+        file.save(|| Some(vec![2]), || ()).unwrap();
+        file.save(|| None::<Vec<i32>>, || ()).unwrap();
         assert_eq!(file.load::<Vec<i32>>().unwrap(), Some(vec![2]));
         fs::write(folder.path().join("x.json"), b"[2").unwrap();
         assert_eq!(file.load::<Vec<i32>>().unwrap(), Some(vec![1]));
         fs::write(file.backup(), b"").unwrap();
         assert!(matches!(file.load::<Vec<i32>>(), Err(DurableError::Damaged { .. })));
+    }
+
+    #[test]
+    fn writers_at_the_same_time_take_turns() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = DurableFile::new(folder.path(), "x.json");
+        std::thread::scope(|scope| {
+            for writer in 0..8 {
+                let file = &file;
+                scope.spawn(move || (0..20).for_each(|n| file.save(|| Some(vec![writer, n]), || ()).unwrap()));
+            }
+        });
+        assert_eq!(file.load::<Vec<i32>>().unwrap().map(|value| value[1]), Some(19));
     }
 }

@@ -95,12 +95,11 @@ impl Groups {
 
     /// Writes the table if it changed since it was last written.
     pub(crate) fn save(&self) -> Result<(), DurableError> {
-        let snapshot = {
+        let changed = || {
             let mut state = self.table.lock();
             std::mem::take(&mut state.unsaved).then(|| state.groups.clone())
         };
-        let Some(groups) = snapshot else { return Ok(()) };
-        self.file.save(&groups).inspect_err(|_| self.table.lock().unsaved = true)
+        self.file.save(changed, || self.table.lock().unsaved = true)
     }
 }
 

@@ -119,14 +119,17 @@ impl Offsets {
 
     /// Writes the table if it changed since it was last written.
     pub(crate) fn save(&self) -> Result<(), DurableError> {
-        {
-            let mut state = self.state.lock();
-            if !std::mem::take(&mut state.unsaved) {
-                return Ok(());
+        let changed = || {
+            {
+                let mut state = self.state.lock();
+                if !std::mem::take(&mut state.unsaved) {
+                    return None;
+                }
+                state.version.counter += 1;
             }
-            state.version.counter += 1;
-        }
-        self.file.save(&self.snapshot()).inspect_err(|_| self.state.lock().unsaved = true)
+            Some(self.snapshot())
+        };
+        self.file.save(changed, || self.state.lock().unsaved = true)
     }
 }
 

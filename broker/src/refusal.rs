@@ -108,6 +108,8 @@ impl Refusal {
             Self::NoGroup { .. } => ResponseCode::SubscriptionGroupNotExist,
             Self::NotSubscribed { .. } | Self::TopicNotSubscribed { .. } => ResponseCode::SubscriptionNotExist,
             Self::SubscriptionOld { .. } => ResponseCode::SubscriptionNotLatest,
+            // As a RocketMQ broker answers whose SQL92 filter is switched off.
+            Self::Filter(FilterError::Unsupported { .. }) => ResponseCode::SystemError,
             Self::Filter(_) => ResponseCode::SubscriptionParseFailed,
             Self::EmptyBody
             | Self::BodyTooLong { .. }

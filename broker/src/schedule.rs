@@ -180,14 +180,14 @@ impl Schedule {
 
     /// Writes the progress if it changed since it was last written.
     pub(crate) fn save(&self) -> Result<(), DurableError> {
-        let offsets = {
+        let changed = || {
             let mut state = self.state.lock();
             if !std::mem::take(&mut state.1) {
-                return Ok(());
+                return None;
             }
             state.0.data_version.counter += 1;
-            state.0.clone()
+            Some(state.0.clone())
         };
-        self.file.save(&offsets).inspect_err(|_| self.state.lock().1 = true)
+        self.file.save(changed, || self.state.lock().1 = true)
     }
 }

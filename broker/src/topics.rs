@@ -137,10 +137,8 @@ impl Topics {
 
     /// Writes the table if it changed since it was last written.
     pub(crate) fn save(&self) -> Result<(), DurableError> {
-        if self.unsaved.swap(false, Ordering::AcqRel) {
-            self.file.save(&self.snapshot()).inspect_err(|_| self.unsaved.store(true, Ordering::Release))?;
-        }
-        Ok(())
+        let changed = || self.unsaved.swap(false, Ordering::AcqRel).then(|| self.snapshot());
+        self.file.save(changed, || self.unsaved.store(true, Ordering::Release))
     }
 }
 

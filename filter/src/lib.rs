@@ -31,7 +31,7 @@ pub enum Filter {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FilterError {
     /// The expression's type is not served.
-    #[error("the expression type {kind} is not served; use TAG")]
+    #[error("The broker does not support consumer to filter message by {kind}; use TAG")]
     Unsupported {
         /// The type's name.
         kind: String,
