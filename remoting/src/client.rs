@@ -105,9 +105,7 @@ impl Client {
             ends(&socket).map_err(|source| ConnectError::Unreachable { address: address.to_owned(), source })?;
         let connection = Arc::new(Connection::new(next_connection_id(), ends));
         // A roster of one: it keeps `closed` exact here as well.
-        let roster = Arc::new(Roster::new(1, 1));
-        let figures = Arc::clone(&roster.figures);
-        let attended = Attended::begin(Arc::clone(&connection), Arc::clone(&handler), roster);
+        let roster = Arc::new(Roster::new(1, 1, usize::MAX));
         let patience = Patience {
             idle: None,
             first_frame: None,
@@ -115,7 +113,8 @@ impl Client {
             write_stall: WRITE_STALL_MAX,
             drain: DRAIN_MAX,
         };
-        let pump = Pump::new(socket, Arc::clone(&connection), handler, figures, patience);
+        let pump = Pump::new(socket, Arc::clone(&connection), Arc::clone(&handler), &roster, patience);
+        let attended = Attended::begin(Arc::clone(&connection), handler, roster);
         tokio::spawn(async move {
             let ending = pump.run().await;
             attended.end(ending);

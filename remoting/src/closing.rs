@@ -34,11 +34,13 @@ pub enum CloseReason {
     Malformed,
     /// The peer speaks another protocol: TLS, HTTP, PROXY.
     ForeignProtocol,
+    /// A large frame arrived while all read buffers together had reached their limit.
+    OutOfMemory,
 }
 
 impl CloseReason {
     /// All reasons, for tables of figures.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Peer,
         Self::Broken,
         Self::Local,
@@ -49,6 +51,7 @@ impl CloseReason {
         Self::SlowReader,
         Self::Malformed,
         Self::ForeignProtocol,
+        Self::OutOfMemory,
     ];
 
     /// A short name in snake case, as metrics and logs show it.
@@ -65,6 +68,7 @@ impl CloseReason {
             Self::SlowReader => "slow_reader",
             Self::Malformed => "malformed",
             Self::ForeignProtocol => "foreign_protocol",
+            Self::OutOfMemory => "out_of_memory",
         }
     }
 
@@ -72,7 +76,7 @@ impl CloseReason {
     /// checks of load balancers connect and leave, which is nobody's concern.
     fn is_complaint(self) -> bool {
         match self {
-            Self::HalfFrame | Self::SlowReader | Self::Malformed | Self::ForeignProtocol => true,
+            Self::HalfFrame | Self::SlowReader | Self::Malformed | Self::ForeignProtocol | Self::OutOfMemory => true,
             Self::Peer | Self::Broken | Self::Local | Self::Shutdown | Self::FirstFrameMissing | Self::Idle => false,
         }
     }

@@ -14,20 +14,38 @@ pub(crate) struct Inbox {
     buffer: BytesMut,
     /// What the next read asks for; doubles whenever a read was filled.
     chunk: usize,
+    /// Bytes that the buffer was last grown to; parts of it may have left as frames.
+    grown: usize,
 }
 
 impl Inbox {
     pub(crate) fn new() -> Self {
-        Self { buffer: BytesMut::new(), chunk: READ_BYTES_MIN }
+        Self { buffer: BytesMut::new(), chunk: READ_BYTES_MIN, grown: 0 }
     }
 
     /// The buffer with room behind its bytes. A frame that is larger than a chunk gets as much room as it
     /// already has bytes, so that its arrival costs a logarithm of copies and nothing is given for a promise.
-    pub(crate) fn room(&mut self) -> &mut BytesMut {
-        if self.buffer.capacity() - self.buffer.len() < self.chunk / 2 {
-            self.buffer.reserve(self.chunk.max(self.buffer.len()));
+    ///
+    /// While `memory_is_short` no buffer grows beyond need, and a frame that needs a large one gets `None`.
+    pub(crate) fn room(&mut self, memory_is_short: bool) -> Option<&mut BytesMut> {
+        let len = self.buffer.len();
+        if memory_is_short {
+            if len >= READ_BYTES_MAX {
+                return None;
+            }
+            self.chunk = READ_BYTES_MIN;
         }
-        &mut self.buffer
+        if self.buffer.capacity() - len < self.chunk / 2 {
+            let room = self.chunk.max(len);
+            self.buffer.reserve(room);
+            self.grown = self.grown.max(len + room);
+        }
+        Some(&mut self.buffer)
+    }
+
+    /// Bytes of memory that the buffer takes.
+    pub(crate) fn footprint(&self) -> usize {
+        self.grown
     }
 
     /// Learns from a read that brought `bytes`.
@@ -62,7 +80,7 @@ impl Inbox {
 
     /// Gives a buffer back that one large frame has grown, once that frame is gone.
     pub(crate) fn shrink(&mut self) {
-        if self.buffer.is_empty() && self.buffer.capacity() > 4 * READ_BYTES_MAX {
+        if self.buffer.is_empty() && self.grown > 4 * READ_BYTES_MAX {
             self.release();
         }
     }
@@ -99,11 +117,11 @@ mod tests {
     fn frames_come_out_in_order_and_the_rest_waits() {
         let bytes = frames(3);
         let mut inbox = Inbox::new();
-        inbox.room().extend_from_slice(&bytes[..bytes.len() - 1]);
+        inbox.room(false).unwrap().extend_from_slice(&bytes[..bytes.len() - 1]);
         let opaques: Vec<i32> = std::iter::from_fn(|| inbox.next().unwrap()).map(|command| command.opaque).collect();
         assert_eq!(opaques, [0, 1]);
         assert!(inbox.is_partial());
-        inbox.room().extend_from_slice(&bytes[bytes.len() - 1..]);
+        inbox.room(false).unwrap().extend_from_slice(&bytes[bytes.len() - 1..]);
         assert_eq!(inbox.next().unwrap().unwrap().opaque, 2);
         assert!(!inbox.is_partial());
     }
@@ -111,10 +129,23 @@ mod tests {
     #[test]
     fn room_follows_the_bytes_that_came_and_not_those_that_are_announced() {
         let mut inbox = Inbox::new();
-        inbox.room().extend_from_slice(&(16 * 1024 * 1024_i32).to_be_bytes());
+        inbox.room(false).unwrap().extend_from_slice(&(16 * 1024 * 1024_i32).to_be_bytes());
         assert!(inbox.next().unwrap().is_none());
-        let room = inbox.room();
+        let room = inbox.room(false).unwrap();
         assert!(room.capacity() <= 2 * READ_BYTES_MIN, "{} bytes for a prefix", room.capacity());
+    }
+
+    #[test]
+    fn when_memory_is_short_small_frames_pass_and_a_large_one_does_not() {
+        let bytes = frames(1);
+        let mut inbox = Inbox::new();
+        inbox.chunk = READ_BYTES_MAX;
+        inbox.room(true).unwrap().extend_from_slice(&bytes);
+        assert!(inbox.next().unwrap().is_some());
+        assert!(inbox.footprint() <= READ_BYTES_MIN);
+        inbox.room(true).unwrap().extend_from_slice(&vec![0; READ_BYTES_MAX]);
+        assert!(inbox.room(true).is_none());
+        assert!(inbox.room(false).is_some());
     }
 
     #[test]
@@ -122,7 +153,7 @@ mod tests {
         let bytes = frames(10);
         let mut inbox = Inbox::new();
         for _ in 0..1_000 {
-            inbox.room().extend_from_slice(&bytes);
+            inbox.room(false).unwrap().extend_from_slice(&bytes);
             inbox.read(bytes.len());
             while inbox.next().unwrap().is_some() {}
         }
@@ -139,12 +170,13 @@ mod tests {
         command.encode(&mut bytes);
         let mut inbox = Inbox::new();
         for piece in bytes.chunks(100_000) {
-            inbox.room().extend_from_slice(piece);
+            inbox.room(false).unwrap().extend_from_slice(piece);
             inbox.read(piece.len());
         }
         assert_eq!(inbox.next().unwrap().unwrap().body, command.body);
-        inbox.room();
+        assert!(inbox.footprint() >= bytes.len());
         inbox.shrink();
         assert!(inbox.buffer.capacity() <= 4 * READ_BYTES_MAX);
+        assert_eq!(inbox.footprint(), 0);
     }
 }

@@ -62,6 +62,11 @@ pub const READ_BYTES_MIN: usize = 4 * 1024;
 /// Bytes asked from the socket by one read of a busy connection: 64 requests of 1 KiB and some room.
 pub const READ_BYTES_MAX: usize = 256 * 1024;
 
+/// Bytes of the read buffers of one server, together. Above it buffers stay at [`READ_BYTES_MIN`], and a
+/// frame that needs more than [`READ_BYTES_MAX`] ends its connection: half a frame of 16 MiB on each of a few
+/// hundred connections must not take the machine's memory.
+pub const READ_BUFFERS_BYTES_MAX: usize = 512 * 1024 * 1024;
+
 /// Requests to one peer whose answers are awaited (RocketMQ's client allows as many).
 pub const CALLS_MAX: usize = 65_535;
 

@@ -5,6 +5,7 @@
 //! unsent it does not read: that is the back pressure on the peer.
 
 use std::future::poll_fn;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -21,12 +22,13 @@ use crate::alarm::Alarm;
 use crate::closing::{CloseReason, Ending, foreign_protocol};
 use crate::connection::Connection;
 use crate::deadline::{Look, Patience, Progress};
-use crate::figures::Figures;
+use crate::figures::{BufferShare, Figures};
 use crate::handler::{Answer, Handler};
 use crate::inbox::Inbox;
 use crate::limits::OUTBOX_BYTES_MAX;
 use crate::outbox::Phase;
 use crate::outgoing::Outgoing;
+use crate::roster::Roster;
 
 /// What the connection's task is about.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub(crate) struct Pump<H: ?Sized> {
     handler: Arc<H>,
     figures: Arc<Figures>,
     inbox: Inbox,
+    buffer_share: BufferShare,
+    read_buffers_bytes_max: usize,
     out: Outgoing,
     stage: Stage,
     progress: Progress,
@@ -61,13 +65,16 @@ impl<H: Handler + ?Sized> Pump<H> {
         socket: TcpStream,
         connection: Arc<Connection>,
         handler: Arc<H>,
-        figures: Arc<Figures>,
+        roster: &Roster,
         patience: Patience,
     ) -> Self {
+        let figures = Arc::clone(&roster.figures);
         Self {
             socket,
             connection,
             handler,
+            buffer_share: BufferShare::new(Arc::clone(&figures)),
+            read_buffers_bytes_max: roster.read_buffers_bytes_max,
             figures,
             inbox: Inbox::new(),
             out: Outgoing::default(),
@@ -202,23 +209,32 @@ impl<H: Handler + ?Sized> Pump<H> {
                 self.figures.count_bytes_in(bytes as u64);
                 self.handle_all();
                 self.inbox.shrink();
+                self.buffer_share.update(self.inbox.footprint());
                 self.alarm.moved();
             }
             Err(error) => {
-                self.peer_is_done = true;
-                self.finish(Ending::with(CloseReason::Broken, error));
+                let is_full = error.kind() == io::ErrorKind::OutOfMemory;
+                self.peer_is_done = !is_full;
+                self.inbox.discard();
+                let reason = if is_full { CloseReason::OutOfMemory } else { CloseReason::Broken };
+                self.finish(Ending::with(reason, error));
             }
         }
         Poll::Ready(())
     }
 
-    fn read(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.inbox.is_released() {
             // An idle connection waits without a buffer.
             ready!(self.socket.poll_read_ready(cx))?;
         }
-        let bytes = ready!(pin!(self.socket.read_buf(self.inbox.room())).poll(cx))?;
+        let memory_is_short = self.figures.read_buffers_bytes() > self.read_buffers_bytes_max;
+        let Some(room) = self.inbox.room(memory_is_short) else {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left for a large frame")));
+        };
+        let bytes = ready!(pin!(self.socket.read_buf(room)).poll(cx))?;
         self.inbox.read(bytes);
+        self.buffer_share.update(self.inbox.footprint());
         self.progress.bytes_in += bytes as u64;
         Poll::Ready(Ok(bytes))
     }
@@ -291,6 +307,7 @@ impl<H: Handler + ?Sized> Pump<H> {
             Look::Near(_) => {}
             Look::Quiet(_) => {
                 self.inbox.release();
+                self.buffer_share.update(self.inbox.footprint());
                 self.out.release();
                 self.connection.outbox.release();
             }

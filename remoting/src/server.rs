@@ -21,7 +21,7 @@ use crate::figures::Figures;
 use crate::handler::Handler;
 use crate::limits::{
     ACCEPT_BACKLOG_MAX, ACCEPT_PAUSE_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_MAX, FIRST_FRAME_MAX,
-    HALF_FRAME_MAX, IDLE_MAX, LINGER_MAX, WRITE_STALL_MAX,
+    HALF_FRAME_MAX, IDLE_MAX, LINGER_MAX, READ_BUFFERS_BYTES_MAX, WRITE_STALL_MAX,
 };
 use crate::pump::Pump;
 use crate::roster::{Attended, Roster};
@@ -33,6 +33,8 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// Connections of one address at the same time; loopback is free.
     pub connections_per_address_max: usize,
+    /// Bytes of all read buffers together, above which large frames are refused.
+    pub read_buffers_bytes_max: usize,
     /// Time without a byte in either direction.
     pub idle_max: Duration,
     /// Time until the first byte of a new connection.
@@ -52,6 +54,7 @@ impl Default for ServerOptions {
         Self {
             connections_max: CONNECTIONS_MAX,
             connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
+            read_buffers_bytes_max: READ_BUFFERS_BYTES_MAX,
             idle_max: IDLE_MAX,
             first_frame_max: FIRST_FRAME_MAX,
             half_frame_max: HALF_FRAME_MAX,
@@ -152,8 +155,9 @@ impl Server {
             Ok((listener, local))
         };
         let (listener, local) = listen().map_err(|source| BindError::new(address, source))?;
-        let roster = Arc::new(Roster::new(options.connections_max, options.connections_per_address_max));
-        Ok(Self { listener, local, options, roster })
+        let ServerOptions { connections_max, connections_per_address_max, read_buffers_bytes_max, .. } = options;
+        let roster = Roster::new(connections_max, connections_per_address_max, read_buffers_bytes_max);
+        Ok(Self { listener, local, options, roster: Arc::new(roster) })
     }
 
     /// The address that is listened on, its port filled in when 0 was asked for.
@@ -224,8 +228,7 @@ fn attend<H: Handler>(
         return;
     }
     let attended = Attended::begin(Arc::clone(&connection), Arc::clone(handler), Arc::clone(roster));
-    let figures = Arc::clone(&roster.figures);
-    let pump = Pump::new(socket, connection, Arc::clone(handler), figures, options.patience());
+    let pump = Pump::new(socket, connection, Arc::clone(handler), roster, options.patience());
     tokio::spawn(async move {
         let ending = pump.run().await;
         attended.end(ending);

@@ -14,7 +14,7 @@ use strata_protocol::limits::FRAME_BYTES_MAX;
 use strata_protocol::reply::Reply;
 use strata_remoting::limits::{OUTBOX_BYTES_HARD_MAX, OUTBOX_BYTES_MAX};
 use strata_remoting::{CloseReason, ServerOptions};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Sends `bytes` and checks that this connection ends for `reason` while another is served.
 async fn ends(bytes: &[u8], reason: CloseReason) {
@@ -154,6 +154,31 @@ async fn a_peer_that_does_not_read_is_not_read_from_and_ends() {
     assert!(held <= OUTBOX_BYTES_MAX + 1_000_000, "{held} bytes were held");
     assert!(stage.habits.handled.load(SeqCst) < 200);
     good.is_served().await;
+}
+
+#[tokio::test]
+async fn unfinished_large_frames_end_when_they_take_too_much_together() {
+    let read_buffers_bytes_max = 4 * 1024 * 1024;
+    let stage = Stage::with(ServerOptions { read_buffers_bytes_max, ..ServerOptions::default() }).await;
+    let mut good = stage.dial().await;
+    let half = echo(1, HeaderCodec::Json, vec![b'h'; 3 * 1024 * 1024]);
+    let bytes = encode(&half);
+    let mut peers = Vec::new();
+    while stage.figures.ended(CloseReason::OutOfMemory) == 0 {
+        assert!(peers.len() < 4, "{} bytes are held", stage.figures.read_buffers_bytes());
+        let mut peer = stage.dial().await;
+        let expected = stage.figures.bytes_in() + bytes.len() as u64 - 1;
+        // The server may end this at any byte.
+        let _ = peer.socket.write_all(&bytes[..bytes.len() - 1]).await;
+        peers.push(peer);
+        until(|| stage.figures.bytes_in() == expected || stage.figures.ended(CloseReason::OutOfMemory) == 1).await;
+    }
+    assert!(stage.figures.read_buffers_bytes() <= 3 * read_buffers_bytes_max);
+    good.is_served().await;
+    drop(peers);
+    until(|| stage.figures.open() == 1).await;
+    good.ask(&half).await;
+    assert_eq!(good.frame().await, expected(&echo_reply(&half), &half), "memory is there again");
 }
 
 #[tokio::test]
