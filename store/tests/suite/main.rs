@@ -3,5 +3,7 @@
 
 mod basic;
 mod common;
+mod finding;
 mod flushing;
 mod recovery;
+mod retention;
