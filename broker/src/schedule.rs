@@ -171,6 +171,7 @@ impl Schedule {
             reconsume_times: message.reconsume_times(),
             body: message.body(),
             properties: properties::without(text, &[properties::DELAY]),
+            terms: properties::IndexTerms::of(text),
             delay_level: 0,
         };
         let stored = draft.store(&self.hall)?;

@@ -1,5 +1,6 @@
 //! A broker over a real socket, spoken to as a client does: what is sent is pulled, filtered, retried,
 //! delayed, found again, and still there after a restart.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;

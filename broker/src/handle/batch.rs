@@ -7,6 +7,7 @@ use strata_protocol::batch::InnerMessages;
 use strata_protocol::command::Command;
 use strata_protocol::message_id::OffsetMessageId;
 use strata_protocol::name;
+use strata_protocol::properties::IndexTerms;
 use strata_protocol::request::Send;
 use strata_remoting::{Answer, Connection};
 
@@ -28,7 +29,8 @@ pub(super) fn send(
     if name::is_retry(header.topic) {
         return Err(bad("a retry topic takes no batches"));
     }
-    let mut drafts = Vec::new();
+    // Keys that the broker makes live as long as the drafts that name them.
+    let mut inners = Vec::new();
     let mut waits = false;
     for inner in InnerMessages::of(&command.body) {
         let inner = inner.map_err(|error| Refusal::BadBatch { reason: error.to_string() })?;
@@ -38,6 +40,12 @@ pub(super) fn send(
             return Err(bad("a batch takes no delayed messages"));
         }
         waits |= seen.waits;
+        let made_key = seen.missing_key(hall);
+        inners.push((inner, seen, made_key));
+    }
+    let mut drafts = Vec::with_capacity(inners.len());
+    for (inner, seen, made_key) in &inners {
+        let unique_key = made_key.as_deref().or(seen.terms.unique_key);
         drafts.push(Draft {
             topic: Cow::Borrowed(header.topic),
             queue_id,
@@ -47,7 +55,8 @@ pub(super) fn send(
             born_host: connection.peer(),
             reconsume_times: header.reconsume_times,
             body: inner.body,
-            properties: seen.complete(hall, inner.properties)?,
+            properties: seen.complete(hall, inner.properties, made_key.as_deref())?,
+            terms: IndexTerms { unique_key, ..seen.terms },
             delay_level: 0,
         });
     }

@@ -23,6 +23,8 @@ pub(crate) struct Draft<'a> {
     pub reconsume_times: i32,
     pub body: &'a [u8],
     pub properties: Vec<u8>,
+    /// What the message is found by; the same values as in the properties.
+    pub terms: IndexTerms<'a>,
     pub delay_level: i32,
 }
 
@@ -36,8 +38,9 @@ pub(crate) struct Stored {
 /// What the properties of an arriving message say to the broker, found in one pass.
 #[expect(clippy::struct_excessive_bools, reason = "findings of one pass, independent of each other")]
 #[derive(Default)]
-pub(crate) struct Seen {
-    pub has_unique_key: bool,
+pub(crate) struct Seen<'a> {
+    /// What the message is found by.
+    pub terms: IndexTerms<'a>,
     pub delay_level: i32,
     pub timer: bool,
     pub half: bool,
@@ -49,14 +52,16 @@ pub(crate) struct Seen {
 /// Properties that the broker sets itself, or that must not come back from an earlier delivery.
 const OWN: [&str; 4] = [properties::CLUSTER, properties::MSG_REGION, properties::TRACE_ON, properties::POP_CK];
 
-impl Seen {
+impl<'a> Seen<'a> {
     /// Looks through a properties text.
-    pub(crate) fn of(text: &[u8]) -> Self {
+    pub(crate) fn of(text: &'a [u8]) -> Self {
         let mut seen = Self { waits: true, ..Self::default() };
         for (name, value) in Properties::of(text) {
             let Ok(name) = std::str::from_utf8(name) else { continue };
             match name {
-                properties::UNIQ_KEY => seen.has_unique_key = !value.is_empty(),
+                properties::UNIQ_KEY => seen.terms.unique_key = term(value),
+                properties::KEYS => seen.terms.keys = term(value),
+                properties::TAGS => seen.terms.tags = term(value),
                 properties::DELAY => seen.delay_level = number(value),
                 properties::TIMER_DELAY_SEC | properties::TIMER_DELAY_MS | properties::TIMER_DELIVER_MS => seen.timer = true,
                 properties::TRAN_MSG => seen.half = value.eq_ignore_ascii_case(b"true"),
@@ -67,8 +72,13 @@ impl Seen {
         seen
     }
 
-    /// The text with the broker's properties: a unique key if there is none, cluster, region, trace switch.
-    pub(crate) fn complete(&self, hall: &Hall, text: &[u8]) -> Result<Vec<u8>, Refusal> {
+    /// The unique key that the message lacks.
+    pub(crate) fn missing_key(&self, hall: &Hall) -> Option<String> {
+        self.terms.unique_key.is_none().then(|| hall.figures.unique_key(hall))
+    }
+
+    /// The text with the broker's properties: a missing unique key, cluster, region, trace switch.
+    pub(crate) fn complete(&self, hall: &Hall, text: &[u8], missing_key: Option<&str>) -> Result<Vec<u8>, Refusal> {
         let suffix = hall.figures.own_properties(&hall.options);
         let mut out = Vec::with_capacity(text.len() + suffix.len() + 64);
         if self.own {
@@ -79,13 +89,18 @@ impl Seen {
         if out.last().is_some_and(|last| *last != properties::PROPERTY_SEPARATOR) {
             out.push(properties::PROPERTY_SEPARATOR);
         }
-        if !self.has_unique_key {
-            put(&mut out, properties::UNIQ_KEY, &hall.figures.unique_key(hall));
+        if let Some(key) = missing_key {
+            put(&mut out, properties::UNIQ_KEY, key);
         }
         out.extend_from_slice(suffix);
         check_length(&out)?;
         Ok(out)
     }
+}
+
+/// A value to be found by; an empty one is none, as RocketMQ reads it.
+fn term(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value).ok().filter(|text| !text.is_empty())
 }
 
 fn number(text: &[u8]) -> i32 {
@@ -137,7 +152,7 @@ impl Draft<'_> {
             prepared_transaction_offset: 0,
             body: self.body,
             properties: &self.properties,
-            terms: IndexTerms::of(&self.properties),
+            terms: self.terms,
         }
     }
 
@@ -162,9 +177,10 @@ mod tests {
     #[test]
     fn one_pass_finds_what_the_broker_must_know() {
         let seen = Seen::of(b"UNIQ_KEY\x01U\x02DELAY\x013\x02WAIT\x01false\x02TRAN_MSG\x01true\x02CLUSTER\x01c\x02");
-        assert!(seen.has_unique_key && seen.half && seen.own && !seen.waits && !seen.timer);
+        assert_eq!(seen.terms.unique_key, Some("U"));
+        assert!(seen.half && seen.own && !seen.waits && !seen.timer);
         assert_eq!(seen.delay_level, 3);
         let none = Seen::of(b"");
-        assert!(none.waits && !none.own && !none.has_unique_key);
+        assert!(none.waits && !none.own && none.terms == IndexTerms::default());
     }
 }

@@ -10,7 +10,8 @@ use strata_protocol::message_id::OffsetMessageId;
 use strata_protocol::name;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::{Send, SendNames};
-use strata_protocol::{body::perm, properties};
+use strata_protocol::body::perm;
+use strata_protocol::properties::IndexTerms;
 use strata_remoting::{Answer, Connection};
 use strata_store::FlushMode;
 
@@ -37,6 +38,8 @@ pub(super) fn send(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connect
 
     let seen = Seen::of(header.properties.as_bytes());
     refuse_unserved(&header, &seen)?;
+    let made_key = seen.missing_key(hall);
+    let unique_key = made_key.as_deref().or(seen.terms.unique_key);
     let mut draft = Draft {
         topic: Cow::Borrowed(header.topic),
         queue_id,
@@ -46,17 +49,17 @@ pub(super) fn send(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connect
         born_host: connection.peer(),
         reconsume_times: header.reconsume_times,
         body: &command.body,
-        properties: seen.complete(hall, header.properties.as_bytes())?,
+        properties: seen.complete(hall, header.properties.as_bytes(), made_key.as_deref())?,
+        terms: IndexTerms { unique_key, ..seen.terms },
         delay_level: seen.delay_level,
     };
     if name::is_retry(header.topic) {
         redirect_spent(hall, &header, command.version, &mut draft)?;
     }
-    let unique_key = properties::find_str(&draft.properties, properties::UNIQ_KEY).unwrap_or_default().to_owned();
     let stored = draft.store(hall)?;
     topic.incoming.add(1, u64::from(stored.appended.bytes));
     let message_id = OffsetMessageId { host: hall.address(), physical_offset: stored.appended.physical_offset };
-    let reply = reply(hall, message_id.encode(), stored.queue_id, stored.appended.queue_offset).text("transactionId", unique_key);
+    let reply = reply(hall, message_id.encode(), stored.queue_id, stored.appended.queue_offset).text("transactionId", unique_key.unwrap_or_default().to_owned());
     let log_end = stored.appended.log_end;
     Ok(when_durable(hall, &Sent { command, connection, log_end, waits: seen.waits }, reply))
 }
@@ -157,7 +160,7 @@ fn check_body(hall: &Hall, body: &[u8]) -> Result<(), Refusal> {
 }
 
 /// A message of a kind that is not served must not be stored as a normal one.
-pub(super) fn refuse_unserved(header: &Send<'_>, seen: &Seen) -> Result<(), Refusal> {
+pub(super) fn refuse_unserved(header: &Send<'_>, seen: &Seen<'_>) -> Result<(), Refusal> {
     use strata_protocol::sysflag::{TransactionType, transaction_type};
     if seen.half || transaction_type(header.sys_flag) != TransactionType::None {
         return Err(Refusal::MessageKindNotServed { what: "transactional", forbidden: true });

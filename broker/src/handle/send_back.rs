@@ -62,6 +62,7 @@ pub(super) fn send_back(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Re
         reconsume_times: times + 1,
         body: message.body(),
         properties: retry_properties(hall, &message, is_dead),
+        terms: properties::IndexTerms::of(message.properties()),
         delay_level,
     };
     let topic = hall.tables.topics.find(&draft.topic);
