@@ -39,9 +39,18 @@ func fail(format string, values ...any) {
 	panic(failed(fmt.Sprintf(format, values...)))
 }
 
+// shown cuts a value to what a reader of one line can use.
+func shown(value any) string {
+	text := fmt.Sprint(value)
+	if len(text) > 120 {
+		return fmt.Sprintf("%s... (%d)", text[:120], len(text))
+	}
+	return text
+}
+
 func equal(what string, expected, actual any) {
 	if !reflect.DeepEqual(expected, actual) {
-		fail("%s: expected %.120v, got %.120v", what, expected, actual)
+		fail("%s: expected %s, got %s", what, shown(expected), shown(actual))
 	}
 }
 
@@ -72,7 +81,7 @@ func until(what string, limit time.Duration, holds func() bool, state func() any
 	deadline := time.Now().Add(limit)
 	for !holds() {
 		if time.Now().After(deadline) {
-			fail("%s: not within %v, state %.120v", what, limit, state())
+			fail("%s: not within %v, state %s", what, limit, shown(state()))
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -15,6 +15,8 @@ SUITE_EXIT_S = 30
 SUITE_S = 420
 # Fetching and compiling a client the first time; a slow registry must not hang a run for ever.
 BUILD_S = 540
+# A topic that a broker makes by itself, such as a dead-letter topic, is known to the name servers within this.
+TOPIC_ROUTE_S = 30
 # One remoting request of the runner (create a topic, read a route).
 REQUEST_S = 10
 # A failure's reason is cut to one readable line.

@@ -4,7 +4,7 @@ Owns the child process and the meaning of its lines; what the results amount to 
 
 A suite program prints, one a line, and anything else it prints goes to its log:
     start CASE                    ok CASE MILLIS            not ok CASE MILLIS # REASON
-    #kill NODE                    #start NODE               #topic NAME QUEUES
+    #kill NODE    #start NODE    #topic NAME QUEUES    #group NAME RETRIES    #route TOPIC
 A line that begins with # is a request; the runner answers it on stdin with `done` or `failed REASON`.
 """
 
@@ -142,17 +142,21 @@ class Session:
                     self.cluster.restart(node)
                 case ["topic", name, queues]:
                     remoting.create_topic(self.cluster, name, int(queues))
+                case ["group", name, retries]:
+                    remoting.create_group(self.cluster, name, int(retries))
+                case ["route", name]:
+                    self.cluster.wait_topic(name)
                 case _:
                     raise ValueError(f"unknown request {line}")
             answer = "done"
         except Exception as error:  # The suite is told whatever went wrong; its case fails with it.
             answer = f"failed {error}"
-        self.log.write(f"{line} -> {answer}\n")
-        self.log.flush()
         try:
+            self.log.write(f"{line} -> {answer}\n")
             self.process.stdin.write(answer + "\n")
             self.process.stdin.flush()
-        except OSError:
+        except (OSError, ValueError):
+            # The program has ended, and with it the log: nobody waits for the answer.
             pass
 
     def _end(self):

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from . import remoting
-from .limits import TARGET_READY_S, TARGET_STOP_S
+from .limits import TARGET_READY_S, TARGET_STOP_S, TOPIC_ROUTE_S
 
 TESTS = Path(__file__).resolve().parents[2]
 
@@ -204,6 +204,11 @@ class Cluster:
         """Waits until every name server lists every broker for the template topic."""
         for namesrv in self.namesrvs.values():
             remoting.wait_route(namesrv, remoting.TEMPLATE_TOPIC, self.brokers, deadline)
+
+    def wait_topic(self, topic):
+        """Waits until every name server lists every broker for a topic that a broker is about to make."""
+        for namesrv in self.namesrvs.values():
+            remoting.wait_route(namesrv, topic, self.brokers, time.monotonic() + TOPIC_ROUTE_S)
 
     def kill(self, name):
         """Kills one node as a power cut would: SIGKILL."""

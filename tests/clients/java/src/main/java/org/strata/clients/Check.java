@@ -11,7 +11,7 @@ import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.exception.MQClientException;
 
 final class Check {
-    private static final int SHOWN_CHARS = 120;
+    private static final int SHOWN_CHARS = 240;
 
     private Check() {
     }
