@@ -62,8 +62,9 @@ Examples:
   strata start --namesrv-port 0 --broker-port 0 --metrics-port 0    (free ports)
   strata start -c broker.conf
 
-The broker also listens on its port - 2, where older clients send (with --broker-port 0: on any free port).
-SIGTERM and SIGINT end it: requests under way are answered, the store is closed, the exit code is 0.")]
+The broker also listens on its port - 2, where older clients send (with --broker-port 0: on any free
+port). SIGTERM and SIGINT end it: requests under way are answered, the store is closed, the exit
+code is 0.")]
 pub(crate) struct StartArgs {
     /// Folder for all data; it is made when it is missing
     #[arg(long, value_name = "DIR", default_value = "data")]
@@ -124,8 +125,9 @@ Examples:
   strata broker --namesrv '10.0.0.1:9876;10.0.0.2:9876' --name broker-b
   strata broker -c /etc/rocketmq/broker.conf
 
-The broker also listens on its port - 2, where older clients send (with --broker-port 0: on any free port).
-SIGTERM and SIGINT end it: requests under way are answered, the store is closed, the exit code is 0.")]
+The broker also listens on its port - 2, where older clients send (with --broker-port 0: on any free
+port). SIGTERM and SIGINT end it: requests under way are answered, the store is closed, the exit
+code is 0.")]
 pub(crate) struct BrokerArgs {
     /// Name servers to register with [env: NAMESRV_ADDR] [default: 127.0.0.1:9876]
     #[arg(long, value_name = "H:P;H:P")]
@@ -183,11 +185,14 @@ pub(crate) struct ConfigArgs {
     pub(crate) output: OutputArgs,
 }
 
+/// Where `strata start` and `strata namesrv` listen by default.
+pub(crate) const DEFAULT_NAMESRV: &str = "127.0.0.1:9876";
+
 /// Where a running cluster is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ClusterArgs {
     /// Name servers of the cluster; the first that answers is asked
-    #[arg(long, value_name = "H:P;H:P", env = "NAMESRV_ADDR", default_value = "127.0.0.1:9876")]
+    #[arg(long, value_name = "H:P;H:P", env = "NAMESRV_ADDR", hide_env_values = true, default_value = DEFAULT_NAMESRV)]
     pub(crate) namesrv: String,
     /// Seconds that a connection or an answer may take
     #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -195,6 +200,12 @@ pub(crate) struct ClusterArgs {
 }
 
 impl ClusterArgs {
+    /// The addresses to try. A variable that is set to nothing counts as not set.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &str> {
+        let text = if self.namesrv.trim().is_empty() { DEFAULT_NAMESRV } else { &self.namesrv };
+        text.split(';').map(str::trim).filter(|address| !address.is_empty())
+    }
+
     pub(crate) fn patience(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }

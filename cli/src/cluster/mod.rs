@@ -41,7 +41,7 @@ impl Cluster {
     /// Connects to the first name server that takes the connection.
     pub(crate) async fn connect(args: &ClusterArgs) -> Outcome<Self> {
         let mut failures = Vec::new();
-        for address in args.namesrv.split(';').map(str::trim).filter(|address| !address.is_empty()) {
+        for address in args.addresses() {
             match Client::connect(address, args.patience()).await {
                 Ok(namesrv) => {
                     let (namesrv_address, patience) = (address.to_owned(), args.patience());

@@ -47,9 +47,15 @@ Examples:
   strata consume orders -o @2026-11-01T00:00:00Z --until @2026-11-02T00:00:00Z
   strata consume orders -g audit -n 100          the next 100 of a group, whose progress is stored
 
-Positions: first, last, an offset (in each queue), @-1h30m (ms s m h d w), @TIME (RFC 3339, or a date in UTC),
-@MILLISECONDS. Without -g nothing is stored. With -g the group's stored offsets are where it begins, unless -o
-is given; do not use the group of a running application.")]
+Positions:
+  first, last            the oldest message, behind the newest
+  42                     an offset, in each queue
+  @-1h30m                so long ago (ms s m h d w)
+  @2026-11-01T08:00:00Z  a time (RFC 3339; without a zone, or as a date, in UTC)
+  @1793491200000         a time in milliseconds since 1970
+
+Without -g nothing is stored. With -g reading begins at the group's stored offsets unless -o is
+given, and what was read is stored; do not name the group of a running application.")]
 pub(crate) struct ConsumeArgs {
     /// The topic
     topic: String,

@@ -38,7 +38,7 @@ fn text(facts: &Facts, took: Duration) -> String {
         let _ = writeln!(out, "  {name:<13}{value}");
     };
     if let Some(address) = facts.namesrv {
-        fact("name server", &address.to_string());
+        fact("name server", &reachable(address).to_string());
     }
     if let Some(broker) = &facts.broker {
         let fast = broker.fast_port.map(|port| format!(", fast port {port}")).unwrap_or_default();

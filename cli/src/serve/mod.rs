@@ -13,7 +13,7 @@ use std::path::Path;
 
 use strata_namesrv::NamesrvOptions;
 
-use crate::args::{BrokerArgs, NamesrvArgs, StartArgs};
+use crate::args::{BrokerArgs, DEFAULT_NAMESRV, NamesrvArgs, StartArgs};
 use crate::config::broker::BrokerDraft;
 use crate::config::namesrv::NamesrvDraft;
 use crate::config::{ConfigError, Effective, Origin};
@@ -70,8 +70,9 @@ pub(crate) async fn broker(args: BrokerArgs) -> Outcome {
 pub(crate) fn broker_config(args: &BrokerArgs) -> Outcome<Effective<BrokerDraft>> {
     let read = || {
         let mut effective = Effective::<BrokerDraft>::default();
-        effective.take("namesrvAddr", "127.0.0.1:9876", Origin::Default)?;
-        effective.take_given("namesrvAddr", args.namesrv_env.as_ref(), Origin::Environment("NAMESRV_ADDR"))?;
+        effective.take("namesrvAddr", DEFAULT_NAMESRV, Origin::Default)?;
+        let variable = args.namesrv_env.as_ref().filter(|text| !text.trim().is_empty());
+        effective.take_given("namesrvAddr", variable, Origin::Environment("NAMESRV_ADDR"))?;
         if let Some(path) = &args.config {
             effective.read_file(path)?;
         }
