@@ -3,6 +3,7 @@
 //! Owns writing one frame after each flush and reading them at recovery. Frames are hints with teeth:
 //! losing them loses no message, but what they cover can no longer be mistaken for a torn tail.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,13 +27,25 @@ pub(crate) struct Sums {
     pub(crate) records: Vec<(u32, u32)>,
     /// Bytes of the file that hold good frames.
     file_bytes: u64,
+    /// Where the last look-up found its record: a scan asks for one after the other.
+    near: Cell<usize>,
 }
 
 impl Sums {
     /// The checksum of the record at `position`.
     pub(crate) fn of(&self, position: usize) -> Option<u32> {
+        if position >= self.covered {
+            return None;
+        }
         let position = u32::try_from(position).ok()?;
-        let found = self.records.binary_search_by_key(&position, |(at, _)| *at).ok()?;
+        let near = self.near.get();
+        let found = match self.records.get(near) {
+            Some((at, _)) if *at == position => near,
+            _ => self.records.binary_search_by_key(&position, |(at, _)| *at).ok()?,
+        };
+        // The same record is often asked for twice, then the next one.
+        let next = self.records.get(found + 1).is_some();
+        self.near.set(found + usize::from(next));
         Some(self.records[found].1)
     }
 

@@ -5,5 +5,7 @@ mod basic;
 mod common;
 mod finding;
 mod flushing;
+mod model;
 mod recovery;
 mod retention;
+mod upkeep;
