@@ -45,12 +45,12 @@ impl Alarm {
     }
 
     /// The connection ends; its last bytes may leave until `drain` from now.
-    pub(crate) fn set_drain(&mut self) {
+    pub(crate) fn begin_drain(&mut self) {
         self.set(self.patience.drain);
     }
 
     /// All is said; the peer may take it until then.
-    pub(crate) fn set_linger(&mut self) {
+    pub(crate) fn begin_linger(&mut self) {
         self.set(LINGER_MAX);
     }
 

@@ -13,7 +13,7 @@ pub const CONNECTIONS_MAX: usize = 20_000;
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_000;
 
 /// Connections that the kernel holds before they are accepted, as RocketMQ asks for.
-pub const ACCEPT_BACKLOG_MAX: u32 = 1_024;
+pub const UNACCEPTED_CONNECTIONS_MAX: u32 = 1_024;
 
 /// A connection without a byte in either direction for so long is closed (RocketMQ's
 /// `serverChannelMaxIdleTimeSeconds`). Clients send heartbeats every 30 s.

@@ -119,7 +119,7 @@ impl<H: Handler + ?Sized> Pump<H> {
         match (&self.stage, phase) {
             (Stage::Serving, Phase::Draining) => {
                 self.stage = Stage::Draining;
-                self.alarm.set_drain();
+                self.alarm.begin_drain();
             }
             (Stage::Serving | Stage::Draining, Phase::Closing) => self.finish(Ending::plain(CloseReason::Local)),
             _ => {}
@@ -128,7 +128,7 @@ impl<H: Handler + ?Sized> Pump<H> {
 
     fn finish(&mut self, ending: Ending) {
         self.stage = Stage::Finishing(ending);
-        self.alarm.set_drain();
+        self.alarm.begin_drain();
     }
 
     /// Writes until nothing is left or the socket is full.
@@ -171,7 +171,7 @@ impl<H: Handler + ?Sized> Pump<H> {
                     return Poll::Ready(Some(ending));
                 }
                 self.stage = Stage::Lingering(ending);
-                self.alarm.set_linger();
+                self.alarm.begin_linger();
                 Poll::Ready(None)
             }
             Stage::Lingering(_) => match ready!(self.read(cx)) {

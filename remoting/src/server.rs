@@ -20,8 +20,8 @@ use crate::deadline::Patience;
 use crate::figures::Figures;
 use crate::handler::Handler;
 use crate::limits::{
-    ACCEPT_BACKLOG_MAX, ACCEPT_PAUSE_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_MAX, FIRST_FRAME_MAX,
-    HALF_FRAME_MAX, IDLE_MAX, LINGER_MAX, READ_BUFFERS_BYTES_MAX, WRITE_STALL_MAX,
+    ACCEPT_PAUSE_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_MAX, FIRST_FRAME_MAX, HALF_FRAME_MAX, IDLE_MAX,
+    LINGER_MAX, READ_BUFFERS_BYTES_MAX, UNACCEPTED_CONNECTIONS_MAX, WRITE_STALL_MAX,
 };
 use crate::pump::Pump;
 use crate::roster::{Attended, Roster};
@@ -150,7 +150,7 @@ impl Server {
             // A restarted server gets its port although old connections are not quite over.
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
-            let listener = socket.listen(ACCEPT_BACKLOG_MAX)?;
+            let listener = socket.listen(UNACCEPTED_CONNECTIONS_MAX)?;
             let local = listener.local_addr()?;
             Ok((listener, local))
         };

@@ -1,0 +1,551 @@
+//! House rules that clippy cannot see, held as one test: `cargo test --release -p strata-tests --test tidy`.
+//!
+//! Owns the rules about files, names, arrows between rooms, and words, with every exception and its reason.
+//! It knows nothing of what the code does. Each rule is itself tested with a planted violation.
+#![allow(clippy::unwrap_used, reason = "a file that cannot be read is a failed test")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines of one source file.
+const FILE_LINES_MAX: usize = 600;
+/// Fields of one struct.
+const STRUCT_FIELDS_MAX: usize = 12;
+/// Lines of one decision: a page.
+const DECISION_LINES_MAX: usize = 80;
+
+/// Deviations that are right, each with its reason: rule, path, what the complaint contains, why.
+const EXCEPTIONS: &[(&str, &str, &str, &str)] = &[
+    ("limits", "protocol/src/limits.rs", "JSON_DEPTH_MAX", "a depth is counted in levels and has no other unit"),
+    ("limits", "store/src/limits.rs", "QUEUE_ID_MAX", "an id is a number without a unit"),
+    ("struct fields", "protocol/src/body/settings.rs", "GroupConfig", "the members of RocketMQ's document"),
+    ("struct fields", "protocol/src/request/message.rs", "Send", "the fields of RocketMQ's widest request"),
+    ("struct fields", "cli/src/consume/print.rs", "Shown", "the members of the JSON that is printed are its format"),
+];
+
+/// Which of our rooms a room may name as dependency. Arrows point down; what is not listed may name none.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("protocol", &[]),
+    ("filter", &["protocol"]),
+    ("store", &["protocol"]),
+    ("tiering", &["protocol"]),
+    ("remoting", &["protocol"]),
+    ("namesrv", &["remoting", "protocol"]),
+    ("broker", &["remoting", "store", "filter", "tiering", "protocol"]),
+    ("query", &["tiering", "store", "filter", "protocol"]),
+    ("cli", &["namesrv", "broker", "query", "tiering", "remoting", "store", "filter", "protocol"]),
+    ("tests", &["cli", "namesrv", "broker", "query", "tiering", "remoting", "store", "filter", "protocol"]),
+];
+
+/// Dependencies that one room has for itself: name's beginning, the rooms, and what would be lost.
+const RESERVED: &[(&str, &[&str], &str)] = &[
+    ("datafusion", &["query"], "the hot path builds in seconds only without it"),
+    ("object_store", &["tiering"], "only the warehouse touches object storage"),
+    ("memmap2", &["store"], "only the cellar maps files"),
+    ("clap", &["cli"], "only the doorbell reads flags"),
+    ("tracing-subscriber", &["cli"], "only the doorbell installs tracing"),
+];
+
+const BANNED_SUFFIXES: &[&str] = &["Manager", "Service", "Impl", "Util", "Utils", "Helper", "Wrapper", "Processor"];
+
+/// The one file that may hold unsafe code, with its safety argument.
+const UNSAFE_FILE: &str = "store/src/mapping.rs";
+
+/// Words that speak of how the project was made instead of what it is, and hosts of registries. They are
+/// written in two parts here, so that this file does not hold them.
+const BETRAYING: &[(&str, &str)] = &[
+    ("/wo", "rk/"),
+    ("../sha", "red"),
+    ("sha", "red/house"),
+    ("hou", "se.md"),
+    ("relia", "bility.md"),
+    ("measu", "ring.md"),
+    ("eco", "system.md"),
+    ("proto", "col.md"),
+    ("/ro", "ot/"),
+    ("/ho", "me/"),
+    ("iss", "ues show"),
+    ("language ", "model"),
+    ("as an ", "AI"),
+    ("Clau", "de"),
+    ("Anth", "ropic"),
+    ("crates", ".io"),
+    ("repo.mav", "en"),
+    ("repo1.mav", "en"),
+    ("pypi", ".org"),
+    ("pythonhosted", ".org"),
+    ("npmjs", ".org"),
+    ("proxy.golang", ".org"),
+];
+
+struct File {
+    /// Relative to the project's root, with slashes.
+    path: String,
+    text: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Complaint {
+    rule: &'static str,
+    path: String,
+    what: String,
+}
+
+impl File {
+    fn is_rust(&self) -> bool {
+        self.path.ends_with(".rs")
+    }
+
+    fn room(&self) -> &str {
+        self.path.split('/').next().unwrap_or_default()
+    }
+
+    fn complaint(&self, rule: &'static str, what: impl Into<String>) -> Complaint {
+        Complaint { rule, path: self.path.clone(), what: what.into() }
+    }
+
+    /// The text of a Rust file with comments, strings and characters blanked, so that words in it are code.
+    fn code(&self) -> String {
+        code_only(&self.text)
+    }
+}
+
+#[test]
+fn the_house_is_tidy() {
+    let files = project();
+    assert!(files.iter().filter(|file| file.is_rust()).count() > 50, "the project was not found");
+    let mut unused: BTreeSet<usize> = (0..EXCEPTIONS.len()).collect();
+    let mut left = Vec::new();
+    for complaint in all_rules(&files) {
+        let excepted = EXCEPTIONS.iter().position(|(rule, path, what, reason)| {
+            !reason.is_empty() && *rule == complaint.rule && *path == complaint.path && complaint.what.contains(what)
+        });
+        match excepted {
+            Some(at) => {
+                unused.remove(&at);
+            }
+            None => left.push(format!("{}: {}: {}", complaint.path, complaint.rule, complaint.what)),
+        }
+    }
+    left.extend(unused.into_iter().map(|at| format!("this exception is not needed: {:?}", EXCEPTIONS[at])));
+    assert!(left.is_empty(), "{} complaints:\n{}", left.len(), left.join("\n"));
+}
+
+fn all_rules(files: &[File]) -> Vec<Complaint> {
+    let per_file: &[fn(&File) -> Vec<Complaint>] = &[
+        opening,
+        length,
+        arrows,
+        type_names,
+        function_names,
+        unfinished,
+        unsafety,
+        reasons,
+        limits,
+        struct_fields,
+        sockets,
+        words,
+    ];
+    let mut all: Vec<Complaint> = files.iter().flat_map(|file| per_file.iter().flat_map(|rule| rule(file))).collect();
+    all.extend(decisions(files));
+    all
+}
+
+fn opening(file: &File) -> Vec<Complaint> {
+    let says = file.text.lines().next().is_some_and(|line| line.starts_with("//! ") && line.len() > 20);
+    if !file.is_rust() || says { vec![] } else { vec![file.complaint("opening", "no `//!` sentence of purpose first")] }
+}
+
+fn length(file: &File) -> Vec<Complaint> {
+    let lines = file.text.lines().count();
+    if !file.is_rust() || lines <= FILE_LINES_MAX {
+        return vec![];
+    }
+    vec![file.complaint("length", format!("{lines} lines, more than {FILE_LINES_MAX}"))]
+}
+
+/// Reads a room's `Cargo.toml` and holds its dependencies against the arrows.
+fn arrows(file: &File) -> Vec<Complaint> {
+    let Some(room) = file.path.strip_suffix("/Cargo.toml").filter(|room| !room.contains('/')) else { return vec![] };
+    let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == room) else {
+        return vec![file.complaint("arrows", format!("room {room} has no place in the table of arrows"))];
+    };
+    let mut complaints = Vec::new();
+    let mut in_dependencies = false;
+    for line in file.text.lines() {
+        if let Some(section) = line.strip_prefix('[') {
+            // Tests of a room may use any library, but no other room than it may itself.
+            in_dependencies = section.contains("dependencies");
+        }
+        let name = line.split(['=', '.', ' ']).next().unwrap_or_default();
+        if !in_dependencies || name.is_empty() {
+            continue;
+        }
+        let ours = name.strip_prefix("strata-").or((name == "strata").then_some("cli"));
+        if ours.is_some_and(|ours| !allowed.contains(&ours)) {
+            complaints.push(file.complaint("arrows", format!("{room} must not depend on {name}")));
+        }
+        let reserved = RESERVED.iter().find(|(reserved, rooms, _)| name.starts_with(reserved) && !rooms.contains(&room));
+        if let Some((_, rooms, why)) = reserved {
+            complaints.push(file.complaint("arrows", format!("{name} belongs to {rooms:?}: {why}")));
+        }
+    }
+    complaints
+}
+
+fn type_names(file: &File) -> Vec<Complaint> {
+    let code = if file.is_rust() { file.code() } else { String::new() };
+    let words: Vec<&str> = code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).collect();
+    let declared = words.windows(2).filter(|pair| ["struct", "enum", "trait", "type", "union"].contains(&pair[0]));
+    declared
+        .filter_map(|pair| BANNED_SUFFIXES.iter().find(|suffix| pair[1].ends_with(*suffix)).map(|suffix| (pair[1], suffix)))
+        .map(|(name, suffix)| file.complaint("type names", format!("{name} ends in {suffix}")))
+        .collect()
+}
+
+fn function_names(file: &File) -> Vec<Complaint> {
+    let code = if file.is_rust() { file.code() } else { String::new() };
+    let named = code.lines().filter_map(|line| line.split("fn ").nth(1));
+    named
+        .filter(|name| name.starts_with("get_") || name.starts_with("set_"))
+        .map(|name| file.complaint("function names", name.split('(').next().unwrap_or_default()))
+        .collect()
+}
+
+fn unfinished(file: &File) -> Vec<Complaint> {
+    let code = if file.is_rust() { file.code() } else { String::new() };
+    ["todo!", "unimplemented!", "#[ignore"]
+        .iter()
+        .filter(|word| code.contains(*word))
+        .map(|word| file.complaint("unfinished", *word))
+        .collect()
+}
+
+fn unsafety(file: &File) -> Vec<Complaint> {
+    if !file.is_rust() {
+        return vec![];
+    }
+    let mut complaints = Vec::new();
+    let code = file.code();
+    if file.path != UNSAFE_FILE && code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe") {
+        complaints.push(file.complaint("unsafety", "unsafe code outside the mapping module"));
+    }
+    let is_root = ["/src/lib.rs", "/src/main.rs"].iter().any(|root| file.path == format!("{}{root}", file.room()));
+    if is_root && file.room() != "store" && !code.contains("#![forbid(unsafe_code)]") {
+        complaints.push(file.complaint("unsafety", "the crate's root does not forbid unsafe code"));
+    }
+    complaints
+}
+
+fn reasons(file: &File) -> Vec<Complaint> {
+    let code = if file.is_rust() { file.code() } else { String::new() };
+    let mut complaints = Vec::new();
+    for opening in ["#[allow(", "#![allow(", "#[expect(", "#![expect("] {
+        for (at, _) in code.match_indices(opening) {
+            let attribute = code[at..].split(']').next().unwrap_or_default();
+            if !attribute.contains("reason =") {
+                let line = code[..at].lines().count() + 1;
+                complaints.push(file.complaint("reasons", format!("an exception without a reason near line {line}")));
+            }
+        }
+    }
+    complaints
+}
+
+/// Constants of `limits.rs`: documented, with a unit in the name or the type, and the bound as its last word.
+fn limits(file: &File) -> Vec<Complaint> {
+    if !file.path.ends_with("/limits.rs") {
+        return vec![];
+    }
+    let mut complaints = Vec::new();
+    let mut before = "";
+    for line in file.text.lines() {
+        let declaration = line.split("const ").nth(1).filter(|_| line.starts_with("pub") || line.starts_with("const "));
+        if let Some((name, kind)) = declaration.and_then(|rest| rest.split_once(": ")).filter(|(name, _)| *name != "_") {
+            if !before.starts_with("///") {
+                complaints.push(file.complaint("limits", format!("{name} has no reason above it")));
+            }
+            let words: Vec<&str> = name.split('_').collect();
+            let has_unit = kind.starts_with("Duration") || words.iter().any(|word| word.len() > 1 && word.ends_with('S'));
+            if !has_unit {
+                complaints.push(file.complaint("limits", format!("{name} has no unit")));
+            }
+            let bound = words.iter().position(|word| ["MAX", "MIN"].contains(word));
+            if bound.is_some_and(|at| at + 1 != words.len()) {
+                complaints.push(file.complaint("limits", format!("{name} does not end in its bound")));
+            }
+        }
+        if !line.starts_with("#[") {
+            before = line;
+        }
+    }
+    complaints
+}
+
+fn struct_fields(file: &File) -> Vec<Complaint> {
+    let code = if file.is_rust() { file.code() } else { String::new() };
+    let mut complaints = Vec::new();
+    for (at, _) in code.match_indices("struct ") {
+        let rest = &code[at + "struct ".len()..];
+        let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+        let Some(open) = rest.find(['{', ';', '(']).filter(|open| rest[*open..].starts_with('{')) else { continue };
+        let mut depth = 0_i32;
+        let mut fields = 0;
+        for c in rest[open..].chars() {
+            match c {
+                '{' | '(' | '[' | '<' => depth += 1,
+                '}' | ')' | ']' | '>' => depth -= 1,
+                ':' if depth == 1 => fields += 1,
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+        if fields > STRUCT_FIELDS_MAX {
+            complaints.push(file.complaint("struct fields", format!("{name} has {fields}")));
+        }
+    }
+    complaints
+}
+
+/// Only the front door, the doorbell and the reading room's front ends touch sockets.
+fn sockets(file: &File) -> Vec<Complaint> {
+    let may = ["remoting", "cli", "query", "tests"].contains(&file.room()) || !file.path.contains("/src/");
+    let code = if file.is_rust() && !may { file.code() } else { String::new() };
+    ["TcpStream", "TcpListener", "TcpSocket", "UdpSocket", "UnixStream", "UnixListener"]
+        .iter()
+        .filter(|name| code.contains(*name))
+        .map(|name| file.complaint("sockets", format!("{name} outside the rooms that touch sockets")))
+        .collect()
+}
+
+/// Decisions are numbered without gaps, named by their subject, one page each, and open with a title.
+fn decisions(files: &[File]) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
+    let mut all: Vec<&File> = files.iter().filter(|file| file.path.starts_with("docs/decisions/")).collect();
+    all.sort_by(|a, b| a.path.cmp(&b.path));
+    for (file, number) in all.into_iter().zip(1..) {
+        let name = file.path.rsplit('/').next().unwrap_or_default();
+        let subject = name.strip_prefix(&format!("{number:04}-")).and_then(|rest| rest.strip_suffix(".md"));
+        let is_kebab = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        if !subject.is_some_and(|subject| !subject.is_empty() && is_kebab(subject)) {
+            complaints.push(file.complaint("decisions", format!("{name} is not {number:04}-its-subject.md")));
+        }
+        if !file.text.starts_with("# ") || file.text.lines().count() > DECISION_LINES_MAX {
+            complaints.push(file.complaint("decisions", format!("no title, or more than {DECISION_LINES_MAX} lines")));
+        }
+    }
+    complaints
+}
+
+fn words(file: &File) -> Vec<Complaint> {
+    let found = BETRAYING.iter().map(|(first, second)| format!("{first}{second}"));
+    found
+        .filter(|word| file.text.contains(word.as_str()) || file.path.contains(word.as_str()))
+        .map(|word| file.complaint("words", format!("{word:?}")))
+        .collect()
+}
+
+/// All text files of the project. What tools generate, and what git does not keep, is not looked at.
+fn project() -> Vec<File> {
+    const SKIPPED: &[&str] = &["target", "node_modules", "__pycache__", "data", "corpus", "artifacts", "coverage"];
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let (mut folders, mut files) = (vec![root.clone()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if !SKIPPED.contains(&name.as_str()) && (name == ".ci" || !name.starts_with('.')) {
+                    folders.push(path);
+                }
+            } else if name != "Cargo.lock" && !name.ends_with(".lock") && !name.ends_with(".sum") {
+                files.extend(read(&root, &path));
+            }
+        }
+    }
+    files
+}
+
+/// A file's text; `None` when it is not text.
+fn read(root: &Path, path: &Path) -> Option<File> {
+    let text = String::from_utf8(fs::read(path).ok()?).ok()?;
+    let path = path.strip_prefix(root).ok()?.to_string_lossy().replace('\\', "/");
+    Some(File { path, text })
+}
+
+/// Blanks comments, strings and characters of Rust; line breaks stay, so that lines keep their numbers.
+fn code_only(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let end = at + blank_bytes(&bytes[at..], at.checked_sub(1).map(|before| bytes[before]));
+        if end == at {
+            out.push(if bytes[at].is_ascii() { char::from(bytes[at]) } else { ' ' });
+            at += 1;
+        } else {
+            out.extend(bytes[at..end].iter().map(|byte| if *byte == b'\n' { '\n' } else { ' ' }));
+            at = end;
+        }
+    }
+    out
+}
+
+/// Bytes of the comment, string or character that begins here; 0 when none does.
+fn blank_bytes(rest: &[u8], before: Option<u8>) -> usize {
+    let until = |skip: usize, end: &[u8]| {
+        let found = rest[skip..].windows(end.len()).position(|window| window == end);
+        found.map_or(rest.len(), |found| skip + found + end.len())
+    };
+    let in_word = before.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    match rest {
+        [b'/', b'/', ..] => until(2, b"\n") - usize::from(rest.contains(&b'\n')),
+        [b'/', b'*', ..] => until(2, b"*/"),
+        [b'r', b'"' | b'#', ..] if !in_word || before == Some(b'b') => {
+            let hashes = rest[1..].iter().take_while(|byte| **byte == b'#').count();
+            match rest.get(1 + hashes) {
+                Some(b'"') => until(2 + hashes, &[b"\"".to_vec(), b"#".repeat(hashes)].concat()),
+                _ => 0,
+            }
+        }
+        [b'"', ..] => quoted_bytes(rest),
+        [b'\'', b'\\', _, tail @ ..] => 4 + tail.iter().take_while(|byte| **byte != b'\'').count(),
+        [b'\'', tail @ ..] => {
+            // A character ends within five bytes; a lifetime has no closing quote.
+            let width = tail.iter().take(5).skip(1).position(|byte| *byte == b'\'');
+            let one = std::str::from_utf8(&tail[..width.map_or(0, |width| width + 1)]).is_ok_and(|c| c.chars().count() == 1);
+            if one { width.map_or(0, |width| width + 3) } else { 0 }
+        }
+        _ => 0,
+    }
+}
+
+fn quoted_bytes(rest: &[u8]) -> usize {
+    let mut at = 1;
+    while at < rest.len() && rest[at] != b'"' {
+        at += if rest[at] == b'\\' { 2 } else { 1 };
+    }
+    (at + 1).min(rest.len())
+}
+
+#[cfg(test)]
+mod planted {
+    //! Every rule finds what it is there for, and lets the right thing pass.
+
+    use super::*;
+
+    fn file(path: &str, text: &str) -> File {
+        File { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    /// The rule complains about the first text with these words, and not about the second.
+    fn finds(rule: fn(&File) -> Vec<Complaint>, path: &str, (bad, words): (&str, &str), good: &str) {
+        let found = rule(&file(path, bad));
+        assert!(found.len() == 1 && found[0].what.contains(words), "{bad:?} gave {found:?}");
+        assert_eq!(rule(&file(path, good)), [], "{good:?}");
+    }
+
+    #[test]
+    fn files_open_with_their_purpose_and_end_in_time() {
+        finds(opening, "a/src/a.rs", ("use x;\n", "purpose"), "//! What this file is for.\nuse x;\n");
+        finds(opening, "a/src/a.rs", ("//!\n//! What this file is for.\n", "purpose"), "//! What this file is for.\n");
+        finds(length, "a/src/a.rs", (&"\n".repeat(601), "601 lines"), &"\n".repeat(600));
+    }
+
+    #[test]
+    fn arrows_point_down() {
+        let toml = |name: &str| format!("[package]\nname = \"strata-x\"\n[dependencies]\n{name}.workspace = true\n");
+        let up = toml("strata-broker");
+        let side = toml("strata-store");
+        let down = toml("strata-protocol");
+        finds(arrows, "store/Cargo.toml", (&up, "strata-broker"), &down);
+        finds(arrows, "tiering/Cargo.toml", (&side, "strata-store"), &down);
+        finds(arrows, "protocol/Cargo.toml", (&down, "strata-protocol"), &toml("bytes"));
+        finds(arrows, "namesrv/Cargo.toml", (&toml("strata"), "strata"), &toml("strata-remoting"));
+        let of_tests = "[dev-dependencies]\nstrata-store = { path = \"../store\" }\n";
+        finds(arrows, "remoting/Cargo.toml", (of_tests, "strata-store"), "[features]\nstrata-store = []\n");
+        finds(arrows, "broker/Cargo.toml", (&toml("datafusion"), "query"), &toml("tokio"));
+        assert_eq!(arrows(&file("util/Cargo.toml", "")).len(), 1, "a room outside the table");
+        assert_eq!(arrows(&file("protocol/fuzz/Cargo.toml", &up)), [], "not a room");
+    }
+
+    #[test]
+    fn names_say_what_things_are() {
+        finds(type_names, "a/a.rs", ("pub struct TopicManager;", "TopicManager"), "pub struct Topics; // no Manager\n");
+        finds(type_names, "a/a.rs", ("trait Helper {}", "Helper"), "let a = \"struct StringUtils\";");
+        finds(type_names, "a/a.rs", ("enum SendMessageProcessor<T> {", "Processor"), "enum Processors {");
+        finds(function_names, "a/a.rs", ("    pub async fn get_topic(&self) {", "get_topic"), "fn target(&self) {");
+        finds(function_names, "a/a.rs", ("fn set_x() {", "set_x"), "fn settle() {} // fn set_x() {");
+    }
+
+    #[test]
+    fn nothing_is_unfinished_or_unsafe() {
+        finds(unfinished, "a/a.rs", ("fn a() { todo!() }", "todo!"), "// todo!\nfn a() {}");
+        finds(unfinished, "a/a.rs", ("fn a() { unimplemented!(\"x\") }", "unimplemented!"), "fn a(s: &'static str) {}");
+        finds(unfinished, "a/a.rs", ("#[ignore = \"slow\"]", "#[ignore"), "#[test]");
+        finds(unsafety, "a/src/a.rs", ("unsafe { x() }", "outside"), "/* unsafe */ fn unsafely() {}");
+        finds(unsafety, "a/src/lib.rs", ("pub fn a() {}", "root"), "#![forbid(unsafe_code)]\n");
+        finds(unsafety, "a/src/main.rs", ("// #![forbid(unsafe_code)]", "root"), "#![forbid(unsafe_code)]\n");
+        assert_eq!(unsafety(&file(UNSAFE_FILE, "unsafe { x() }")), []);
+    }
+
+    #[test]
+    fn exceptions_to_lints_have_reasons() {
+        let good = "#[allow(dead_code, reason = \"x\")]\n#![expect(\n  clippy::a,\n  reason = \"x\"\n)]\n";
+        finds(reasons, "a/a.rs", ("\n#[allow(dead_code)]\n", "line 2"), good);
+        finds(reasons, "a/a.rs", ("#![expect(clippy::a)]\nfn a() -> &str { \"reason =\" }", "line 1"), good);
+    }
+
+    #[test]
+    fn limits_have_units_bounds_and_reasons() {
+        let good = "/// Why.\npub const FRAME_BYTES_MAX: usize = 1;\n/// Why.\npub const IDLE_MAX: Duration = X;\nconst _: () = ();\n";
+        finds(limits, "a/src/limits.rs", ("pub const A_BYTES_MAX: usize = 1;", "reason"), good);
+        finds(limits, "a/src/limits.rs", ("/// Why.\npub const FRAME_MAX: usize = 1;", "unit"), good);
+        finds(limits, "a/src/limits.rs", ("/// Why.\npub(crate) const MAX_BYTES: usize = 1;", "bound"), good);
+        assert_eq!(limits(&file("a/src/other.rs", "pub const MAX: usize = 1;")), []);
+    }
+
+    #[test]
+    fn structs_and_sockets_are_kept_small_and_few() {
+        let fields = |count: usize| (0..count).map(|n| format!("f{n}: Vec<a::B<(u8, u8)>>,\n")).collect::<String>();
+        let (wide, narrow) = (format!("struct W {{ {} }}", fields(13)), format!("struct W<T> {{ {} }}", fields(12)));
+        finds(struct_fields, "a/a.rs", (&wide, "W has 13"), &narrow);
+        assert_eq!(struct_fields(&file("a/a.rs", "struct T(u8);\nfn f() { a: b }")), []);
+        finds(sockets, "store/src/a.rs", ("use tokio::net::TcpStream;", "TcpStream"), "// TcpStream\n");
+        assert_eq!(sockets(&file("remoting/src/a.rs", "use tokio::net::TcpStream;")), []);
+    }
+
+    #[test]
+    fn decisions_are_numbered_pages() {
+        let decided = |names: &[&str]| -> Vec<Complaint> {
+            let all: Vec<File> = names.iter().map(|name| file(&format!("docs/decisions/{name}"), "# Title\n")).collect();
+            decisions(&all)
+        };
+        assert_eq!(decided(&["0002-second.md", "0001-first.md"]), []);
+        assert_eq!(decided(&["0001-first.md", "0003-third.md"]).len(), 1, "a gap");
+        assert_eq!(decided(&["0001-first.md", "0001-again.md"]).len(), 1, "a number twice");
+        assert_eq!(decided(&["0001-First One.md"]).len(), 1);
+        assert_eq!(decided(&["notes.md"]).len(), 1);
+        assert_eq!(decisions(&[file("docs/decisions/0001-a.md", "no title")]).len(), 1);
+        assert_eq!(decisions(&[file("docs/decisions/0001-a.md", &format!("# A\n{}", "\n".repeat(80)))]).len(), 1);
+    }
+
+    #[test]
+    fn words_of_the_workshop_are_found_everywhere() {
+        for (first, second) in BETRAYING {
+            finds(words, "docs/a.md", (&format!("see {first}{second} there"), second), &format!("see {first} {second}"));
+        }
+    }
+
+    #[test]
+    fn blanking_leaves_code_and_lines_alone() {
+        let source = "let a = 'x'; // c 'y\nlet b: &'a str = \"q\\\"\n\"; /* k\n */ r#\"raw \"x\" \"# b'\\'' '\\u{1}' 'é' end";
+        let code = code_only(source);
+        assert_eq!(code.lines().count(), source.lines().count());
+        let words: Vec<&str> = code.split_whitespace().collect();
+        assert_eq!(words, ["let", "a", "=", ";", "let", "b:", "&'a", "str", "=", ";", "b", "end"]);
+    }
+}
