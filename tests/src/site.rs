@@ -220,17 +220,6 @@ impl Site {
     pub fn runs(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
-
-    /// Memory that it has of its own, KiB: anonymous pages, not mapped segments.
-    ///
-    /// # Errors
-    /// The system does not tell.
-    pub fn own_memory_kib(&self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.id());
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
-        line.split_whitespace().next().and_then(|word| word.parse().ok()).context("RssAnon is no number")
-    }
 }
 
 impl Drop for Site {
@@ -239,6 +228,17 @@ impl Drop for Site {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Memory that a process has of its own, KiB: anonymous pages, not mapped segments.
+///
+/// # Errors
+/// The system does not tell.
+pub fn own_memory_kib(id: u32) -> Result<u64> {
+    let path = format!("/proc/{id}/status");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
+    line.split_whitespace().next().and_then(|word| word.parse().ok()).context("RssAnon is no number")
 }
 
 /// The last lines of a file.
