@@ -1,4 +1,4 @@
-"""What one case works with: names of its own, clients that end with it, checks, and an inbox for consumers.
+"""What one case works with: names of its own, clients that end with its process, checks, an inbox for consumers.
 
 Owns every client that a case starts; holds no assertion about behaviour.
 """
@@ -202,14 +202,6 @@ class Stage:
         until(f"{count} messages stored", 20, enough, lambda: len(found))
         equal("messages stored", count, len(found))
         return found
-
-    def close(self):
-        """Ends all clients of the case."""
-        while self.clients:
-            try:
-                self.clients.pop().shutdown()
-            except Exception as error:
-                print(f"{self.name}: a client did not end well: {error}")
 
 
 def pull_once(puller, topic, offset, expression="*"):

@@ -9,6 +9,9 @@ TARGET_READY_S = 90
 TARGET_STOP_S = 15
 # Beyond a case's own limit the suite program has this long to report the timeout itself.
 CASE_GRACE_S = 20
+# Suites begin so far apart: five programs that start at once on two cores stall a broker for longer than the 3 s that
+# the Go client allows a request, whatever it is told.
+STAGGER_S = 4
 # A suite program that has reported all its cases must end soon after.
 SUITE_EXIT_S = 30
 # Whatever happens, one phase of one suite does not outlive this.

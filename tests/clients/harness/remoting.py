@@ -1,4 +1,4 @@
-"""The few remoting requests that the runner itself makes: create a topic (17) or group (200), read a route (105).
+"""The few remoting requests that the runner itself makes: create a topic (17), read a route (105).
 
 Owns one request on one connection with the JSON header; is no client and knows no case.
 """
@@ -12,7 +12,6 @@ from .limits import REQUEST_S
 
 ROUTE = 105
 CREATE_TOPIC = 17
-CREATE_GROUP = 200
 TEMPLATE_TOPIC = "TBW102"
 VERSION = 513  # Ordinal of release 5.5.0: the name server then answers with strict JSON.
 
@@ -26,13 +25,13 @@ class Refused(Exception):
         self.remark = remark
 
 
-def frame(code, fields, body):
-    """One request: total length, header word (type 0 is JSON, low 24 bits its length), header, body."""
+def frame(code, fields):
+    """One request: total length, header word (type 0 is JSON, low 24 bits its length), header."""
     header = json.dumps({
         "code": code, "language": "PYTHON", "version": VERSION, "opaque": 1, "flag": 0,
         "extFields": {key: str(value) for key, value in fields.items()},
     }).encode()
-    return struct.pack(">ii", 4 + len(header) + len(body), len(header)) + header + body
+    return struct.pack(">ii", 4 + len(header), len(header)) + header
 
 
 def read_exactly(connection, count):
@@ -46,11 +45,11 @@ def read_exactly(connection, count):
     return parts
 
 
-def ask(address, code, fields, body=b""):
+def ask(address, code, fields):
     """Sends one request to "host:port" and returns the answer's body; raises Refused or OSError."""
     host, port = address.rsplit(":", 1)
     with socket.create_connection((host, int(port)), timeout=REQUEST_S) as connection:
-        connection.sendall(frame(code, fields, body))
+        connection.sendall(frame(code, fields))
         length, word = struct.unpack(">ii", read_exactly(connection, 8))
         rest = read_exactly(connection, length - 4)
     header_length = word & 0xFFFFFF
@@ -92,10 +91,3 @@ def create_topic(cluster, topic, queues):
         })
     for namesrv in cluster.namesrvs.values():
         wait_route(namesrv, topic, cluster.brokers, time.monotonic() + REQUEST_S)
-
-
-def create_group(cluster, group, retries):
-    """Creates a consumer group whose messages are retried so many times on every broker."""
-    config = {"groupName": group, "consumeEnable": True, "retryQueueNums": 1, "retryMaxTimes": retries}
-    for address in cluster.brokers.values():
-        ask(address, CREATE_GROUP, {}, json.dumps(config).encode())

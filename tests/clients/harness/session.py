@@ -4,7 +4,7 @@ Owns the child process and the meaning of its lines; what the results amount to 
 
 A suite program prints, one a line, and anything else it prints goes to its log:
     start CASE                    ok CASE MILLIS            not ok CASE MILLIS # REASON
-    #kill NODE    #start NODE    #topic NAME QUEUES    #group NAME RETRIES    #route TOPIC
+    #kill NODE    #start NODE    #topic NAME QUEUES    #route TOPIC
 A line that begins with # is a request; the runner answers it on stdin with `done` or `failed REASON`.
 """
 
@@ -142,8 +142,6 @@ class Session:
                     self.cluster.restart(node)
                 case ["topic", name, queues]:
                     remoting.create_topic(self.cluster, name, int(queues))
-                case ["group", name, retries]:
-                    remoting.create_group(self.cluster, name, int(retries))
                 case ["route", name]:
                     self.cluster.wait_topic(name)
                 case _:
