@@ -318,14 +318,14 @@ async fn housekeeping(hall: Arc<Hall>, stop: Arc<Notify>) {
     loop {
         tokio::select! {
             () = stop.notified() => return,
-            _ = expiry.tick() => hall.waiting.expire(hall.now_ms()),
+            _ = expiry.tick() => hall.waiting.expire(hall.elapsed_ms()),
             _ = saving.tick() => {
                 let saving = Arc::clone(&hall);
                 // A failure is logged inside; a panic there must not end the housekeeping.
                 let _ = tokio::task::spawn_blocking(move || saving.save_tables()).await;
             }
             _ = silence.tick() => {
-                for connection in hall.clients.silent(hall.now_ms()) {
+                for connection in hall.clients.silent(hall.elapsed_ms()) {
                     info!(peer = %connection.peer(), "closing the connection of a client without heartbeats");
                     connection.close();
                 }

@@ -20,6 +20,7 @@ pub(crate) struct Member {
     pub connection: Arc<Connection>,
     pub language: Language,
     pub version: i32,
+    /// When it last spoke, by [`Hall::elapsed_ms`](crate::hall::Hall::elapsed_ms).
     pub seen_ms: i64,
 }
 
@@ -136,11 +137,11 @@ impl Clients {
     }
 
     /// Connections whose clients have been silent for too long.
-    pub(crate) fn silent(&self, now_ms: i64) -> Vec<Arc<Connection>> {
+    pub(crate) fn silent(&self, elapsed_ms: i64) -> Vec<Arc<Connection>> {
         let state = self.state.lock();
         let consumers = state.consumers.values().flat_map(|group| group.members.values());
         let members = consumers.chain(state.producers.values().flat_map(HashMap::values));
-        let late = members.filter(|member| now_ms - member.seen_ms > CLIENT_SILENCE_MS_MAX);
+        let late = members.filter(|member| elapsed_ms - member.seen_ms > CLIENT_SILENCE_MS_MAX);
         late.map(|member| Arc::clone(&member.connection)).collect()
     }
 
@@ -191,14 +192,14 @@ impl Clients {
         Some(connections)
     }
 
-    /// All producers by group.
-    pub(crate) fn producers(&self) -> BTreeMap<String, Vec<ProducerInfo>> {
+    /// All producers by group. `epoch_ms` is the wall clock's time when the measured time was 0.
+    pub(crate) fn producers(&self, epoch_ms: i64) -> BTreeMap<String, Vec<ProducerInfo>> {
         let info = |member: &Member| ProducerInfo {
             client_id: member.client_id.to_string(),
             remote_ip: member.connection.peer().ip().to_string(),
             language: member.language.name().to_owned(),
             version: member.version,
-            last_update_timestamp: member.seen_ms,
+            last_update_timestamp: epoch_ms + member.seen_ms,
         };
         let state = self.state.lock();
         state.producers.iter().map(|(group, members)| (group.clone(), members.values().map(info).collect())).collect()

@@ -56,6 +56,11 @@ impl Hall {
         self.clock.now_ms()
     }
 
+    /// Time since some moment before the start, ms. Intervals are measured by it: the wall clock may jump.
+    pub(crate) fn elapsed_ms(&self) -> i64 {
+        i64::try_from(self.clock.monotonic().as_millis()).unwrap_or(i64::MAX)
+    }
+
     /// The address that clients are told.
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::new(self.options.identity.ip, self.options.identity.port)
@@ -77,13 +82,15 @@ impl Hall {
     }
 
     /// A group's settings; creates the group where that is allowed.
-    pub(crate) fn group(&self, group: &str) -> Result<Arc<GroupConfig>, Refusal> {
+    pub(crate) fn group(&self, group: &str, by: &Connection) -> Result<Arc<GroupConfig>, Refusal> {
         if let Some(known) = self.tables.groups.find(group) {
             return Ok(known);
         }
         if !self.options.topics.auto_create_groups && !name::is_system_group(group) {
             return Err(Refusal::NoGroup { group: group.to_owned() });
         }
+        name::check_group(group)?;
+        self.creations.admit(by.peer().ip(), self.elapsed_ms())?;
         self.tables.groups.put(GroupConfig::new(group), self.now_ms())
     }
 

@@ -60,10 +60,15 @@ impl Traffic {
         self.bytes.load(Relaxed)
     }
 
-    /// Remembers where the counts stand.
+    /// Remembers where the counts stand, if they moved: an idle stream costs nothing.
     pub(crate) fn sample(&self, now_ms: i64) {
+        let now = Sample { at_ms: now_ms, messages: self.messages(), bytes: self.bytes() };
         let mut samples = self.samples.lock();
-        samples.push_back(Sample { at_ms: now_ms, messages: self.messages(), bytes: self.bytes() });
+        let last = samples.back().copied().unwrap_or_default();
+        if (last.messages, last.bytes) == (now.messages, now.bytes) {
+            return;
+        }
+        samples.push_back(now);
         if samples.len() > SAMPLES_MAX {
             samples.pop_front();
         }
@@ -74,11 +79,13 @@ impl Traffic {
     pub(crate) fn window(&self, now_ms: i64, seconds: i64) -> Window {
         let samples = self.samples.lock();
         let from = now_ms - seconds * 1_000;
-        let Some(start) = samples.iter().find(|sample| sample.at_ms >= from) else { return Window::default() };
+        // Between two samples the counts are those of the earlier one, to within one sampling period.
+        let before = samples.iter().rev().find(|sample| sample.at_ms <= from);
+        let Some(start) = before.or(samples.front()) else { return Window::default() };
         Window {
             messages: self.messages().saturating_sub(start.messages),
             bytes: self.bytes().saturating_sub(start.bytes),
-            seconds: (now_ms - start.at_ms).max(0) as f64 / 1_000.0,
+            seconds: (now_ms - start.at_ms.max(from)).max(0) as f64 / 1_000.0,
         }
     }
 }
@@ -94,9 +101,11 @@ mod tests {
         traffic.sample(0);
         traffic.add(10, 100);
         traffic.sample(10_000);
+        traffic.sample(20_000);
         traffic.add(1, 10);
+        assert_eq!(traffic.samples.lock().len(), 2, "a stream that did not move is not sampled");
         assert_eq!(traffic.window(20_000, 60), Window { messages: 11, bytes: 110, seconds: 20.0 });
-        assert_eq!(traffic.window(20_000, 10).messages, 1);
-        assert_eq!(traffic.window(100_000, 10).rate().to_bits(), 0f64.to_bits());
+        assert_eq!(traffic.window(20_000, 10), Window { messages: 1, bytes: 10, seconds: 10.0 });
+        assert_eq!(traffic.window(100_000, 10).messages, 1);
     }
 }

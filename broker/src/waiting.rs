@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use strata_filter::Filter;
@@ -24,7 +24,8 @@ pub(crate) struct PullPlan {
     pub filter: Arc<Filter>,
     pub messages_max: usize,
     pub bytes_max: usize,
-    /// When its holding ends, ms; not after `now` for a pull that is not to be held.
+    /// When its holding ends, by [`Hall::elapsed_ms`](crate::hall::Hall::elapsed_ms); now for a pull that is
+    /// not to be held.
     pub deadline_ms: i64,
 }
 
@@ -33,6 +34,9 @@ pub(crate) struct Parked {
     pub responder: Responder,
     pub plan: PullPlan,
 }
+
+/// Deadlines of woken pulls that may wait beside those of held ones.
+const DEADLINES_SPARE: usize = 4_096;
 
 /// All pulls that are held.
 #[derive(Default)]
@@ -44,6 +48,8 @@ pub(crate) struct Waiting {
     /// Pulls to be answered now. The append path only moves them here.
     ready: Mutex<Vec<Parked>>,
     wake: Notify,
+    /// The broker stops: nothing is held any more.
+    closing: AtomicBool,
 }
 
 #[derive(Default)]
@@ -62,8 +68,17 @@ impl Waiting {
         let mut state = self.state.lock();
         state.deadlines.push(Reverse((pull.plan.deadline_ms, Arc::clone(&topic), queue_id)));
         state.topics.entry(topic).or_default().entry(queue_id).or_default().push(pull);
-        self.parked.fetch_add(1, Ordering::SeqCst);
+        let parked = self.parked.fetch_add(1, Ordering::SeqCst) + 1;
+        // Woken pulls leave their deadlines behind; they must not pile up on a busy broker.
+        if state.deadlines.len() > 2 * parked + DEADLINES_SPARE {
+            state.compact();
+        }
         Ok(())
+    }
+
+    /// Whether pulls are held at all.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.closing.load(Ordering::SeqCst)
     }
 
     /// How many pulls are held.
@@ -102,22 +117,23 @@ impl Waiting {
     }
 
     /// Pulls whose time is over become ready; they are answered with what is there.
-    pub(crate) fn expire(&self, now_ms: i64) {
+    pub(crate) fn expire(&self, elapsed_ms: i64) {
         loop {
             let due = {
                 let mut state = self.state.lock();
                 match state.deadlines.peek() {
-                    Some(Reverse((deadline, ..))) if *deadline <= now_ms => state.deadlines.pop(),
+                    Some(Reverse((deadline, ..))) if *deadline <= elapsed_ms => state.deadlines.pop(),
                     _ => None,
                 }
             };
             let Some(Reverse((_, topic, queue_id))) = due else { return };
-            self.release(&topic, queue_id, |plan| plan.deadline_ms <= now_ms);
+            self.release(&topic, queue_id, |plan| plan.deadline_ms <= elapsed_ms);
         }
     }
 
-    /// All pulls become ready, for shutdown.
+    /// All pulls become ready and none is held any more, for shutdown.
     pub(crate) fn release_all(&self) {
+        self.closing.store(true, Ordering::SeqCst);
         self.expire(i64::MAX);
     }
 
@@ -130,5 +146,14 @@ impl Waiting {
             }
             self.wake.notified().await;
         }
+    }
+}
+
+impl State {
+    /// Drops the deadlines of pulls that are gone.
+    fn compact(&mut self) {
+        let parked = self.topics.values().flat_map(HashMap::values).flatten();
+        let deadline = |pull: &Parked| Reverse((pull.plan.deadline_ms, Arc::clone(&pull.plan.topic), pull.plan.queue_id));
+        self.deadlines = parked.map(deadline).collect();
     }
 }

@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 struct Running {
     broker: Arc<Broker>,
     client: Client,
-    stop: oneshot::Sender<()>,
+    stop: std::sync::Mutex<Option<oneshot::Sender<()>>>,
     ended: JoinHandle<()>,
 }
 
@@ -44,6 +44,7 @@ impl Running {
         let serving = Arc::clone(&broker).serve(server, None, async move { drop(stopped.await) });
         let ended = tokio::spawn(async move { serving.await.unwrap() });
         let client = Client::connect(&address.to_string(), TIMEOUT).await.unwrap();
+        let stop = std::sync::Mutex::new(Some(stop));
         Self { broker, client, stop, ended }
     }
 
@@ -78,7 +79,7 @@ impl Running {
         self.call(send_command(topic, body, text)).await
     }
 
-    async fn pull(&self, group: &str, topic: &str, offset: i64, expression: &str, hold_ms: i64) -> Command {
+    async fn pull(&self, group: &str, topic: &str, offset: i64, (expression, hold_ms): (&str, i64)) -> Command {
         let header = Pull {
             group: group.into(),
             topic: topic.into(),
@@ -137,7 +138,7 @@ async fn what_is_sent_is_pulled_and_survives_a_restart() {
         assert_eq!((answer.code, field(&answer, "queueOffset")), (0, n), "{answer:?}");
         assert_eq!(answer.fields.value("msgId").unwrap().len(), 32);
     }
-    let pulled = broker.pull("g", "T", 0, "*", 0).await;
+    let pulled = broker.pull("g", "T", 0, ("*", 0)).await;
     assert_eq!(pulled.code, 0, "{pulled:?}");
     assert_eq!(bodies(&pulled), ["m0", "m1", "m2", "m3", "m4"]);
     assert_eq!((field(&pulled, "nextBeginOffset"), field(&pulled, "maxOffset")), (5, 5));
@@ -148,8 +149,8 @@ async fn what_is_sent_is_pulled_and_survives_a_restart() {
     broker.stop().await;
 
     let broker = Running::start(folder.path(), |_| {}).await;
-    assert_eq!(bodies(&broker.pull("g", "T", 3, "A || B", 0).await), ["m3", "m4"]);
-    let other = broker.pull("g", "T", 0, "B", 0).await;
+    assert_eq!(bodies(&broker.pull("g", "T", 3, ("A || B", 0)).await), ["m3", "m4"]);
+    let other = broker.pull("g", "T", 0, ("B", 0)).await;
     assert_eq!((other.code, field(&other, "nextBeginOffset")), (20, 5), "a pull that matches nothing moves on");
     let mut query = Command::request(request::QUERY_CONSUMER_OFFSET);
     for (name, value) in [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0")] {
@@ -168,7 +169,7 @@ async fn a_held_pull_wakes_for_its_tag_only_and_ends_with_its_time() {
     broker.send("T", b"first", "").await;
     let held = tokio::spawn({
         let broker = Arc::clone(&broker);
-        async move { broker.pull("g", "T", 1, "B", 8_000).await }
+        async move { broker.pull("g", "T", 1, ("B", 8_000)).await }
     });
     broker.held(1).await;
     broker.send("T", b"not wanted", "TAGS\u{1}A\u{2}").await;
@@ -179,10 +180,18 @@ async fn a_held_pull_wakes_for_its_tag_only_and_ends_with_its_time() {
     assert_eq!((answer.code, bodies(&answer)), (0, vec![String::from("wanted")]));
 
     let began = tokio::time::Instant::now();
-    let answer = broker.pull("g", "T", 3, "*", 300).await;
+    let answer = broker.pull("g", "T", 3, ("*", 300)).await;
     assert_eq!((answer.code, field(&answer, "nextBeginOffset")), (19, 3));
     assert!(began.elapsed() >= Duration::from_millis(300), "held for {:?}", began.elapsed());
-    Arc::try_unwrap(broker).ok().unwrap().stop().await;
+    let held = tokio::spawn({
+        let broker = Arc::clone(&broker);
+        async move { broker.pull("g", "T", 3, ("*", 30_000)).await }
+    });
+    broker.held(1).await;
+    let began = tokio::time::Instant::now();
+    drop(broker.stop.lock().unwrap().take());
+    assert_eq!(held.await.unwrap().code, 19, "a broker that stops answers the pulls it holds");
+    assert!(began.elapsed() < Duration::from_secs(3), "stopped after {:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,16 +199,16 @@ async fn positions_out_of_range_are_corrected() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Running::start(folder.path(), |_| {}).await;
     broker.send("T", b"one", "").await;
-    let beyond = broker.pull("g", "T", 9, "*", 0).await;
+    let beyond = broker.pull("g", "T", 9, ("*", 0)).await;
     assert_eq!((beyond.code, field(&beyond, "nextBeginOffset")), (21, 1), "{beyond:?}");
     let queue = QueueOf { topic: "T".into(), queue_id: 0 };
     assert_eq!(field(&broker.ask(request::GET_MAX_OFFSET, &queue).await, "offset"), 1);
     assert_eq!(field(&broker.ask(request::GET_MIN_OFFSET, &queue).await, "offset"), 0);
     assert!(field(&broker.ask(request::GET_EARLIEST_MSG_STORETIME, &queue).await, "timestamp") > 0);
-    assert_eq!(broker.pull("g", "T", -1, "*", 0).await.code, 21);
+    assert_eq!(broker.pull("g", "T", -1, ("*", 0)).await.code, 21);
     let no_queue = Pull { group: "g".into(), topic: "T".into(), queue_id: 7, ..Pull::default() };
     assert_eq!(broker.ask(request::PULL_MESSAGE, &no_queue).await.code, 29);
-    assert_eq!(broker.pull("g", "Missing", 0, "*", 0).await.code, 17);
+    assert_eq!(broker.pull("g", "Missing", 0, ("*", 0)).await.code, 17);
     broker.stop().await;
 }
 
@@ -212,12 +221,12 @@ async fn a_failed_message_is_retried_and_then_a_dead_letter() {
     group.body = Bytes::from_static(br#"{"groupName":"g","retryMaxTimes":1}"#);
     assert_eq!(broker.call(group).await.code, 0);
 
-    let first = broker.pull("g", "T", 0, "*", 0).await;
+    let first = broker.pull("g", "T", 0, ("*", 0)).await;
     let position = records(&first.body).next().unwrap().unwrap().physical_offset();
     let back = |offset| SendBack { offset, group: "g".into(), max_reconsume_times: Some(1), ..SendBack::default() };
     assert_eq!(broker.ask(request::CONSUMER_SEND_MSG_BACK, &back(position)).await.code, 0);
     let began = tokio::time::Instant::now();
-    let retried = broker.pull("g", "%RETRY%g", 0, "*", 8_000).await;
+    let retried = broker.pull("g", "%RETRY%g", 0, ("*", 8_000)).await;
     assert_eq!((retried.code, bodies(&retried)), (0, vec![String::from("bad")]), "{retried:?}");
     assert!(began.elapsed() >= Duration::from_millis(900), "delivered after {:?}", began.elapsed());
     assert_eq!(property(&retried, "RETRY_TOPIC").as_deref(), Some("T"));
@@ -225,7 +234,7 @@ async fn a_failed_message_is_retried_and_then_a_dead_letter() {
     assert_eq!(record.reconsume_times(), 1);
 
     assert_eq!(broker.ask(request::CONSUMER_SEND_MSG_BACK, &back(record.physical_offset())).await.code, 0);
-    let dead = broker.pull("g", "%DLQ%g", 0, "*", 0).await;
+    let dead = broker.pull("g", "%DLQ%g", 0, ("*", 0)).await;
     assert_eq!((dead.code, bodies(&dead)), (0, vec![String::from("bad")]), "{dead:?}");
     assert_eq!(property(&dead, "DELAY").as_deref(), Some("0"));
     let lost = broker.ask(request::CONSUMER_SEND_MSG_BACK, &back(1 << 40)).await;
@@ -267,7 +276,7 @@ async fn sync_flush_answers_and_refusals_have_their_codes() {
     let mut oneway = send_command("T", b"one-way", "");
     oneway.flag |= FLAG_ONEWAY;
     broker.client.notify(oneway).await.unwrap();
-    let pulled = broker.pull("g", "T", 20, "*", 5_000).await;
+    let pulled = broker.pull("g", "T", 20, ("*", 5_000)).await;
     assert_eq!(bodies(&pulled), ["one-way"], "nothing that was refused is in the log");
     broker.stop().await;
 }

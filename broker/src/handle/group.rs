@@ -105,5 +105,6 @@ pub(super) fn producers(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Re
 
 /// Answers 328.
 pub(super) fn all_producers(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
-    document(&serde_json::json!({ "data": hall.clients.producers() }))
+    let producers = hall.clients.producers(hall.now_ms() - hall.elapsed_ms());
+    document(&serde_json::json!({ "data": producers }))
 }

@@ -30,14 +30,14 @@ pub(super) fn heartbeat(hall: &Arc<Hall>, command: &Command, connection: &Arc<Co
         connection: Arc::clone(connection),
         language: command.language,
         version: command.version,
-        seen_ms: hall.now_ms(),
+        seen_ms: hall.elapsed_ms(),
     };
     for data in beat.producer_data_set {
         hall.clients.produce(member.clone(), data.group_name);
     }
     for data in beat.consumer_data_set {
         // As in RocketMQ, a group that may not be created is passed over; its pulls are refused by name.
-        let Ok(group) = hall.group(&data.group_name) else { continue };
+        let Ok(group) = hall.group(&data.group_name, connection) else { continue };
         hall.retry_topic(&group)?;
         let notices = hall.clients.consume(member.clone(), data);
         hall.notify_changed(notices);

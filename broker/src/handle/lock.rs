@@ -22,7 +22,7 @@ fn request(command: &Command) -> Result<LockQueues, Refusal> {
 /// Answers 41.
 pub(super) fn lock(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
     let LockQueues { consumer_group, client_id, mq_set, .. } = request(command)?;
-    let locked = hall.locks.lock(&consumer_group, &client_id, mq_set, hall.now_ms());
+    let locked = hall.locks.lock(&consumer_group, &client_id, mq_set, hall.elapsed_ms());
     document(&LockedQueues { locked })
 }
 

@@ -57,7 +57,7 @@ fn at_once(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) ->
         request::LOCK_BATCH_MQ => lock::lock(hall, command),
         request::UNLOCK_BATCH_MQ => lock::unlock(hall, command),
         request::QUERY_CONSUMER_OFFSET => offset::query(hall, command),
-        request::UPDATE_CONSUMER_OFFSET => offset::update(hall, command),
+        request::UPDATE_CONSUMER_OFFSET => offset::update(hall, command, connection),
         request::SEARCH_OFFSET_BY_TIMESTAMP => offset::search(hall, command),
         request::GET_MAX_OFFSET => offset::max(hall, command),
         request::GET_MIN_OFFSET => offset::min(hall, command),
@@ -66,7 +66,7 @@ fn at_once(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) ->
         request::QUERY_MESSAGE => query::by_key(hall, command),
         request::VIEW_MESSAGE_BY_ID => query::by_position(hall, command),
         request::INVOKE_BROKER_TO_RESET_OFFSET => reset::reset(hall, command),
-        request::CLONE_GROUP_OFFSET => reset::copy(hall, command),
+        request::CLONE_GROUP_OFFSET => reset::copy(hall, command, connection),
         _ => administration(hall, command),
     }
 }

@@ -21,13 +21,13 @@ use crate::waiting::{Parked, PullPlan};
 /// Answers 11 and 361.
 pub(super) fn pull(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: Pull = header(command)?;
-    let filter = admit(hall, &request)?;
+    let filter = admit(hall, &request, connection)?;
     if request.sys_flag & pull_flag::COMMIT_OFFSET != 0 && request.commit_offset >= 0 {
         hall.tables.offsets.commit(&request.group, &request.topic, request.queue_id, request.commit_offset);
     }
     let plan = plan(hall, request, filter);
     let read = reading::read(hall, &plan);
-    if !is_nothing_yet(&plan, &read) || plan.deadline_ms <= hall.now_ms() {
+    if !is_nothing_yet(&plan, &read) || !may_hold(hall, &plan) {
         return Ok(Answer::Now(reply(hall, &plan, read)));
     }
     let pull = Parked { responder: connection.responder(command), plan };
@@ -54,7 +54,7 @@ pub(crate) fn answer_ready(hall: &Hall, ready: Vec<Parked>) {
             continue;
         }
         let read = reading::read(hall, &pull.plan);
-        if is_nothing_yet(&pull.plan, &read) && pull.plan.deadline_ms > hall.now_ms() {
+        if is_nothing_yet(&pull.plan, &read) && may_hold(hall, &pull.plan) {
             park(hall, pull);
             continue;
         }
@@ -63,15 +63,20 @@ pub(crate) fn answer_ready(hall: &Hall, ready: Vec<Parked>) {
     }
 }
 
+/// Whether the pull's time is not over and the broker not stopping.
+fn may_hold(hall: &Hall, plan: &PullPlan) -> bool {
+    plan.deadline_ms > hall.elapsed_ms() && hall.waiting.is_open()
+}
+
 /// The consumer has read all there is, also of a queue that was never written.
 fn is_nothing_yet(plan: &PullPlan, read: &Read) -> bool {
     matches!(read.status, ReadStatus::AtEnd) || (matches!(read.status, ReadStatus::Empty) && plan.offset == 0)
 }
 
 /// The checks of RocketMQ's broker in its order; gives the filter that applies.
-fn admit(hall: &Hall, request: &Pull) -> Result<Arc<Filter>, Refusal> {
+fn admit(hall: &Hall, request: &Pull, connection: &Connection) -> Result<Arc<Filter>, Refusal> {
     hall.check_readable()?;
-    let group = hall.group(&request.group)?;
+    let group = hall.group(&request.group, connection)?;
     if !group.consume_enable {
         return Err(Refusal::GroupDisabled { group: request.group.clone() });
     }
@@ -125,9 +130,9 @@ fn plan(hall: &Hall, request: Pull, filter: Arc<Filter>) -> PullPlan {
         queue_id: request.queue_id,
         offset: request.queue_offset,
         filter,
-        messages_max: asked.min(settings.messages_max.max(32)),
+        messages_max: asked.min(settings.messages_max),
         bytes_max: bytes.unwrap_or(settings.bytes_max).min(settings.bytes_max).min(PULL_BYTES_MAX),
-        deadline_ms: hall.now_ms() + hold_ms,
+        deadline_ms: hall.elapsed_ms() + hold_ms,
     }
 }
 

@@ -8,6 +8,7 @@ use strata_protocol::code::request;
 use strata_protocol::command::{Command, Language};
 use strata_protocol::reply::Reply;
 use strata_protocol::request::{CloneGroupOffset, ResetOffset};
+use strata_remoting::Connection;
 use strata_store::Boundary;
 
 use super::header;
@@ -74,13 +75,13 @@ fn tell_clients(hall: &Hall, reset: &ResetOffset, table: &[(MessageQueue, i64)])
 }
 
 /// Answers 314.
-pub(super) fn copy(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+pub(super) fn copy(hall: &Arc<Hall>, command: &Command, connection: &Connection) -> Result<Reply, Refusal> {
     let request: CloneGroupOffset = header(command)?;
     let topics = match request.topic.filter(|topic| !topic.is_empty()) {
         Some(topic) => vec![topic],
         None => hall.tables.offsets.topics_of(&request.source_group),
     };
-    hall.group(&request.target_group)?;
+    hall.group(&request.target_group, connection)?;
     for topic in topics {
         hall.tables.offsets.copy(&request.source_group, &request.target_group, &topic);
     }

@@ -134,7 +134,7 @@ fn admit(hall: &Hall, header: &Send<'_>, connection: &Connection) -> Result<Arc<
     let template = hall.tables.topics.find(header.default_topic).ok_or_else(missing)?;
     let unit = i32::from(header.unit_mode);
     let config = topics::from_template(header.topic, &template.config, header.default_topic_queues, unit).ok_or_else(missing)?;
-    hall.creations.admit(connection.peer().ip(), hall.now_ms())?;
+    hall.creations.admit(connection.peer().ip(), hall.elapsed_ms())?;
     hall.ensure_topic(config)
 }
 
