@@ -44,5 +44,11 @@ pub(crate) const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 /// Time in which a server must be ready after its ports are bound.
 pub(crate) const READY_MAX: Duration = Duration::from_secs(120);
 
+/// Time that a broker waits for a name server to know it before it says that it is ready all the same.
+pub(crate) const REGISTERED_MAX: Duration = Duration::from_secs(5);
+
 /// How often readiness is looked at; a start takes well below a second.
-pub(crate) const READY_INTERVAL: Duration = Duration::from_millis(2);
+pub(crate) const READY_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How often a producer asks whether the topic that it made come into being can be found.
+pub(crate) const CREATED_INTERVAL: Duration = Duration::from_millis(10);

@@ -44,6 +44,9 @@ fn messages_come_back_as_they_were_sent() {
     assert_eq!((&summary["messages"], &summary["bytes"]), (&json!(1), &json!(5)));
     assert_eq!(site.ok(&["consume", "orders"]), "hello\nwörld\nthird\n");
     assert_eq!(site.ok(&["consume", "orders", "-n", "2"]), "hello\nwörld\n");
+    let numbers = (0..500).fold(String::new(), |all, number| format!("{all}{number}\n"));
+    site.ok_with_input(&["produce", "numbers"], &numbers);
+    assert_eq!(site.ok(&["consume", "numbers"]), numbers, "across queues, the order is that of the lines");
     assert_eq!(site.ok(&["consume", "orders", "--tag", "B || C"]), "third\n");
     assert_eq!(site.ok(&["consume", "orders", "-o", "last"]), "");
     let messages = site.messages(&["orders"]);

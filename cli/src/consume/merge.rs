@@ -37,9 +37,10 @@ impl Merged {
     }
 }
 
-/// The queue whose first message was stored first; of equals, the first queue.
+/// The queue whose first message was stored first. Within a millisecond the broker's log decides.
 fn oldest<'a>(buffers: impl Iterator<Item = &'a VecDeque<Message>>) -> Option<usize> {
-    let heads = buffers.enumerate().filter_map(|(at, buffer)| buffer.front().map(|head| (head.stored_ms, at)));
+    let rank = |head: &'a Message| (head.stored_ms, head.broker.as_str(), head.physical_offset);
+    let heads = buffers.enumerate().filter_map(|(at, buffer)| buffer.front().map(|head| (rank(head), at)));
     heads.min().map(|(_, at)| at)
 }
 

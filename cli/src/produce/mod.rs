@@ -11,7 +11,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet, LocalSet};
 use tokio::time::Instant;
 
 mod sender;
@@ -23,6 +23,7 @@ use crate::exit::{Exit, Failure, OrFail, Outcome};
 use crate::limits::{MESSAGE_BYTES_MAX, SENDS_IN_FLIGHT, SENDS_IN_FLIGHT_MAX};
 use crate::output::show;
 use sender::{Sender, Sent};
+use source::Bodies;
 
 /// Flags of `strata produce`.
 #[derive(Debug, Args)]
@@ -62,7 +63,7 @@ pub(crate) struct ProduceArgs {
     /// Delivers later: level 1 is after 1 s, 18 after 2 h by default
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(1..=64))]
     delay_level: Option<u8>,
-    /// Sends under way at once; 1 keeps the order of messages in each queue even when a send fails
+    /// Sends under way at once; with 1, nothing behind a message that fails is sent
     #[arg(long, value_name = "N", default_value_t = SENDS_IN_FLIGHT as u64, value_parser = clap::value_parser!(u64).range(1..=SENDS_IN_FLIGHT_MAX as u64))]
     in_flight: u64,
     #[command(flatten)]
@@ -94,56 +95,72 @@ pub(crate) async fn run(args: ProduceArgs) -> Outcome {
     let properties = sender::common_properties(&args.tag, &args.keys, &args.properties, args.delay_level)?;
     let mut cluster = Cluster::connect(&args.cluster).await?;
     let sender = Arc::new(Sender::open(&mut cluster, &args.topic, properties).await?);
-    let total = args.count.map(NonZeroU64::get);
-    let mut messages = source::open(args.messages, args.file, total.map(|count| (count, args.size)))?;
+    let mut messages = source::open(args.messages, args.file, args.count.map(|count| (count.get(), args.size)))?;
     let places = usize::try_from(args.in_flight).unwrap_or(SENDS_IN_FLIGHT);
-    let (places, mut sends) = (Arc::new(Semaphore::new(places)), JoinSet::new());
     let started = Instant::now();
-    let bar = progress(total);
+    let bar = progress(args.count.map(NonZeroU64::get));
     let mut summary = Summary { topic: args.topic, messages: 0, bytes: 0, elapsed_ms: 0, last: None };
-    let mut failure = None;
-    while failure.is_none() {
-        let Some(body) = messages.recv().await else { break };
-        let body = match body {
-            Ok(body) => body,
-            Err(wrong) => {
-                failure = Some(wrong);
-                break;
-            }
-        };
-        let place = Arc::clone(&places).acquire_owned().await.or_fail(Exit::Failed)?;
-        let sender = Arc::clone(&sender);
-        sends.spawn(async move {
-            let sent = sender.send(body).await;
-            drop(place);
-            sent
-        });
-        while let Some(done) = sends.try_join_next() {
-            failure = failure.or(count(&mut summary, &bar, done.or_fail(Exit::Failed).and_then(|sent| sent)));
-        }
-    }
-    while let Some(done) = sends.join_next().await {
-        failure = failure.or(count(&mut summary, &bar, done.or_fail(Exit::Failed).and_then(|sent| sent)));
-    }
+    let sent = send_all(Arc::clone(&sender), &mut messages, places, |sent| count(&mut summary, &bar, sent));
+    // Tasks of one thread begin in the order they were made: messages leave in the order they came.
+    let failure = LocalSet::new().run_until(sent).await?;
     bar.finish_and_clear();
     summary.elapsed_ms = started.elapsed().as_millis();
+    if summary.messages > 0 {
+        sender.settled(&cluster).await?;
+    }
     if let Some(failure) = failure {
         return Err(Failure::new(failure.exit, format!("{failure}; {} messages were sent before", summary.messages)));
     }
     show(&args.output, &summary, summary_text)
 }
 
-fn count(summary: &mut Summary, bar: &ProgressBar, sent: Outcome<Sent>) -> Option<Failure> {
-    match sent {
+/// Sends every body, `places` at once, until one fails; gives the first failure.
+async fn send_all(
+    sender: Arc<Sender>,
+    messages: &mut Bodies,
+    places: usize,
+    mut done: impl FnMut(Sent),
+) -> Outcome<Option<Failure>> {
+    let (places, mut sends) = (Arc::new(Semaphore::new(places)), JoinSet::new());
+    let mut failure = None;
+    let mut take = |sent: Result<Outcome<Sent>, JoinError>| match sent.or_fail(Exit::Failed).and_then(|sent| sent) {
         Ok(sent) => {
-            summary.messages += 1;
-            summary.bytes += sent.bytes;
-            summary.last = Some(sent);
-            bar.inc(1);
+            done(sent);
             None
         }
         Err(failure) => Some(failure),
+    };
+    while failure.is_none() {
+        let Some(body) = messages.recv().await else { break };
+        let body = match body {
+            Ok(body) => body,
+            Err(unreadable) => {
+                failure = Some(unreadable);
+                break;
+            }
+        };
+        let place = Arc::clone(&places).acquire_owned().await.or_fail(Exit::Failed)?;
+        let sender = Arc::clone(&sender);
+        sends.spawn_local(async move {
+            let sent = sender.send(body).await;
+            drop(place);
+            sent
+        });
+        while let Some(sent) = sends.try_join_next() {
+            failure = failure.or(take(sent));
+        }
     }
+    while let Some(sent) = sends.join_next().await {
+        failure = failure.or(take(sent));
+    }
+    Ok(failure)
+}
+
+fn count(summary: &mut Summary, bar: &ProgressBar, sent: Sent) {
+    summary.messages += 1;
+    summary.bytes += sent.bytes;
+    summary.last = Some(sent);
+    bar.inc(1);
 }
 
 fn summary_text(summary: &Summary) -> String {

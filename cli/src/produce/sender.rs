@@ -14,9 +14,11 @@ use strata_protocol::name::AUTO_CREATE_TOPIC;
 use strata_protocol::properties::PropertiesBuilder;
 use strata_protocol::request::Send;
 use strata_remoting::Client;
+use tokio::time::{Instant, sleep};
 
 use crate::cluster::{Cluster, masters_of, success};
 use crate::exit::{Exit, Failure, OrFail, Outcome};
+use crate::limits::CREATED_INTERVAL;
 use crate::time::now_ms;
 
 /// The producer group that brokers see.
@@ -39,6 +41,8 @@ pub(super) struct Sender {
     patience: Duration,
     sent: AtomicUsize,
     started_ms: i64,
+    /// The first message makes the topic come into being.
+    creates: bool,
 }
 
 /// One message that is stored.
@@ -77,7 +81,9 @@ impl Sender {
     /// Finds the topic's queues, or those that it will have when the first message creates it.
     pub(super) async fn open(cluster: &mut Cluster, topic: &str, properties: PropertiesBuilder) -> Outcome<Self> {
         strata_protocol::name::check_topic(topic).or_fail(Exit::Usage)?;
-        let route = match cluster.try_route(topic).await? {
+        let known = cluster.try_route(topic).await?;
+        let creates = known.is_none();
+        let route = match known {
             Some(route) => route,
             None => {
                 let mut template = cluster.try_route(AUTO_CREATE_TOPIC).await?.ok_or_else(|| {
@@ -105,7 +111,20 @@ impl Sender {
         }
         let topic = topic.to_owned();
         let (patience, started_ms) = (cluster.patience(), now_ms());
-        Ok(Self { topic, targets, properties, patience, sent: AtomicUsize::new(0), started_ms })
+        Ok(Self { topic, targets, properties, patience, sent: AtomicUsize::new(0), started_ms, creates })
+    }
+
+    /// Waits until a topic that was created here can be found, so that the next command finds it.
+    pub(super) async fn settled(&self, cluster: &Cluster) -> Outcome {
+        let deadline = Instant::now() + self.patience;
+        while self.creates && cluster.try_route(&self.topic).await?.is_none() {
+            if Instant::now() > deadline {
+                tracing::warn!(topic = self.topic, "the name server does not know the new topic yet");
+                return Ok(());
+            }
+            sleep(CREATED_INTERVAL).await;
+        }
+        Ok(())
     }
 
     /// Sends one message to the next queue and waits until it is stored.

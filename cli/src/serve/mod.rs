@@ -5,6 +5,7 @@
 
 mod announce;
 mod http;
+mod registered;
 mod run;
 mod stop;
 

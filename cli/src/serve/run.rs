@@ -14,6 +14,7 @@ use tokio::time::{Instant, interval, timeout};
 
 use super::announce::{BrokerFacts, Facts, announce};
 use super::http::{self, Pages};
+use super::registered::Entry;
 use super::stop::{Bell, asked_to_stop};
 use crate::config::broker::Metrics;
 use crate::exit::{Exit, Failure, OrFail, Outcome};
@@ -68,6 +69,7 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
         }
         None => (None, None),
     };
+    let entry = broker_parts.as_ref().map(|parts| Entry::of(&parts.options, parts.options.identity.port));
     let facts = Facts {
         namesrv: namesrv_address,
         broker: broker_parts.as_ref().map(facts_of),
@@ -92,8 +94,13 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
             http::serve(listener, pages, &pages_bell).await;
         }
     };
+    let ready = ready(broker.clone().zip(entry));
     let life = async {
-        let result = live(broker.as_deref(), &facts, started, signal, (&mut broker_task, &mut namesrv_task)).await;
+        let told = async {
+            timeout(READY_MAX, ready).await.or_fail_with(Exit::CannotStart, "the broker is not ready in time")?;
+            announce(&facts, started.elapsed())
+        };
+        let result = live(told, signal, (&mut broker_task, &mut namesrv_task)).await;
         broker_bell.ring();
         let broker_end = ended(broker_task).await;
         namesrv_bell.ring();
@@ -110,17 +117,14 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
 
 type Task = Option<JoinHandle<Outcome>>;
 
-/// From the start of the parts to the moment they must end.
+/// From the start of the parts to the moment they must end. `told` tells when they are ready.
 async fn live(
-    broker: Option<&Broker>,
-    facts: &Facts,
-    started: Instant,
+    told: impl Future<Output = Outcome>,
     signal: JoinHandle<Outcome<&'static str>>,
     (broker_task, namesrv_task): (&mut Task, &mut Task),
 ) -> Outcome {
     let ready = async {
-        timeout(READY_MAX, ready(broker)).await.or_fail_with(Exit::CannotStart, "the broker is not ready in time")?;
-        announce(facts, started.elapsed())?;
+        told.await?;
         std::future::pending::<Outcome>().await
     };
     tokio::select! {
@@ -136,12 +140,13 @@ async fn live(
     }
 }
 
-async fn ready(broker: Option<&Broker>) {
-    let Some(broker) = broker else { return };
+async fn ready(broker: Option<(Arc<Broker>, Entry)>) {
+    let Some((broker, entry)) = broker else { return };
     let mut looks = interval(READY_INTERVAL);
     while !broker.is_ready() {
         looks.tick().await;
     }
+    entry.wait().await;
 }
 
 async fn end_at_second_signal() {
