@@ -181,5 +181,5 @@ class Stage {
 }
 
 module.exports = {
-  Failed, Inbox, Message, Stage, WAIT_MILLIS, equal, numbered, prepare, refusal, sleep, sorted, until, within,
+  Failed, Inbox, Message, SETTLE_MILLIS, Stage, WAIT_MILLIS, equal, numbered, prepare, refusal, sleep, sorted, until, within,
 };

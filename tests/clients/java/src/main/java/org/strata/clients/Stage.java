@@ -67,6 +67,7 @@ final class Stage implements AutoCloseable {
         client.setNamesrvAddr(NAMESRV);
         client.setInstanceName(RUN + "-" + INSTANCES.incrementAndGet());
         client.setPollNameServerInterval(ROUTE_POLL_MILLIS);
+        client.setMqClientApiTimeout(CALL_MILLIS);
         return client;
     }
 

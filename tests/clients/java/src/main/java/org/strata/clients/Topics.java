@@ -49,7 +49,7 @@ final class Topics {
         stage.producer().send(message(topic, "before"));
         stage.stored(topic, 1);
         Version.createTopic(stage.producer(), topic, 5);
-        Check.until("5 queues", 15, () -> count(() -> stage.queues(topic)) == 5, () -> count(() -> stage.queues(topic)));
+        Check.until("5 queues", 40, () -> count(() -> stage.queues(topic)) == 5, () -> count(() -> stage.queues(topic)));
         stage.producer().send(message(topic, "after"), stage.queues(topic).get(4));
         Check.equal("stored", List.of("after", "before"), Stage.sortedBodies(stage.stored(topic, 2)));
     }
