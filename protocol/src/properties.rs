@@ -62,17 +62,52 @@ impl<'a> Properties<'a> {
 impl<'a> Iterator for Properties<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         while !self.rest.is_empty() {
-            let entry = take_entry(&mut self.rest);
-            if let Some(at) = position(entry, NAME_VALUE_SEPARATOR)
-                && at > 0
-            {
-                return Some((&entry[..at], &entry[at + 1..]));
+            let text = self.rest;
+            // The first separator of either kind ends a name, or an entry that has none.
+            let at = next_separator(text, 0);
+            if text.get(at) != Some(&NAME_VALUE_SEPARATOR) {
+                self.rest = text.get(at + 1..).unwrap_or_default();
+                continue;
+            }
+            let mut end = next_separator(text, at + 1);
+            while text.get(end) == Some(&NAME_VALUE_SEPARATOR) {
+                end = next_separator(text, end + 1);
+            }
+            self.rest = text.get(end + 1..).unwrap_or_default();
+            if at > 0 {
+                return Some((&text[..at], &text[at + 1..end]));
             }
         }
         None
     }
+}
+
+/// The position of the first 0x01 or 0x02 at or behind `from`, or the length.
+///
+/// Eight bytes at a time: properties are read for every message on its way in.
+#[inline]
+fn next_separator(text: &[u8], from: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let mut at = from;
+    while let Some(eight) = text.get(at..at + 8) {
+        let word = eight.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        // A byte below 3 borrows into its top bit; the lowest such byte is found exactly.
+        let low = word.wrapping_sub(ONES * 3) & !word & (ONES << 7);
+        if low == 0 {
+            at += 8;
+            continue;
+        }
+        at += (low.trailing_zeros() / 8) as usize;
+        if text[at] != 0 {
+            return at;
+        }
+        at += 1;
+    }
+    let rest = text.get(at..).unwrap_or_default();
+    rest.iter().position(|byte| *byte == 1 || *byte == 2).map_or(text.len(), |found| at + found)
 }
 
 /// Splits the first entry off, without its 0x02.
@@ -266,6 +301,22 @@ mod tests {
         let entries: Vec<_> = Properties::of(b"a\x01b\x02c\x01d").collect();
         assert_eq!(entries, [(&b"a"[..], &b"b"[..]), (&b"c"[..], &b"d"[..])]);
         assert_eq!(with(b"c\x01d", "e", "f").unwrap(), b"c\x01d\x02e\x01f\x02");
+    }
+
+    #[test]
+    fn separators_are_found_among_all_bytes() {
+        for length in 0..40 {
+            for wanted in 0..length {
+                for separator in [1, 2] {
+                    let mut text: Vec<u8> = (0..length).map(|n| [0, 3, 0x80, 0xFF, 0x81][n % 5]).collect();
+                    text[wanted] = separator;
+                    for from in 0..length {
+                        let expected = if from <= wanted { wanted } else { length };
+                        assert_eq!(next_separator(&text, from), expected, "{text:?} from {from}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use strata_protocol::record::{Placement, Prepared, Record};
 use strata_protocol::sysflag::{self, TransactionType};
 
 use crate::error::AppendError;
-use crate::keys::{KeyKind, key_hash};
+use crate::keys::{KeyHasher, KeyKind};
 use crate::limits::{KEYS_PER_MESSAGE_MAX, QUEUE_ID_MAX, TOPIC_BYTES_MAX};
 
 /// A message to be stored. The store adds body checksum, offsets, store time and store host.
@@ -150,10 +150,12 @@ pub(crate) fn key_hashes(
     if sysflag::transaction_type(sys_flag) == TransactionType::Rollback {
         return hashes;
     }
+    let hasher = KeyHasher::of(topic);
     if let Some(key) = terms.unique_key {
-        hashes.push(key_hash(topic, key, KeyKind::UniqueKey));
+        hashes.push(hasher.hash(key, KeyKind::UniqueKey));
     }
-    let keys = terms.each_key().take(KEYS_PER_MESSAGE_MAX);
-    hashes.extend(keys.map(|key| key_hash(topic, key, KeyKind::Key)));
+    for key in terms.each_key().take(KEYS_PER_MESSAGE_MAX) {
+        hashes.push(hasher.hash(key, KeyKind::Key));
+    }
     hashes
 }

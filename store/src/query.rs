@@ -8,7 +8,7 @@ use bytes::Bytes;
 use strata_protocol::properties::{IndexTerms, KEY_SEPARATOR};
 use strata_protocol::record::RecordView;
 
-use crate::keys::{KeyKind, key_hash};
+use crate::keys::{KeyHasher, KeyKind};
 use crate::limits::{KEY_CANDIDATES_MAX, QUERY_MESSAGES_MAX};
 use crate::locate::{Located, Source};
 use crate::sealed::Sealed;
@@ -126,7 +126,7 @@ impl Store {
     ) -> Vec<Bytes> {
         let query = KeyQuery { topic, key, kind, begin_ms, end_ms };
         let max = max.min(QUERY_MESSAGES_MAX);
-        let hash = key_hash(topic, key, kind);
+        let hash = KeyHasher::of(topic).hash(key, kind);
         let mut search = Search { query, hash, max, found: Vec::new() };
         let (live, sealed) = self.shared.live_candidates(&mut search);
         for (source, positions) in live {

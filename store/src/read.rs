@@ -180,8 +180,9 @@ impl Walk<'_> {
                     }
                 }
                 Located::Gap(next) => {
-                    // Deleted since the range was looked up; nothing that exists is passed over.
-                    self.read.next_offset = next.min(max);
+                    if !self.pass_gap(shared, (topic, queue_id), next.min(max)) {
+                        return;
+                    }
                 }
                 Located::Unreadable(from, to) => {
                     if self.read.messages == 0 {
@@ -191,6 +192,22 @@ impl Walk<'_> {
                 }
             }
         }
+    }
+
+    /// Goes on behind messages that no segment holds: deleted ones in silence, since the range was
+    /// looked up before; others are lost with their segment, which is told. `false` ends the read.
+    fn pass_gap(&mut self, shared: &Shared, (topic, queue_id): (&str, i32), next: i64) -> bool {
+        let min = shared.bounds(topic, queue_id).map_or(next, |range| range.min);
+        if self.read.next_offset < min {
+            self.read.next_offset = min.min(self.read.max);
+            return true;
+        }
+        if self.scanned == 0 {
+            let (from, to) = shared.missing();
+            self.read.status = ReadStatus::Damaged { from, to };
+            self.read.next_offset = next;
+        }
+        false
     }
 
     /// Goes through a chunk; `false` when the read is over.

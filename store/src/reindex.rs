@@ -4,7 +4,7 @@
 //! active segment and rebuilding of a sidecar, so both give the same answers.
 
 use strata_protocol::properties::IndexTerms;
-use strata_protocol::record::RecordView;
+use strata_protocol::record::{RECORD_BYTES_MIN, RecordView};
 use strata_protocol::sysflag::is_queued;
 
 use crate::catalog::Catalog;
@@ -15,10 +15,6 @@ use crate::scan::{Found, Scan, Scanned};
 use crate::segment::to_offset;
 use crate::sidecar::Sidecar;
 use crate::tombstones::Tombstones;
-
-/// Offsets in a row that are marked as lost between two records. More than a segment can hold are no
-/// damage of this segment; the queue then simply goes on at the later offset.
-const LOST_OFFSETS_MAX: i64 = 1 << 24;
 
 /// Takes a scan's findings in.
 pub(crate) struct Reindex<'a> {
@@ -97,7 +93,9 @@ impl<'a> Reindex<'a> {
             return;
         }
         let found = self.catalog.find(record.topic(), queue_id);
-        let first_seen = || if self.index.damage.is_empty() { offset } else { 0 };
+        let lost_max = self.lost_max();
+        // The first messages of a new queue may lie in the damage.
+        let first_seen = || if offset <= lost_max { 0 } else { offset };
         let number = match found {
             Some(number) => number,
             None => match self.catalog.add(record.topic(), queue_id, first_seen()) {
@@ -114,19 +112,25 @@ impl<'a> Reindex<'a> {
             self.conflicts += 1;
             return;
         }
-        if offset - next > LOST_OFFSETS_MAX {
-            if self.index.run(number).is_some() {
-                self.conflicts += 1;
-                return;
-            }
-        } else {
+        if offset - next <= lost_max {
             for lost in next..offset {
                 let entry = self.lost();
                 self.index.push(number, lost, entry);
             }
+        } else if self.index.run(number).is_some() {
+            // No damage explains the jump, so the number itself is not believed.
+            self.conflicts += 1;
+            return;
         }
+        // Otherwise a whole segment is missing; reads report the offsets between as damaged.
         self.index.push(number, offset, entry);
         self.catalog.queue_mut(number).next = offset + 1;
+    }
+
+    /// Messages that the damage of this segment can have held at most.
+    fn lost_max(&self) -> i64 {
+        let bytes: usize = self.index.damage.iter().map(|(from, to)| (to - from) as usize).sum();
+        to_offset(bytes / RECORD_BYTES_MIN)
     }
 
     /// An entry for a message that is somewhere in the last damage.

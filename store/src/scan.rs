@@ -190,6 +190,8 @@ fn has_lost_sector(record: &RecordView<'_>, at: usize) -> bool {
     const SECTOR: usize = 512;
     let end = at + record.bytes().len();
     let mut from = end - record.properties().len() - 2 - record.topic().len();
+    // The length of no properties is two zeros, which may have a sector of their own.
+    let end = if record.properties().is_empty() { end - 2 } else { end };
     while from < end {
         let to = (from / SECTOR * SECTOR + SECTOR).min(end);
         let share = &record.bytes()[from - at..to - at];

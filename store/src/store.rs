@@ -285,7 +285,8 @@ impl Store {
     }
 
     /// Flushes, seals what is full, stops the store's threads and frees the folder. Reads go on
-    /// working; appends are refused. Closing twice does nothing.
+    /// working; appends are refused. Closing twice does nothing. Never call it, and never drop the last
+    /// handle, inside a listener or a [`Done`]: it waits for the thread that runs those.
     ///
     /// # Errors
     /// The last flush or a sidecar failed. The folder is freed all the same, and opening it recovers.
@@ -329,6 +330,21 @@ impl std::fmt::Debug for Store {
 }
 
 impl Shared {
+    /// The first stretch of the log whose segment file is missing; the whole log when none is.
+    pub(crate) fn missing(&self) -> (i64, i64) {
+        let head = self.head.lock();
+        let sealed = head.sealed.iter().map(|sealed| (sealed.first, sealed.end));
+        let frozen = head.frozen.iter().map(|frozen| (frozen.segment.first, frozen.segment.end()));
+        let mut end = head.log_start();
+        for (first, next) in sealed.chain(frozen).chain([(head.active.first, head.active.end())]) {
+            if first > end {
+                return (end, first);
+            }
+            end = next;
+        }
+        (head.log_start(), head.log_end())
+    }
+
     /// Log offset up to which readers may see.
     pub(crate) fn visible(&self) -> i64 {
         match self.options.flush {

@@ -115,6 +115,21 @@ fn every_lost_sector_of_the_last_record_is_a_torn_tail() {
 }
 
 #[test]
+fn whole_records_are_taken_wherever_sectors_end() {
+    for body in 0..1_100 {
+        for properties in [&b""[..], b"k\x01v"] {
+            let body = vec![b'b'; body];
+            let record = Record { body: &body, properties, ..sample(0) };
+            let mut bytes = Vec::new();
+            let size = encode_record(&mut bytes, &record).unwrap();
+            bytes.resize(4_096, 0);
+            let (seen, scanned) = scan(&bytes, &Sums::default(), false);
+            assert_eq!((seen, scanned.tail), (vec![Seen::Record(0)], size));
+        }
+    }
+}
+
+#[test]
 fn a_bad_record_in_the_middle_is_damage() {
     let (bytes, at) = segment();
     let mut other = bytes.clone();

@@ -27,7 +27,7 @@ fn synchronous_appends_are_seen_when_they_are_durable() {
     // Nothing is flushed while the disk is held.
     let disk = Arc::new(TestDisk::default());
     let (store, _) =
-        Store::open_on(sync_options(folder.path()), TestClock::at(1_000_000), disk.clone()).unwrap();
+        Store::open_on(sync_options(folder.path()), TestClock::at(1_000_000), Arc::clone(&disk) as _).unwrap();
     let hold = disk.hold.lock();
     let (seen, heard) = channel();
     store.set_listener(Box::new(move |event| seen.send(event.queue_offset).unwrap()));
@@ -86,7 +86,7 @@ fn many_producers_share_flushes() {
     let disk = Arc::new(TestDisk::default());
     let mut options = sync_options(folder.path());
     options.segment_bytes = 4 * 1024 * 1024;
-    let (store, _) = Store::open_on(options, TestClock::at(1_000_000), disk.clone()).unwrap();
+    let (store, _) = Store::open_on(options, TestClock::at(1_000_000), Arc::clone(&disk) as _).unwrap();
     let before = disk.synced.load(Ordering::SeqCst);
     let hold = disk.hold.lock();
     let ends: Vec<_> = (0..500).map(|_| append(&store, "T", 0, b"x").log_end).collect();
@@ -132,7 +132,7 @@ fn failing(mode: FlushMode, fail: impl Fn(&TestDisk)) {
     let disk = Arc::new(TestDisk::default());
     let options = StoreOptions { flush: mode, ..options(folder.path()) };
     let (store, _) =
-        Store::open_on(options.clone(), TestClock::at(1_000_000), disk.clone()).unwrap();
+        Store::open_on(options.clone(), TestClock::at(1_000_000), Arc::clone(&disk) as _).unwrap();
     let good = append(&store, "T", 0, b"good");
     assert_eq!(wait_for(&store, good.log_end).recv_timeout(DEADLINE), Ok(Ok(())));
     fail(&disk);

@@ -83,7 +83,7 @@ impl Run {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("0");
         let clock = TestClock::at(1_000_000);
-        let (store, _) = Store::open(model_options(&root), clock.clone()).unwrap();
+        let (store, _) = Store::open(model_options(&root), Arc::clone(&clock) as _).unwrap();
         let (queues, store) = (BTreeMap::new(), Some(store));
         Self { folder, root, clock, store, queues, log_end: 0, counter: 0 }
     }
@@ -180,7 +180,7 @@ impl Run {
 
     fn open(&mut self) {
         let (store, recovery) =
-            Store::open(model_options(&self.root), self.clock.clone()).unwrap();
+            Store::open(model_options(&self.root), Arc::clone(&self.clock) as _).unwrap();
         assert_eq!((recovery.cut, recovery.conflicts), (None, 0));
         assert_eq!(recovery.damaged, []);
         self.store = Some(store);
@@ -262,7 +262,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, max_shrink_iters: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_answers_as_the_model(steps in proptest::collection::vec(step(), 1..70)) {

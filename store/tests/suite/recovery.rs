@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use strata_store::{DamagedRange, KeyKind, OpenError, QueueRange, ReadStatus, Store};
 
@@ -165,7 +166,7 @@ fn answers(store: &Store) -> Vec<String> {
 
 fn several(root: &Path) -> Vec<String> {
     let clock = TestClock::at(1_000_000);
-    let (store, _) = Store::open(options(root), clock.clone()).unwrap();
+    let (store, _) = Store::open(options(root), Arc::clone(&clock) as _).unwrap();
     append(&store, "Idle", 0, b"only once");
     for number in 0..300_u32 {
         let properties = format!("KEYS\u{1}k{} x\u{2}TAGS\u{1}t{}\u{2}", number % 5, number % 3);
@@ -254,6 +255,36 @@ fn every_flip_in_a_sealed_segment_is_noticed_by_reads() {
         assert_eq!(lost.next_offset, hit as i64 + 1);
         assert_eq!(bodies(&read(&store, "T", 0, hit as i64 + 1)).len(), 19 - hit);
         assert!(store.record_at(from).is_none());
+    }
+}
+
+#[test]
+fn a_missing_segment_is_told_to_its_readers() {
+    let folder = tempfile::tempdir().unwrap();
+    several(folder.path());
+    let (store, _) = open(options(folder.path()));
+    let before = all(&store, "T", 0);
+    store.close().unwrap();
+    drop(store);
+    for keep_sidecars in [true, false] {
+        let copied = tempfile::tempdir().unwrap();
+        copy(folder.path(), copied.path());
+        std::fs::remove_file(&files(&copied.path().join("commitlog"), "")[1]).unwrap();
+        if !keep_sidecars {
+            for path in files(&copied.path().join("sidecar"), "") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        let (store, recovery) = open(options(copied.path()));
+        let gap = DamagedRange { from: 65_536, to: 131_072 };
+        assert_eq!(recovery.damaged, [gap]);
+        let first = bodies(&read(&store, "T", 0, 0));
+        assert_eq!(first, before[..first.len()]);
+        let lost = read(&store, "T", 0, first.len() as i64);
+        assert_eq!(lost.status, ReadStatus::Damaged { from: gap.from, to: gap.to });
+        let rest = bodies(&read(&store, "T", 0, lost.next_offset));
+        assert!(lost.next_offset > first.len() as i64 && !rest.is_empty());
+        assert_eq!(rest, before[lost.next_offset as usize..]);
     }
 }
 

@@ -23,7 +23,7 @@ fn sealed(topics: &[&str], retention: Retention) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let (clock, disk) = (TestClock::at(START), Arc::new(TestDisk::default()));
     let options = StoreOptions { retention, ..options(folder.path()) };
-    let (store, _) = Store::open_on(options.clone(), clock.clone(), disk.clone()).unwrap();
+    let (store, _) = Store::open_on(options.clone(), Arc::clone(&clock) as _, Arc::clone(&disk) as _).unwrap();
     for topic in topics {
         append(&store, topic, 0, b"one");
         append(&store, "Common", 0, b"two");
@@ -119,7 +119,7 @@ fn a_clock_that_jumps_deletes_nothing() {
     fixture.store.close().unwrap();
     let Fixture { options, store, clock, disk, .. } = fixture;
     drop(store);
-    let (store, _) = Store::open_on(options, clock.clone(), disk).unwrap();
+    let (store, _) = Store::open_on(options, Arc::clone(&clock) as _, disk).unwrap();
     assert_eq!(store.sweep(&|_| None, i64::MAX).unwrap().segments, 0);
     clock.pass(12 * HOUR); // time that really passes does count
     assert_eq!(store.sweep(&|_| None, i64::MAX).unwrap().segments, 1);

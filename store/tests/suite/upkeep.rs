@@ -24,7 +24,7 @@ fn threads(flush: FlushMode) {
     let folder = tempfile::tempdir().unwrap();
     let options = StoreOptions { upkeep: true, flush, ..options(folder.path()) };
     let clock = Arc::new(SystemClock::new());
-    let (store, _) = Store::open(options.clone(), clock.clone()).unwrap();
+    let (store, _) = Store::open(options.clone(), Arc::clone(&clock) as _).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)
