@@ -55,7 +55,7 @@ class Session:
     def __init__(self, suite, cluster, scratch, log):
         self.suite, self.cluster, self.scratch, self.log = suite, cluster, scratch, log
         self.target = cluster.target.name
-        self.results, self.started = {}, {}
+        self.results, self.started, self.process = {}, {}, None
         self.lines = queue.Queue()
 
     def run(self, cases, announce):
@@ -163,8 +163,14 @@ class Session:
             self.process.wait(timeout=2 if len(self.results) else 0)
         except subprocess.TimeoutExpired:
             pass
+        self.kill()
+        self.process.wait()
+
+    def kill(self):
+        """Kills the program and everything it started, if any of it still runs."""
+        if self.process is None:
+            return
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        self.process.wait()
