@@ -281,9 +281,7 @@ fn store_options(options: &BrokerOptions) -> StoreOptions {
 /// created is written shortly after its first message.
 fn complete_topics(hall: &Hall) {
     for topic in hall::system_topics(&hall.options) {
-        if let Err(refusal) = hall.ensure_topic(topic) {
-            warn!(%refusal, "a system topic was not created");
-        }
+        add_topic(hall, topic);
     }
     let mut found = std::collections::BTreeMap::new();
     hall.store.for_each_queue(|topic, queue_id, _| {
@@ -293,12 +291,32 @@ fn complete_topics(hall: &Hall) {
     for (topic, queues) in found {
         if hall.tables.topics.find(&topic).is_none() {
             warn!(topic, queues, "the log holds a topic that the settings do not know; it is served again");
-            if let Err(refusal) = hall.ensure_topic(TopicConfig::new(topic, queues)) {
-                warn!(%refusal, "the topic was not created");
+            add_topic(hall, TopicConfig::new(topic, queues));
+        }
+    }
+    clamp_offsets(hall);
+    hall.save_tables();
+}
+
+fn add_topic(hall: &Hall, topic: TopicConfig) {
+    let name = topic.topic_name.clone();
+    if let Err(refusal) = hall.tables.topics.ensure(topic, hall.now_ms()) {
+        warn!(topic = name, %refusal, "a topic was not created");
+    }
+}
+
+/// A power cut may take the log's tail and not the offsets that were committed behind it. A group must not
+/// wait there, or it would pass over what is stored next.
+fn clamp_offsets(hall: &Hall) {
+    for (group, topic, queues) in hall.tables.offsets.all() {
+        for (queue_id, offset) in queues {
+            let end = hall.store.queue_range(&topic, queue_id).map_or(0, |range| range.max);
+            if offset > end {
+                warn!(group, topic, queue_id, offset, end, "an offset beyond the end of its queue was set back");
+                hall.commit(&group, &topic, queue_id, end);
             }
         }
     }
-    hall.save_tables();
 }
 
 async fn answer_waiting(hall: Arc<Hall>, stop: Arc<Notify>) {

@@ -71,14 +71,24 @@ impl Hall {
         self.tables.topics.known(topic)
     }
 
-    /// Creates a topic of the broker's own accord if it is missing, and tells the name servers.
+    /// Creates a topic of the broker's own accord if it is missing, and has the name servers told. The
+    /// topic is on disk then, so that a message of it is not acknowledged before its topic is kept.
     pub(crate) fn ensure_topic(&self, topic: TopicConfig) -> Result<Arc<Topic>, Refusal> {
         let (topic, is_new) = self.tables.topics.ensure(topic, self.now_ms())?;
         if is_new {
             info!(topic = topic.config.topic_name, queues = topic.config.write_queue_nums, "topic created");
+            // Creations are rare; the runtime moves the other connections of this thread away meanwhile.
+            tokio::task::block_in_place(|| self.tables.topics.save())?;
             self.registration.request();
         }
         Ok(topic)
+    }
+
+    /// Stores a group's offset of a queue. It never passes the queue's end: what is stored there later would
+    /// be passed over.
+    pub(crate) fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        let end = self.store.queue_range(topic, queue_id).map_or(0, |range| range.max);
+        self.tables.offsets.commit(group, topic, queue_id, offset.clamp(0, end));
     }
 
     /// A group's settings; creates the group where that is allowed.

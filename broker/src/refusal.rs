@@ -23,6 +23,8 @@ pub(crate) enum Refusal {
     UnknownRequest { code: i32 },
     #[error("request {name} ({code}) is not served by this broker yet")]
     NotServedYet { name: &'static str, code: i32 },
+    #[error("pulls are not served on the fast port; use the broker's own port")]
+    NotOnFastPort,
     #[error("sending message to topic[{topic}] is forbidden.")]
     SendForbidden { topic: String },
     #[error("the topic[{topic}] is conflict with system topic.")]
@@ -96,7 +98,9 @@ impl Refusal {
     pub(crate) fn code(&self) -> ResponseCode {
         match self {
             Self::Field(_) | Self::Name(_) | Self::NoQueue { .. } | Self::SystemTopic { .. } => ResponseCode::InvalidParameter,
-            Self::UnknownRequest { .. } | Self::NotServedYet { .. } => ResponseCode::RequestCodeNotSupported,
+            Self::UnknownRequest { .. } | Self::NotServedYet { .. } | Self::NotOnFastPort => {
+                ResponseCode::RequestCodeNotSupported
+            }
             Self::SendForbidden { .. }
             | Self::TopicPermission { .. }
             | Self::BrokerPermission { .. }

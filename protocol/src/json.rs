@@ -488,10 +488,34 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
     if bytes.len() > JSON_BODY_BYTES_MAX {
         return Err(JsonError::TooLong { bytes: bytes.len() });
     }
+    check_depth(bytes)?;
     if let Ok(value) = serde_json::from_slice(bytes) {
         return Ok(value);
     }
     serde_json::from_value(parse(bytes)?).map_err(|error| JsonError::Shape { reason: error.to_string() })
+}
+
+/// Refuses a document that is nested too deeply, also where a reader would pass over it.
+fn check_depth(bytes: &[u8]) -> Result<(), JsonError> {
+    let (mut depth, mut quote, mut escaped) = (0, None, false);
+    for (at, byte) in bytes.iter().enumerate() {
+        match (quote, byte) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), b'\\') => escaped = true,
+            (Some(open), byte) if open == byte => quote = None,
+            (Some(_), _) => {}
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (None, b'{' | b'[') => {
+                depth += 1;
+                if depth > JSON_DEPTH_MAX {
+                    return Err(JsonError::TooDeep { at });
+                }
+            }
+            (None, b'}' | b']') => depth = depth.saturating_sub(1),
+            (None, _) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Writes a JSON string with every character beyond ASCII escaped, as fastjson's browser-compatible form does.
@@ -565,6 +589,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn depth_counts_in_members_that_nobody_reads() {
+        let text = format!(r#"{{"a":1,"x":{}{}}}"#, "[".repeat(JSON_DEPTH_MAX), "]".repeat(JSON_DEPTH_MAX));
+        let read: Result<std::collections::BTreeMap<String, serde::de::IgnoredAny>, _> = from_slice(text.as_bytes());
+        assert!(matches!(read, Err(JsonError::TooDeep { .. })));
+        let quoted = format!(r#"{{"a":"{}\"["}}"#, "[".repeat(100));
+        assert!(from_slice::<Value>(quoted.as_bytes()).is_ok());
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) fn update(hall: &Arc<Hall>, command: &Command, connection: &Connectio
     if *commit_offset < 0 {
         return Err(strata_protocol::request::BadField::Invalid { name: "commitOffset", expected: "0 or more" }.into());
     }
-    hall.tables.offsets.commit(group, topic, *queue_id, *commit_offset);
+    hall.commit(group, topic, *queue_id, *commit_offset);
     Ok(Reply::success())
 }
 

@@ -20,10 +20,13 @@ use crate::waiting::{Parked, PullPlan};
 
 /// Answers 11 and 361.
 pub(super) fn pull(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
+    if connection.is_fast_port() {
+        return Err(Refusal::NotOnFastPort);
+    }
     let request: Pull = header(command)?;
     let filter = admit(hall, &request, connection)?;
     if request.sys_flag & pull_flag::COMMIT_OFFSET != 0 && request.commit_offset >= 0 {
-        hall.tables.offsets.commit(&request.group, &request.topic, request.queue_id, request.commit_offset);
+        hall.commit(&request.group, &request.topic, request.queue_id, request.commit_offset);
     }
     let plan = plan(hall, request, filter);
     let read = reading::read(hall, &plan);

@@ -34,7 +34,7 @@ pub(super) fn reset(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusa
         })
         .collect();
     for (queue, offset) in &moved {
-        hall.tables.offsets.commit(&request.group, &request.topic, *queue, *offset);
+        hall.commit(&request.group, &request.topic, *queue, *offset);
     }
     let broker_name = &hall.options.identity.name;
     let queue = |queue_id| MessageQueue { topic: request.topic.clone(), broker_name: broker_name.clone(), queue_id };
