@@ -57,7 +57,7 @@ fn threads(flush: FlushMode) {
                 }
             });
         }
-        let failed = writers.into_iter().map(|writer| writer.join().is_err()).any(|failed| failed);
+        let failed = writers.into_iter().any(|writer| writer.join().is_err());
         stop.store(failed, Ordering::Relaxed);
         assert!(!failed);
     });
