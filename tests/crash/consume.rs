@@ -166,7 +166,7 @@ impl From<TalkError> for ReadError {
     fn from(error: TalkError) -> Self {
         match error {
             TalkError::Call(CallError::Closed { .. }) | TalkError::Connect(_) => Self::Gone(Gone),
-            other => Self::Other(other.into()),
+            other @ (TalkError::Call(_) | TalkError::Refused { .. } | TalkError::Bare { .. }) => Self::Other(other.into()),
         }
     }
 }

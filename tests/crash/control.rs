@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use strata_tests::check::{self, Report};
@@ -85,7 +86,7 @@ fn forged_acknowledgement(audited: &Audited) -> Result<()> {
 fn dropped_delivery(audited: &Audited) -> Result<()> {
     let mut history = audited.history.clone();
     let session = history.sessions.iter().find(|session| session.deliveries.len() > 3).context("no deliveries")?;
-    let (queue, group) = (session.queue.clone(), session.group.clone());
+    let (queue, group) = (session.queue.clone(), Arc::clone(&session.group));
     let offset = session.deliveries.get(1).context("no deliveries")?.offset;
     for session in history.sessions.iter_mut().filter(|session| session.queue == queue && session.group == group) {
         session.deliveries.retain(|delivery| delivery.offset != offset);
@@ -113,10 +114,11 @@ async fn flipped_byte(audited: &Audited, (ticket, stored): (Ticket, &Stored), dr
     let dump = look(&setup, audited).await?;
     let report = judge(audited, &dump);
     ensure!(named(&report)? == BTreeSet::from([ticket]), "{ticket} was hit; found: {report}");
-    let words = report.violations.iter().find_map(|violation| match violation {
-        Violation::Lost { instead, .. } => Some(instead.clone()),
-        Violation::Altered { what, .. } => Some(what.clone()),
-        _ => None,
+    let words = report.violations.iter().find_map(|violation| {
+        if let Violation::Lost { instead: words, .. } | Violation::Altered { what: words, .. } = violation {
+            return Some(words.clone());
+        }
+        None
     });
     words.with_context(|| format!("{ticket} is neither lost nor altered: {report}"))
 }

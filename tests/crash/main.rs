@@ -15,6 +15,7 @@ use strata_tests::clock::now_ms;
 use strata_tests::draw::Draw;
 use strata_tests::{setting, site};
 
+mod cases;
 mod consume;
 mod control;
 mod epoch;
@@ -74,6 +75,7 @@ async fn all_epochs() -> Result<usize> {
         }
         violations += outcome.with_context(|| format!("epoch {nth}"))?;
     }
+    violations += cases::run(&binary, &mut draw, &mut say).await?;
     say(&format!("crash: {kills} kills, {violations} violations"));
     Ok(violations)
 }
@@ -82,6 +84,9 @@ async fn one_epoch(plan: Plan, nth: u32, draw: &mut Draw) -> Result<usize> {
     say(&format!("epoch {nth}: {} kills, {:?} flush", plan.kills, plan.flush));
     let audited = epoch::live(plan).await?;
     say(format!("{}{}", starts(&audited), audited.report).trim_end());
+    for known in &audited.known {
+        say(&format!("  known      {known}"));
+    }
     let violations = audited.report.violations.len();
     if nth == 0 && violations == 0 {
         control::run(&audited, draw, &mut say).await?;

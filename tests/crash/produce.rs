@@ -116,14 +116,15 @@ impl Producer {
         let bytes = match self.manner {
             Manner::Large => self.draw.between(1_024, 65_536),
             Manner::Small | Manner::OneWay | Manner::Pipelined if self.draw.chance(10) => 1,
-            _ => self.draw.between(1, 1_024),
+            Manner::Small | Manner::Batch | Manner::OneWay | Manner::Keyed | Manner::Delayed | Manner::Pipelined | Manner::Fresh => {
+                self.draw.between(1, 1_024)
+            }
         };
         let shared = |draw: &mut Draw| format!("order-{}", draw.below(SHARED_KEYS));
-        let keys = match self.manner {
-            Manner::Keyed if self.draw.chance(30) => Some(format!("{} {}", shared(&mut self.draw), ticket)),
-            Manner::Keyed => Some(shared(&mut self.draw)),
-            _ => None,
-        };
+        let keys = (self.manner == Manner::Keyed).then(|| {
+            let key = shared(&mut self.draw);
+            if self.draw.chance(30) { format!("{key} {ticket}") } else { key }
+        });
         let delay = self.manner == Manner::Delayed;
         let tag = ["red", "green"][usize::from(self.draw.chance(50))];
         let marks = Marks { keys: keys.as_deref(), tag: Some(tag), delay_level: delay.then_some(1) };

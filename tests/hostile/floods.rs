@@ -13,6 +13,20 @@ use crate::stage::{CANARY, Stage};
 /// Topics that one address may create in a minute, and some.
 const TOPICS: usize = 2_100;
 
+/// Requests whose body is parsed as a document.
+const PARSED: [i32; 6] = [
+    request::LOCK_BATCH_MQ,
+    request::UNLOCK_BATCH_MQ,
+    request::CHECK_CLIENT_CONFIG,
+    request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP,
+    request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST,
+    request::UPDATE_AND_CREATE_TOPIC_LIST,
+];
+
+/// A registration's header.
+const REGISTER: [(&str, &str); 5] =
+    [("brokerName", "stranger"), ("brokerAddr", "127.0.0.1:1"), ("clusterName", "strangers"), ("haServerAddr", "127.0.0.1:2"), ("brokerId", "0")];
+
 /// Whether a group has members.
 async fn has_members(stage: &Stage, group: &str) -> Result<bool> {
     let answer = stage.talk.ask_raw(request::GET_CONSUMER_LIST_BY_GROUP, &[("consumerGroup", group)], "").await?;
@@ -35,14 +49,10 @@ pub(crate) async fn heartbeat_bombs(stage: &Stage) -> Result<()> {
     let padded = format!(r#"{{"clientID":"bomber","padding":"{}","consumerDataSet":[{one}]}}"#, "p".repeat(1 << 20));
     let groups = (0..1_001).map(|nth| consumer(&format!("bombed-{nth}"), "")).collect::<Vec<_>>().join(",");
     let topics = (0..1_001).map(|nth| format!(r#"{{"topic":"t{nth}","subString":"*"}}"#)).collect::<Vec<_>>().join(",");
-    let deep = format!(r#"{{"clientID":"bomber","x":{}{},"consumerDataSet":[{one}]}}"#, "[".repeat(1_000), "]".repeat(1_000));
-    let objects = format!(r#"{{"clientID":"bomber","x":{}1{},"consumerDataSet":[{one}]}}"#, r#"{"a":"#.repeat(1_000), "}".repeat(1_000));
-    let cases: [(&str, Vec<u8>); 10] = [
+    let cases: [(&str, Vec<u8>); 8] = [
         ("more than 1 MiB", padded.into_bytes()),
         ("1,001 groups", beat(&groups).into_bytes()),
         ("1,001 subscriptions", beat(&consumer("bombed", &topics)).into_bytes()),
-        ("lists 1,000 deep", deep.into_bytes()),
-        ("objects 1,000 deep", objects.into_bytes()),
         ("an open list of 5 MiB", vec![b'['; 5 << 20]),
         ("no document", b"".to_vec()),
         ("half a document", beat(&one).into_bytes()[..100].to_vec()),
@@ -67,29 +77,50 @@ pub(crate) async fn heartbeat_bombs(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Other bodies that are parsed.
-pub(crate) async fn nested_bodies(stage: &Stage) -> Result<()> {
-    let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
-    let objects = format!("{}1{}", r#"{"a":"#.repeat(100_000), "}".repeat(100_000));
-    let codes = [
-        request::LOCK_BATCH_MQ, request::UNLOCK_BATCH_MQ, request::CHECK_CLIENT_CONFIG, request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP,
-        request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST, request::UPDATE_AND_CREATE_TOPIC_LIST,
-    ];
-    for code in codes {
-        for body in [&deep, &objects, ""] {
+/// Bodies that are no documents, where one is parsed.
+pub(crate) async fn nonsense_bodies(stage: &Stage) -> Result<()> {
+    for code in PARSED {
+        for body in ["", "{", "[1,2]", "null", "17", "\u{0}", &"[".repeat(1 << 20)] {
             let answer = stage.talk.ask_raw(code, &[], body.to_owned()).await.with_context(|| format!("code {code}"))?;
-            ensure!(answer.code != 0, "code {code} takes a body of {} bytes of nothing", body.len());
+            ensure!(answer.code != 0, "code {code} takes a body of {} bytes of nothing: {:.10}", body.len(), body);
         }
     }
     let namesrv = Talk::connect(stage.ports.namesrv, HeaderCodec::Json).await?;
-    let register = [("brokerName", "b"), ("brokerAddr", "127.0.0.1:1"), ("clusterName", "c"), ("haServerAddr", "127.0.0.1:2"), ("brokerId", "0")];
-    for (compressed, body) in [("false", deep.into_bytes()), ("false", objects.into_bytes()), ("true", bomb()?), ("true", vec![0xff; 100])] {
-        let fields: Vec<_> = register.into_iter().chain([("compressed", compressed)]).collect();
+    for (compressed, body) in [("false", vec![b'['; 1 << 20]), ("true", bomb()?), ("true", vec![0xff; 100])] {
+        let fields: Vec<_> = REGISTER.into_iter().chain([("compressed", compressed)]).collect();
         let answer = namesrv.ask_raw(request::REGISTER_BROKER, &fields, body).await?;
         ensure!(answer.code != 0, "a registration of nonsense was taken");
     }
+    no_stranger(&namesrv).await
+}
+
+/// Documents that are nested deeper than any that is meant.
+pub(crate) async fn nested_bodies(stage: &Stage) -> Result<()> {
+    let deep = |levels: usize| format!(r#"{{"clientID":"deep","x":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+    let objects = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+    let namesrv = Talk::connect(stage.ports.namesrv, HeaderCodec::Json).await?;
+    let mut taken = Vec::new();
+    for body in [deep(100), deep(1_000), deep(500_000), objects(1_000), objects(100_000)] {
+        for code in PARSED.into_iter().chain([request::HEART_BEAT]) {
+            let answer = stage.talk.ask_raw(code, &[], body.clone()).await.with_context(|| format!("code {code}"))?;
+            if answer.code == 0 {
+                taken.push(code);
+            }
+        }
+        let fields: Vec<_> = REGISTER.into_iter().chain([("compressed", "false")]).collect();
+        let answer = namesrv.ask_raw(request::REGISTER_BROKER, &fields, body).await?;
+        if answer.code == 0 {
+            taken.push(request::REGISTER_BROKER);
+        }
+    }
+    ensure!(taken.is_empty(), "deeper than 32 levels and taken by {taken:?}");
+    no_stranger(&namesrv).await
+}
+
+/// No broker was registered with nonsense.
+async fn no_stranger(namesrv: &Talk) -> Result<()> {
     let info = namesrv.ask_raw(request::GET_BROKER_CLUSTER_INFO, &[], "").await?;
-    ensure!(!String::from_utf8_lossy(&info.body).contains("127.0.0.1:1\""), "a broker was registered with nonsense");
+    ensure!(!String::from_utf8_lossy(&info.body).contains("stranger"), "a broker was registered with nonsense");
     Ok(())
 }
 

@@ -48,6 +48,8 @@ impl Good {
         consumer.heartbeat("good-client", "good-group", "good").await?;
         // The first message makes the topic that the consumer reads.
         let first = send(&producer, 0).await?;
+        // The reader of the end makes its group now, before somebody uses up what may be made.
+        Dump::read(&consumer, &[queue()]).await?;
         let producing = tokio::spawn(produce(producer, first, Arc::clone(&stop)));
         let consuming = tokio::spawn(consume(consumer, Arc::clone(&stop)));
         Ok(Self { stop, producing, consuming, ports })

@@ -14,6 +14,9 @@ use crate::stage::{CANARY, Stage};
 /// Messages in the topic of these cases, all in queue 0.
 const MESSAGES: i64 = 50;
 
+/// Fields with other values than usual.
+type Changed<'a> = &'a [(&'a str, &'a str)];
+
 fn fields<'a>(changed: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let usual = [
         ("consumerGroup", "readers"), ("topic", "reads"), ("queueId", "0"), ("queueOffset", "0"), ("maxMsgNums", "32"), ("sysFlag", "4"),
@@ -38,7 +41,7 @@ pub(crate) async fn prepare(stage: &Stage) -> Result<()> {
 /// Pulls that name nothing that is there.
 pub(crate) async fn pulls_of_nothing(stage: &Stage) -> Result<()> {
     let long = "g".repeat(256);
-    let cases: [(&str, &[i32], &[(&str, &str)]); 12] = [
+    let cases: [(&str, &[i32], Changed<'_>); 12] = [
         ("a missing topic", &[17], &[("topic", "no-such-topic")]),
         ("an illegal topic", &[17, 29], &[("topic", "../../x")]),
         ("an empty topic", &[17, 29], &[("topic", "")]),

@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use strata_protocol::frame::HeaderCodec;
-use strata_tests::check::sameness;
+use strata_tests::check::{keys, sameness};
 use strata_tests::draw::Draw;
 use strata_tests::dump::Dump;
 use strata_tests::history::Queue;
 use strata_tests::site::{Ended, Ports, Setup, Site, run_to_end};
 use strata_tests::talk::{Draft, Talk};
+use strata_tests::violation::Violation;
+
+/// Bits of a sidecar that are tried.
+const FLIPS: u32 = 40;
 
 /// Where the starts happen.
 pub(crate) struct Yard {
@@ -43,7 +47,8 @@ impl Yard {
         let talk = Talk::connect(setup.ports.broker, HeaderCodec::Json).await?;
         for nth in 0..100 {
             let queue = Queue::new("kept", nth % 2);
-            let answer = talk.send(&Draft::new(&queue, "KEYS\u{1}k\u{2}", vec![b'x'; 3_000])).await?;
+            let properties = format!("KEYS\u{1}k-{}\u{2}UNIQ_KEY\u{1}unique-{nth}\u{2}", nth % 7);
+            let answer = talk.send(&Draft::new(&queue, &properties, vec![b'x'; 3_000])).await?;
             ensure!(answer.code == 0, "{answer:?}");
         }
         talk.commit("keepers", &Queue::new("kept", 0), 7).await?;
@@ -220,48 +225,84 @@ pub(crate) async fn damaged_tables(yard: &mut Yard) -> Result<()> {
     Ok(())
 }
 
+/// The sidecars of sealed segments, the oldest first.
+fn sidecars(setup: &Setup) -> Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(setup.data.join("broker").join("sidecar"))? {
+        found.push(entry?.path());
+    }
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "index"));
+    found.sort();
+    ensure!(found.len() >= 3, "only {} sealed segments", found.len());
+    Ok(found)
+}
+
+/// Starts, reads everything by offset and by key, and gives what differs from `whole`, and the log.
+async fn differences(setup: &Setup, whole: &Dump) -> Result<(Vec<Violation>, String)> {
+    let before = std::fs::read_to_string(&setup.log).unwrap_or_default().len();
+    let site = Site::start(setup).await?;
+    let talk = Talk::connect(setup.ports.broker, HeaderCodec::Json).await?;
+    let dump = Dump::read(&talk, &queues()).await?;
+    let mut found = sameness::compare(whole, &dump, |_| false);
+    for (term, records) in keys::expected(whole) {
+        found.extend(keys::compare(&term, &records, &talk.by_key(&term.0, &term.1, term.2).await?));
+    }
+    ensure!(site.stop().await?.success(), "the server did not end well");
+    let log = std::fs::read_to_string(&setup.log).context("no log")?;
+    Ok((found, log[before..].to_owned()))
+}
+
 /// What is derived from the log is made again, with the same answers and a line in the log.
-pub(crate) async fn damaged_sidecars(yard: &mut Yard) -> Result<()> {
+pub(crate) async fn missing_sidecars(yard: &mut Yard) -> Result<()> {
     let setup = yard.used().await?;
     let (whole, _, _) = look(&setup).await?;
     ensure!(whole.messages() == 100, "{} messages", whole.messages());
-    let folder = setup.data.join("broker").join("sidecar");
-    let mut sidecars: Vec<PathBuf> = Vec::new();
-    for entry in std::fs::read_dir(&folder)? {
-        sidecars.push(entry?.path());
-    }
-    sidecars.retain(|path| path.extension().is_some_and(|extension| extension == "index"));
-    sidecars.sort();
-    ensure!(sidecars.len() >= 3, "only {} sealed segments", sidecars.len());
-    let first = &sidecars[0];
-    let good = std::fs::read(first)?;
-    let mut damages: Vec<(&str, Option<Vec<u8>>)> = vec![
-        ("gone", None),
-        ("empty", Some(Vec::new())),
-        ("cut", Some(good[..good.len() / 2].to_vec())),
-        ("zeroed", Some(vec![0; good.len()])),
-    ];
-    for at in [4, 20, 40, 100, 600, good.len() / 2, good.len() - 3] {
-        let mut flipped = good.clone();
-        flipped[at] ^= 0x10;
-        damages.push(("a flipped bit", Some(flipped)));
-    }
-    for (name, bytes) in damages {
+    let sidecars = sidecars(&setup)?;
+    let good = std::fs::read(&sidecars[0])?;
+    let half = good[..good.len() / 2].to_vec();
+    for (name, bytes) in [("gone", None), ("empty", Some(Vec::new())), ("cut", Some(half)), ("zeroed", Some(vec![0; good.len()]))] {
         match bytes {
-            Some(bytes) => std::fs::write(first, bytes)?,
-            None => std::fs::remove_file(first)?,
+            Some(bytes) => std::fs::write(&sidecars[0], bytes)?,
+            None => std::fs::remove_file(&sidecars[0])?,
         }
-        let (dump, _, log) = look(&setup).await.with_context(|| name.to_owned())?;
-        let differences = sameness::compare(&whole, &dump, |_| false);
-        ensure!(differences.is_empty(), "{name}: {differences:?}");
+        let (found, log) = differences(&setup, &whole).await.with_context(|| name.to_owned())?;
+        ensure!(found.is_empty(), "{name}: {found:?}");
         ensure!(log.contains("rebuilt_sidecars=1") || log.contains("WARN"), "{name}: no word about it: {log}");
-        ensure!(std::fs::read(first)? == good, "{name}: the sidecar was not made again");
+        ensure!(std::fs::read(&sidecars[0])? == good, "{name}: the sidecar was not made again");
     }
     for path in &sidecars {
         std::fs::remove_file(path)?;
     }
-    let (dump, _, _) = look(&setup).await?;
-    ensure!(sameness::compare(&whole, &dump, |_| false).is_empty(), "without any sidecar the answers differ");
+    let (found, _) = differences(&setup, &whole).await?;
+    ensure!(found.is_empty(), "without any sidecar the answers differ: {found:?}");
+    Ok(())
+}
+
+/// One bit anywhere in a sidecar changes no answer.
+pub(crate) async fn flipped_sidecars(yard: &mut Yard) -> Result<()> {
+    let setup = yard.used().await?;
+    let (whole, _, _) = look(&setup).await?;
+    let sidecars = sidecars(&setup)?;
+    let good = std::fs::read(&sidecars[0])?;
+    let mut wrong = Vec::new();
+    for nth in 0..FLIPS {
+        // The header once in a while, the sections mostly.
+        let at = if nth % 5 == 0 { yard.draw.below(512) } else { yard.draw.between(512, good.len() as u64 - 1) };
+        let at = usize::try_from(at)?;
+        let mut flipped = good.clone();
+        flipped[at] ^= 1 << yard.draw.below(8);
+        std::fs::write(&sidecars[0], flipped)?;
+        match differences(&setup, &whole).await {
+            Ok((found, _)) if found.is_empty() => {}
+            Ok((found, log)) => {
+                let told = log.contains("sidecar");
+                wrong.push(format!("byte {at} of {}: {} differences (told: {told}), first: {}", good.len(), found.len(), found[0]));
+            }
+            Err(error) => wrong.push(format!("byte {at}: {error:#}")),
+        }
+        std::fs::write(&sidecars[0], &good)?;
+    }
+    ensure!(wrong.is_empty(), "{} of {FLIPS} flipped bits change answers:\n    {}", wrong.len(), wrong.join("\n    "));
     Ok(())
 }
 
@@ -281,6 +322,14 @@ pub(crate) async fn damaged_store_files(yard: &mut Yard) -> Result<()> {
     std::fs::write(&format, "strata-store 99\n")?;
     fails(yard, &setup, &["strata-store 99"]).await?;
     std::fs::write(&format, known)?;
+    Ok(())
+}
+
+/// A file that does not belong into the log is named, not the good one beside it.
+pub(crate) async fn stray_segment(yard: &mut Yard) -> Result<()> {
+    let setup = yard.used().await?;
+    let broker = setup.data.join("broker");
+    let (whole, _, _) = look(&setup).await?;
     let stray = broker.join("commitlog").join("00000000000000000017");
     std::fs::write(&stray, vec![0; 65_536])?;
     fails(yard, &setup, &["00000000000000000017"]).await?;

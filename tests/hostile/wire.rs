@@ -68,6 +68,11 @@ impl Wire {
         }
     }
 
+    /// Whether the other side has ended the connection; waits only a moment.
+    pub(crate) async fn has_ended(&mut self) -> bool {
+        matches!(timeout(Duration::from_millis(5), self.hear_now()).await, Ok(Ok(Heard::Closed) | Err(_)))
+    }
+
     /// The next frame; the connection must not end.
     pub(crate) async fn answer(&mut self) -> Result<Command> {
         match self.hear().await? {

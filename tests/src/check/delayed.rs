@@ -1,6 +1,7 @@
 //! I10: delayed messages and messages given back come to their topic, and not early.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use strata_protocol::{name, properties};
 
@@ -27,7 +28,7 @@ pub(super) fn check(history: &History, dump: &Dump, report: &mut Report) {
         let waits = |copies: &Vec<(&Queue, &Stored)>| copies.iter().any(|(_, stored)| !is_retry(stored));
         let is_due = matches!(sent.outcome, Outcome::Stored(_)) || copies.get(&(sent.ticket, Role::Schedule)).is_some_and(waits);
         if is_due && !copies.contains_key(&(sent.ticket, Role::Target)) {
-            report.violations.push(Violation::NeverCame { topic: sent.queue.topic.clone(), ticket: sent.ticket });
+            report.violations.push(Violation::NeverCame { topic: Arc::clone(&sent.queue.topic), ticket: sent.ticket });
         }
         not_early((sent.ticket, Role::Target), delay_ms, &copies, report);
     }
