@@ -131,7 +131,7 @@ impl Broker {
         let waiting = Arc::new(Waiting::default());
         let delayed = Arc::new(Notify::new());
         let bell = Bell { waiting: Arc::clone(&waiting), delayed: Arc::clone(&delayed) };
-        store.set_listener(Box::new(move |event| bell.ring(event)));
+        store.listen(Box::new(move |event| bell.ring(event)));
         let hall = Arc::new(Hall {
             options,
             clock,
@@ -148,7 +148,7 @@ impl Broker {
         });
         hall.figures.started_ms.store(u64::try_from(hall.now_ms()).unwrap_or(0), Ordering::Relaxed);
         let kept = Arc::downgrade(&hall);
-        hall.store.set_topic_retention(Box::new(move |topic| kept.upgrade()?.retention_ms(topic)));
+        hall.store.keep_topics_by(Box::new(move |topic| kept.upgrade()?.retention_ms(topic)));
         complete_topics(&hall);
         let schedule = Schedule::load(Arc::clone(&hall), &config)?;
         Ok(Arc::new(Self { hall, schedule, ready: AtomicBool::new(false) }))

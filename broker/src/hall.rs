@@ -74,14 +74,20 @@ impl Hall {
     /// Creates a topic of the broker's own accord if it is missing, and has the name servers told. The
     /// topic is on disk then, so that a message of it is not acknowledged before its topic is kept.
     pub(crate) fn ensure_topic(&self, topic: TopicConfig) -> Result<Arc<Topic>, Refusal> {
+        self.create_topic(topic).map(|(topic, _)| topic)
+    }
+
+    /// As [`Hall::ensure_topic`]; gives the registration that will tell of a new topic.
+    pub(crate) fn create_topic(&self, topic: TopicConfig) -> Result<(Arc<Topic>, Option<u64>), Refusal> {
         let (topic, is_new) = self.tables.topics.ensure(topic, self.now_ms())?;
+        let mut telling = None;
         if is_new {
             info!(topic = topic.config.topic_name, queues = topic.config.write_queue_nums, "topic created");
             // Creations are rare; the runtime moves the other connections of this thread away meanwhile.
             tokio::task::block_in_place(|| self.tables.topics.save())?;
-            self.registration.request();
+            telling = Some(self.registration.request());
         }
-        Ok(topic)
+        Ok((topic, telling))
     }
 
     /// Stores a group's offset of a queue. It never passes the queue's end: what is stored there later would

@@ -58,4 +58,4 @@ pub const FLUSH_WAIT_MS_MAX: u64 = 5_000;
 pub const RELAY_MS_MAX: u64 = 10_000;
 
 /// Due messages that one round of one delay level delivers, so that a full level cannot starve the others.
-pub const SCHEDULE_BATCH_MAX: usize = 256;
+pub const SCHEDULE_BATCH_MESSAGES_MAX: usize = 256;

@@ -36,6 +36,12 @@ impl Locks {
         locked
     }
 
+    /// Whether somebody of the group holds a lock, which only orderly consumers do.
+    pub(crate) fn is_orderly(&self, group: &str, now_ms: i64) -> bool {
+        let groups = self.groups.lock();
+        groups.get(group).is_some_and(|held| held.values().any(|lock| now_ms - lock.renewed_ms <= QUEUE_LOCK_MS_MAX))
+    }
+
     /// Frees the client's own locks.
     pub(crate) fn unlock(&self, group: &str, client_id: &str, queues: &[MessageQueue]) {
         let mut groups = self.groups.lock();
@@ -61,6 +67,7 @@ mod tests {
         let queue = MessageQueue { topic: "t".into(), broker_name: "b".into(), queue_id: 0 };
         let try_lock = |client: &str, now| locks.lock("g", client, vec![queue.clone()], now).len();
         assert_eq!((try_lock("a", 0), try_lock("b", 1), try_lock("a", 2)), (1, 0, 1));
+        assert!(locks.is_orderly("g", 3) && !locks.is_orderly("g", 3 + QUEUE_LOCK_MS_MAX) && !locks.is_orderly("h", 3));
         assert_eq!(locks.lock("other", "b", vec![queue.clone()], 3).len(), 1);
         locks.unlock("g", "b", std::slice::from_ref(&queue));
         assert_eq!(try_lock("b", 4), 0);

@@ -51,9 +51,9 @@ impl Registration {
     }
 
     /// Waits until the registration `number` was tried with every name server, or its time is over.
-    pub(crate) async fn done(&self, number: u64) {
+    pub(crate) async fn done(&self, number: u64, within: Duration) {
         let mut done = self.done.subscribe();
-        let _ = tokio::time::timeout(TIMEOUT + RETRY, done.wait_for(|made| *made >= number)).await;
+        let _ = tokio::time::timeout(within, done.wait_for(|made| *made >= number)).await;
     }
 }
 

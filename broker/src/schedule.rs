@@ -24,7 +24,7 @@ use tracing::{error, warn};
 use crate::durable::{DurableError, DurableFile};
 use crate::hall::Hall;
 use crate::handle::Draft;
-use crate::limits::SCHEDULE_BATCH_MAX;
+use crate::limits::SCHEDULE_BATCH_MESSAGES_MAX;
 use crate::reading;
 use crate::refusal::Refusal;
 use crate::waiting::PullPlan;
@@ -117,7 +117,7 @@ impl Schedule {
             queue_id: queue,
             offset,
             filter: Arc::new(Filter::All),
-            messages_max: SCHEDULE_BATCH_MAX,
+            messages_max: SCHEDULE_BATCH_MESSAGES_MAX,
             bytes_max: self.hall.options.pull.bytes_max,
             deadline_ms: 0,
         };

@@ -305,16 +305,13 @@ mod tests {
 
     #[test]
     fn separators_are_found_among_all_bytes() {
-        for length in 0..40 {
-            for wanted in 0..length {
-                for separator in [1, 2] {
-                    let mut text: Vec<u8> = (0..length).map(|n| [0, 3, 0x80, 0xFF, 0x81][n % 5]).collect();
-                    text[wanted] = separator;
-                    for from in 0..length {
-                        let expected = if from <= wanted { wanted } else { length };
-                        assert_eq!(next_separator(&text, from), expected, "{text:?} from {from}");
-                    }
-                }
+        let cases = (0..40).flat_map(|length| (0..length).flat_map(move |wanted| [(length, wanted, 1), (length, wanted, 2)]));
+        for (length, wanted, separator) in cases {
+            let mut text: Vec<u8> = (0..length).map(|n| [0, 3, 0x80, 0xFF, 0x81][n % 5]).collect();
+            text[wanted] = separator;
+            for from in 0..length {
+                let expected = if from <= wanted { wanted } else { length };
+                assert_eq!(next_separator(&text, from), expected, "{text:?} from {from}");
             }
         }
     }

@@ -59,7 +59,7 @@ impl Keeping {
 
 impl Store {
     /// Sets where the store's own sweeps learn how long topics are kept. Only the first call counts.
-    pub fn set_topic_retention(&self, retention: TopicRetention) {
+    pub fn keep_topics_by(&self, retention: TopicRetention) {
         // A second one is a mistake of the owner; the first stays.
         let _ = self.shared.keeping.topics.set(retention);
     }

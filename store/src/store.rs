@@ -156,7 +156,7 @@ impl Store {
     /// Sets who is told about messages that became visible; called after each append, by the
     /// appending thread or, with synchronous flush, by the flusher. It must be quick. Only the first
     /// call counts; messages from before it are not told.
-    pub fn set_listener(&self, listener: Listener) {
+    pub fn listen(&self, listener: Listener) {
         // A second listener is a mistake of the owner; the first stays.
         let _ = self.shared.listener.set(listener);
     }

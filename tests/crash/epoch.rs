@@ -235,7 +235,7 @@ impl Epoch {
         let terms = Terms { readers };
         let mut report = check::check(&self.history, &dump, &terms);
         report.absorb(std::mem::take(&mut self.violations));
-        let known = set_known_apart(&mut report, self.plan.flush);
+        let known = without_known(&mut report, self.plan.flush);
         self.starts.sort();
         Ok(Audited { history: self.history, dump, terms, report, known, starts: self.starts, setup: self.setup })
     }
@@ -289,7 +289,7 @@ impl Epoch {
 }
 
 /// Takes those violations out that one of the cases is known to fail with.
-fn set_known_apart(report: &mut Report, flush: Flush) -> Vec<Violation> {
+fn without_known(report: &mut Report, flush: Flush) -> Vec<Violation> {
     let is_known = |violation: &mut Violation| match violation {
         Violation::NeverCame { topic, .. } if is_retry(topic) => cases::known(cases::BACK, flush).is_some(),
         Violation::NeverCame { .. } => cases::known(cases::DUE, flush).is_some(),

@@ -22,7 +22,7 @@ pub const COMMIT_WINDOW_MS: i64 = 6_500;
 pub const EARLY_MS_MAX: i64 = 10;
 
 /// Violations that a report lists; beyond it they are counted.
-pub const LISTED_MAX: usize = 40;
+pub const VIOLATIONS_LISTED_VIOLATIONS_MAX: usize = 40;
 
 /// Messages of one dump's pull; a broker gives fewer.
 pub const DUMP_PULL_MESSAGES: i32 = 1_024;

@@ -57,7 +57,7 @@ fn at_once(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) ->
         request::LOCK_BATCH_MQ => lock::lock(hall, command),
         request::UNLOCK_BATCH_MQ => lock::unlock(hall, command),
         request::QUERY_CONSUMER_OFFSET => offset::query(hall, command),
-        request::UPDATE_CONSUMER_OFFSET => offset::update(hall, command, connection),
+        request::UPDATE_CONSUMER_OFFSET => offset::update(hall, command),
         request::SEARCH_OFFSET_BY_TIMESTAMP => offset::search(hall, command),
         request::GET_MAX_OFFSET => offset::max(hall, command),
         request::GET_MIN_OFFSET => offset::min(hall, command),

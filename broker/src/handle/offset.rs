@@ -6,7 +6,6 @@ use strata_protocol::command::Command;
 use strata_protocol::name;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::{QueryConsumerOffset, QueueOf, SearchOffset, UpdateConsumerOffset};
-use strata_remoting::Connection;
 use strata_store::{Boundary, QueueRange};
 
 use super::header;
@@ -28,12 +27,11 @@ pub(super) fn query(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusa
 }
 
 /// Answers 15.
-pub(super) fn update(hall: &Arc<Hall>, command: &Command, connection: &Connection) -> Result<Reply, Refusal> {
+pub(super) fn update(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
     let request: UpdateConsumerOffset = header(command)?;
     let UpdateConsumerOffset { group, topic, queue_id, commit_offset } = &request;
     if hall.tables.groups.find(group).is_none() && !name::is_system_group(group) {
-        // Tools may commit for a group that never sent a heartbeat here.
-        hall.group(group, connection)?;
+        return Err(Refusal::NoGroup { group: group.clone() });
     }
     hall.topic(topic)?;
     if *commit_offset < 0 {

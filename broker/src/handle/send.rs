@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use strata_protocol::code::{ResponseCode, request};
 use strata_protocol::command::Command;
@@ -11,12 +12,12 @@ use strata_protocol::name;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::{Send, SendNames};
 use strata_protocol::body::perm;
-use strata_protocol::properties::IndexTerms;
+use strata_protocol::properties::{self, IndexTerms};
 use strata_remoting::{Answer, Connection};
 use strata_store::FlushMode;
 
-use super::batch;
-use super::draft::{Draft, Seen};
+use super::{batch, later};
+use super::draft::{Draft, Seen, put};
 use crate::hall::Hall;
 use crate::limits::{FLUSH_WAIT_MS_MAX, UNFLUSHED_SENDS_MAX};
 use crate::refusal::Refusal;
@@ -29,15 +30,39 @@ pub(super) fn send(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connect
     if hall.figures.unflushed.load(Ordering::Relaxed) >= UNFLUSHED_SENDS_MAX {
         return Err(Refusal::Busy { what: "too many messages wait for the disk" });
     }
-    let topic = admit(hall, &header, connection)?;
-    let queue_id = choose_queue(hall, &header, &topic)?;
+    let (topic, telling) = admit(hall, &header, connection)?;
+    let answer = accept(hall, (command, &header), &topic, connection)?;
+    Ok(match (telling, answer) {
+        // Whoever asks a name server for the new topic after this answer finds it there.
+        (Some(number), Answer::Now(reply)) if !command.is_oneway() => {
+            let hall = Arc::clone(hall);
+            later(command, connection, async move {
+                hall.registration.done(number, CREATION_TOLD_WITHIN).await;
+                Ok(reply)
+            })
+        }
+        (_, answer) => answer,
+    })
+}
+
+/// Time that the first message of a created topic waits for the name servers to know it.
+const CREATION_TOLD_WITHIN: Duration = Duration::from_secs(1);
+
+/// Takes a message of a topic that exists.
+fn accept(
+    hall: &Arc<Hall>,
+    (command, header): (&Command, &Send<'_>),
+    topic: &Topic,
+    connection: &Arc<Connection>,
+) -> Result<Answer, Refusal> {
+    let queue_id = choose_queue(hall, header, topic)?;
     check_body(hall, &command.body)?;
     if header.batch || command.code == request::SEND_BATCH_MESSAGE {
-        return batch::send(hall, command, &header, (&topic, queue_id), connection);
+        return batch::send(hall, command, header, (topic, queue_id), connection);
     }
 
     let seen = Seen::of(header.properties.as_bytes());
-    refuse_unserved(&header, &seen)?;
+    refuse_unserved(header, &seen)?;
     let made_key = seen.missing_key(hall);
     let unique_key = made_key.as_deref().or(seen.terms.unique_key);
     let mut draft = Draft {
@@ -54,7 +79,7 @@ pub(super) fn send(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connect
         delay_level: seen.delay_level,
     };
     if name::is_retry(header.topic) {
-        redirect_spent(hall, &header, command.version, &mut draft)?;
+        redirect_spent(hall, header, command.version, &mut draft)?;
     }
     let stored = draft.store(hall)?;
     topic.incoming.add(1, u64::from(stored.appended.bytes));
@@ -95,7 +120,7 @@ pub(super) fn when_durable(hall: &Arc<Hall>, sent: &Sent<'_>, reply: Reply) -> A
     hall.store.when_durable(sent.log_end, Box::new(move |result| drop(flushed.send(result))));
     let hall = Arc::clone(hall);
     tokio::spawn(async move {
-        let limit = std::time::Duration::from_millis(FLUSH_WAIT_MS_MAX);
+        let limit = Duration::from_millis(FLUSH_WAIT_MS_MAX);
         let reply = match tokio::time::timeout(limit, wait).await {
             Ok(Ok(Ok(()))) => reply,
             Ok(Ok(Err(failed))) => Reply::refusal(ResponseCode::ServiceNotAvailable, format!("the flush failed: {failed}")),
@@ -107,8 +132,8 @@ pub(super) fn when_durable(hall: &Arc<Hall>, sent: &Sent<'_>, reply: Reply) -> A
     Answer::Later
 }
 
-/// The topic of a send; creates it where that is allowed.
-fn admit(hall: &Hall, header: &Send<'_>, connection: &Connection) -> Result<Arc<Topic>, Refusal> {
+/// The topic of a send; creates it where that is allowed, and then gives the registration that tells of it.
+fn admit(hall: &Hall, header: &Send<'_>, connection: &Connection) -> Result<(Arc<Topic>, Option<u64>), Refusal> {
     if let Some(topic) = hall.tables.topics.find(header.topic) {
         if name::is_send_forbidden(header.topic) {
             return Err(Refusal::SendForbidden { topic: header.topic.to_owned() });
@@ -117,7 +142,7 @@ fn admit(hall: &Hall, header: &Send<'_>, connection: &Connection) -> Result<Arc<
         if broker & perm::WRITE == 0 && topic.config.order {
             return Err(Refusal::BrokerPermission { action: "written", perm: broker });
         }
-        return Ok(topic);
+        return Ok((topic, None));
     }
     name::check_topic(header.topic)?;
     if name::is_send_forbidden(header.topic) {
@@ -126,7 +151,7 @@ fn admit(hall: &Hall, header: &Send<'_>, connection: &Connection) -> Result<Arc<
     let missing = || Refusal::NoTopic { topic: header.topic.to_owned() };
     if let Some(group) = header.topic.strip_prefix(name::RETRY_PREFIX) {
         let group = hall.tables.groups.find(group).ok_or_else(|| Refusal::NoGroup { group: group.to_owned() })?;
-        return hall.retry_topic(&group);
+        return Ok((hall.retry_topic(&group)?, None));
     }
     if !hall.options.topics.auto_create_topics {
         return Err(missing());
@@ -135,7 +160,7 @@ fn admit(hall: &Hall, header: &Send<'_>, connection: &Connection) -> Result<Arc<
     let unit = i32::from(header.unit_mode);
     let config = topics::from_template(header.topic, &template.config, header.default_topic_queues, unit).ok_or_else(missing)?;
     hall.creations.admit(connection.peer().ip(), hall.elapsed_ms())?;
-    hall.ensure_topic(config)
+    hall.create_topic(config)
 }
 
 fn choose_queue(hall: &Hall, header: &Send<'_>, topic: &Topic) -> Result<i32, Refusal> {
@@ -162,7 +187,9 @@ fn check_body(hall: &Hall, body: &[u8]) -> Result<(), Refusal> {
 /// A message of a kind that is not served must not be stored as a normal one.
 pub(super) fn refuse_unserved(header: &Send<'_>, seen: &Seen<'_>) -> Result<(), Refusal> {
     use strata_protocol::sysflag::{TransactionType, transaction_type};
-    if seen.half || transaction_type(header.sys_flag) != TransactionType::None {
+    // Clients below 4.6.1 leave the mark on a committed message that they give back.
+    let is_retry = header.reconsume_times > 0 && seen.delay_level > 0;
+    if !is_retry && (seen.half || transaction_type(header.sys_flag) != TransactionType::None) {
         return Err(Refusal::MessageKindNotServed { what: "transactional", forbidden: true });
     }
     if seen.timer && seen.delay_level <= 0 {
@@ -176,11 +203,16 @@ fn redirect_spent(hall: &Hall, header: &Send<'_>, version: i32, draft: &mut Draf
     let group = header.topic.strip_prefix(name::RETRY_PREFIX).unwrap_or_default();
     let known = hall.tables.groups.find(group).ok_or_else(|| Refusal::NoGroup { group: group.to_owned() })?;
     let asked = header.max_reconsume_times.filter(|_| version >= super::send_back::VERSION_WITH_MAX_RECONSUME);
-    if header.reconsume_times > asked.unwrap_or(known.retry_max_times) {
+    // An orderly consumer gives a message back only when it gave up: a retry would come out of order.
+    let orderly = hall.locks.is_orderly(group, hall.elapsed_ms());
+    if orderly || header.reconsume_times > asked.unwrap_or(known.retry_max_times) {
+        hall.figures.dead_letter(group, header.topic);
         hall.dlq_topic(group)?;
         draft.topic = Cow::Owned(name::dlq_topic(group));
         draft.queue_id = 0;
         draft.delay_level = 0;
+        draft.properties = properties::without(&draft.properties, &[properties::DELAY]);
+        put(&mut draft.properties, properties::DELAY, "-1");
     }
     Ok(())
 }

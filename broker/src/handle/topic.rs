@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use strata_protocol::body::{MessageQueue, TopicConfig, TopicConfigs, TopicList, TopicOffset, object_map};
 use strata_protocol::command::Command;
@@ -63,13 +64,16 @@ fn put(hall: &Hall, configs: Vec<TopicConfig>) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Time that a change waits for the name servers to know it.
+const TOLD_WITHIN: Duration = Duration::from_secs(4);
+
 /// Waits until changed topics are on disk and registered.
 async fn settle(hall: Arc<Hall>) -> Result<Reply, Refusal> {
     let saving = Arc::clone(&hall);
     let saved = tokio::task::spawn_blocking(move || saving.tables.topics.save()).await;
     saved.map_err(|error| Refusal::Body { reason: error.to_string() })??;
     let number = hall.registration.request();
-    hall.registration.done(number).await;
+    hall.registration.done(number, TOLD_WITHIN).await;
     Ok(Reply::success())
 }
 

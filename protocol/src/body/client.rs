@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::MessageQueue;
+use super::{MessageQueue, lenient};
 
 /// Body of 34 (`HeartbeatData`).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -38,10 +38,13 @@ pub struct ConsumerData {
     /// Its name.
     pub group_name: String,
     /// `CONSUME_ACTIVELY` (pull), `CONSUME_PASSIVELY` (push) or `CONSUME_POP`.
+    #[serde(deserialize_with = "lenient::consume_type")]
     pub consume_type: String,
     /// `CLUSTERING` or `BROADCASTING`.
+    #[serde(deserialize_with = "lenient::message_model")]
     pub message_model: String,
     /// Where a group without offsets begins.
+    #[serde(deserialize_with = "lenient::consume_from_where")]
     pub consume_from_where: String,
     /// What it reads.
     pub subscription_data_set: Vec<SubscriptionData>,
@@ -60,10 +63,13 @@ pub struct SubscriptionData {
     /// The expression: `*`, tags joined by `||`, or SQL92.
     pub sub_string: String,
     /// The tags.
+    #[serde(deserialize_with = "lenient::texts")]
     pub tags_set: Vec<String>,
     /// Their hash codes as the client computed them.
+    #[serde(deserialize_with = "lenient::int32s")]
     pub code_set: Vec<i32>,
     /// The client's clock when it subscribed, ms.
+    #[serde(deserialize_with = "lenient::int64")]
     pub sub_version: i64,
     /// `TAG` or `SQL92`.
     pub expression_type: Option<String>,

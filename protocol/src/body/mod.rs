@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 mod client;
+mod lenient;
 mod register;
 mod route;
 mod settings;
@@ -38,6 +39,7 @@ pub struct MessageQueue {
     /// Broker name.
     pub broker_name: String,
     /// Queue id.
+    #[serde(deserialize_with = "lenient::int32")]
     pub queue_id: i32,
 }
 

@@ -204,7 +204,7 @@ fn the_listener_hears_every_queued_message() {
     let (store, _) = open(options(folder.path()));
     let heard = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
     let sink = std::sync::Arc::clone(&heard);
-    store.set_listener(Box::new(move |event| {
+    store.listen(Box::new(move |event| {
         let event = (event.topic.to_owned(), event.queue_id, event.queue_offset, event.tags_code);
         sink.lock().push(event);
     }));

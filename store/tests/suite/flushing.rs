@@ -30,7 +30,7 @@ fn synchronous_appends_are_seen_when_they_are_durable() {
         Store::open_on(sync_options(folder.path()), TestClock::at(1_000_000), Arc::clone(&disk) as _).unwrap();
     let hold = disk.hold.lock();
     let (seen, heard) = channel();
-    store.set_listener(Box::new(move |event| seen.send(event.queue_offset).unwrap()));
+    store.listen(Box::new(move |event| seen.send(event.queue_offset).unwrap()));
     let properties = b"KEYS\x01k\x02";
     let first = store.append(&with_properties("T", 0, b"a", properties)).unwrap();
     let second = store.append(&with_properties("T", 0, b"b", properties)).unwrap();

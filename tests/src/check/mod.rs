@@ -24,7 +24,7 @@ use strata_protocol::name;
 
 use crate::dump::Dump;
 use crate::history::{History, Kind, Outcome, Sent, Ticket};
-use crate::limits::LISTED_MAX;
+use crate::limits::VIOLATIONS_LISTED_VIOLATIONS_MAX;
 use crate::violation::Violation;
 
 mod consumed;
@@ -119,11 +119,11 @@ impl fmt::Display for Report {
         writeln!(f, "  delivered  {} ({} again)", c.delivered, c.redelivered)?;
         writeln!(f, "  progress   {} looked up, {} went back", c.progress_found, c.progress_back)?;
         writeln!(f, "  violations {}", self.violations.len())?;
-        for violation in self.violations.iter().take(LISTED_MAX) {
+        for violation in self.violations.iter().take(VIOLATIONS_LISTED_VIOLATIONS_MAX) {
             writeln!(f, "    {violation}")?;
         }
-        if self.violations.len() > LISTED_MAX {
-            writeln!(f, "    and {} more", self.violations.len() - LISTED_MAX)?;
+        if self.violations.len() > VIOLATIONS_LISTED_VIOLATIONS_MAX {
+            writeln!(f, "    and {} more", self.violations.len() - VIOLATIONS_LISTED_VIOLATIONS_MAX)?;
         }
         Ok(())
     }
