@@ -123,11 +123,8 @@ impl Broker {
         let delays = DelayLevels::parse(&options.topics.delay_levels)?;
         let (store, recovery) = Store::open(store_options(&options), Arc::clone(&clock))?;
         report(&recovery);
-        let tables = Tables {
-            topics: Topics::load(&config)?,
-            groups: Groups::load(&config)?,
-            offsets: Offsets::load(&config)?,
-        };
+        let tables =
+            Tables { topics: Topics::load(&config)?, groups: Groups::load(&config)?, offsets: Offsets::load(&config)? };
         let waiting = Arc::new(Waiting::default());
         let delayed = Arc::new(Notify::new());
         let bell = Bell { waiting: Arc::clone(&waiting), delayed: Arc::clone(&delayed) };

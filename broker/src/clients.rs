@@ -164,7 +164,12 @@ impl Clients {
 
     /// The members of a group.
     pub(crate) fn members(&self, group: &str) -> Vec<Member> {
-        self.state.lock().consumers.get(group).map(|group| group.members.values().cloned().collect()).unwrap_or_default()
+        self.state
+            .lock()
+            .consumers
+            .get(group)
+            .map(|group| group.members.values().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// The group as tools see it; `None` when nobody is here.
@@ -214,7 +219,12 @@ impl Clients {
 
     /// Topics that an online group subscribes.
     pub(crate) fn topics_of(&self, group: &str) -> Vec<String> {
-        self.state.lock().consumers.get(group).map(|group| group.subscriptions.keys().cloned().collect()).unwrap_or_default()
+        self.state
+            .lock()
+            .consumers
+            .get(group)
+            .map(|group| group.subscriptions.keys().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Consumers and producers by language and version, for the metrics.

@@ -82,7 +82,11 @@ impl DurableFile {
     ///
     /// # Errors
     /// See [`DurableError`]; the old text is then still in place.
-    pub(crate) fn save<T: Serialize>(&self, value: impl FnOnce() -> Option<T>, undo: impl FnOnce()) -> Result<(), DurableError> {
+    pub(crate) fn save<T: Serialize>(
+        &self,
+        value: impl FnOnce() -> Option<T>,
+        undo: impl FnOnce(),
+    ) -> Result<(), DurableError> {
         let _turn = self.writing.lock();
         value().map_or(Ok(()), |value| self.write(&value).inspect_err(|_| undo()))
     }
@@ -96,11 +100,14 @@ impl DurableFile {
         if self.path.exists() {
             let backup = self.backup();
             let _ = fs::remove_file(&backup);
-            fs::hard_link(&self.path, &backup).map_err(|error| self.failed("keep the previous generation of", error))?;
+            fs::hard_link(&self.path, &backup)
+                .map_err(|error| self.failed("keep the previous generation of", error))?;
         }
         fs::rename(&fresh, &self.path).map_err(|error| self.failed("replace", error))?;
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| self.failed("sync the folder of", error))
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| self.failed("sync the folder of", error))
     }
 
     fn backup(&self) -> PathBuf {

@@ -192,7 +192,8 @@ pub(crate) fn system_topics(options: &BrokerOptions) -> Vec<TopicConfig> {
         TopicConfig { perm: 7, ..TopicConfig::new(options.identity.name.clone(), 1) },
     ];
     if options.topics.auto_create_topics {
-        topics.push(TopicConfig { perm: 7, ..TopicConfig::new(name::AUTO_CREATE_TOPIC, options.topics.default_queues) });
+        topics
+            .push(TopicConfig { perm: 7, ..TopicConfig::new(name::AUTO_CREATE_TOPIC, options.topics.default_queues) });
     }
     if options.topics.trace_topic {
         topics.push(TopicConfig::new(name::TRACE_TOPIC, 1));

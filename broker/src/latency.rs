@@ -96,6 +96,9 @@ mod tests {
         }
         let all = latencies.all();
         let snapshot = all[0].1.snapshot();
-        assert_eq!((snapshot.cumulative[0], snapshot.cumulative[1], snapshot.cumulative[8], snapshot.count), (2, 3, 3, 4));
+        assert_eq!(
+            (snapshot.cumulative[0], snapshot.cumulative[1], snapshot.cumulative[8], snapshot.count),
+            (2, 3, 3, 4)
+        );
     }
 }

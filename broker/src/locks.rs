@@ -21,7 +21,13 @@ struct Lock {
 
 impl Locks {
     /// Locks or renews what is free or already the client's; gives the queues it has now.
-    pub(crate) fn lock(&self, group: &str, client_id: &str, queues: Vec<MessageQueue>, now_ms: i64) -> Vec<MessageQueue> {
+    pub(crate) fn lock(
+        &self,
+        group: &str,
+        client_id: &str,
+        queues: Vec<MessageQueue>,
+        now_ms: i64,
+    ) -> Vec<MessageQueue> {
         let mut groups = self.groups.lock();
         let held = groups.entry(group.to_owned()).or_default();
         held.retain(|_, lock| now_ms - lock.renewed_ms <= QUEUE_LOCK_MS_MAX);

@@ -143,13 +143,19 @@ fn lag(hall: &Hall, page: &mut Page) {
     }
     let own = ["consumer_group", "topic", "is_retry", "is_system"];
     page.add("rocketmq_consumer_lag_messages", "Messages not yet consumed.", &own, messages);
-    page.add("rocketmq_consumer_lag_latency_milliseconds", "Age of the oldest message not yet consumed.", &own, latency);
+    page.add(
+        "rocketmq_consumer_lag_latency_milliseconds",
+        "Age of the oldest message not yet consumed.",
+        &own,
+        latency,
+    );
 }
 
 fn clients(hall: &Hall, page: &mut Page) {
     let census = hall.clients.census();
     let rows = census.producers.into_iter();
-    let rows = rows.map(|((language, version), count)| (texts(&[&language, &version, &"remoting"]), int(count))).collect();
+    let rows =
+        rows.map(|((language, version), count)| (texts(&[&language, &version, &"remoting"]), int(count))).collect();
     let own = ["language", "version", "protocol_type"];
     page.add("rocketmq_producer_connections", "Producers connected.", &own, rows);
     let rows = census.consumers.into_iter();
@@ -196,7 +202,8 @@ fn requests(hall: &Hall, page: &mut Page) {
     for ((request, response), histogram) in &all {
         let snapshot = histogram.snapshot();
         let code = request_name(*request).map_or_else(|| request.to_string(), str::to_lowercase);
-        let outcome = ResponseCode::of(*response).map_or_else(|| response.to_string(), |code| snake(&format!("{code:?}")));
+        let outcome =
+            ResponseCode::of(*response).map_or_else(|| response.to_string(), |code| snake(&format!("{code:?}")));
         let labels = format!("{base}protocol_type=\"remoting\",request_code=\"{code}\",response_code=\"{outcome}\"");
         for (bound, count) in BOUNDS_MS.iter().zip(snapshot.cumulative) {
             let _ = writeln!(text, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}");

@@ -97,7 +97,9 @@ impl Refusal {
     /// The response code of each condition.
     pub(crate) fn code(&self) -> ResponseCode {
         match self {
-            Self::Field(_) | Self::Name(_) | Self::NoQueue { .. } | Self::SystemTopic { .. } => ResponseCode::InvalidParameter,
+            Self::Field(_) | Self::Name(_) | Self::NoQueue { .. } | Self::SystemTopic { .. } => {
+                ResponseCode::InvalidParameter
+            }
             Self::UnknownRequest { .. } | Self::NotServedYet { .. } | Self::NotOnFastPort => {
                 ResponseCode::RequestCodeNotSupported
             }
@@ -148,7 +150,9 @@ fn append_code(error: &AppendError) -> ResponseCode {
         AppendError::QueueId { .. } => ResponseCode::InvalidParameter,
         AppendError::TooMany { .. } => ResponseCode::SystemError,
         AppendError::Busy { .. } => ResponseCode::SystemBusy,
-        AppendError::DiskFull { .. } | AppendError::Latched { .. } | AppendError::Closed => ResponseCode::ServiceNotAvailable,
+        AppendError::DiskFull { .. } | AppendError::Latched { .. } | AppendError::Closed => {
+            ResponseCode::ServiceNotAvailable
+        }
     }
 }
 

@@ -125,11 +125,20 @@ impl Schedule {
         match read.status {
             ReadStatus::Found => {}
             ReadStatus::Damaged { .. } => {
-                error!(level = queue + 1, offset, next = read.next_offset, "delayed messages are damaged on disk and cannot be delivered");
+                error!(
+                    level = queue + 1,
+                    offset,
+                    next = read.next_offset,
+                    "delayed messages are damaged on disk and cannot be delivered"
+                );
                 self.advance(queue, read.next_offset.max(offset + 1));
                 return Round::More;
             }
-            ReadStatus::NoMatch | ReadStatus::AtEnd | ReadStatus::BeyondEnd | ReadStatus::BeforeBegin | ReadStatus::Empty => {
+            ReadStatus::NoMatch
+            | ReadStatus::AtEnd
+            | ReadStatus::BeyondEnd
+            | ReadStatus::BeforeBegin
+            | ReadStatus::Empty => {
                 return Round::Until(None);
             }
         }
@@ -154,11 +163,18 @@ impl Schedule {
         let topic = properties::find_str(text, properties::REAL_TOPIC);
         let queue_id = properties::find_str(text, properties::REAL_QID).and_then(|text| text.parse().ok());
         let (Some(topic), Some(queue_id)) = (topic, queue_id) else {
-            error!(position = message.physical_offset(), "a delayed message does not say where it belongs; it stays in the log");
+            error!(
+                position = message.physical_offset(),
+                "a delayed message does not say where it belongs; it stays in the log"
+            );
             return Ok(());
         };
         let Some(known) = self.hall.tables.topics.find(topic) else {
-            warn!(topic, position = message.physical_offset(), "the topic of a delayed message was deleted; it is not delivered");
+            warn!(
+                topic,
+                position = message.physical_offset(),
+                "the topic of a delayed message was deleted; it is not delivered"
+            );
             return Ok(());
         };
         let draft = Draft {

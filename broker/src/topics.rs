@@ -100,7 +100,8 @@ impl Topics {
         if table.len() >= TOPICS_MAX && !table.contains_key(topic.topic_name.as_str()) {
             return Err(Refusal::TooMany { what: "topics", limit: TOPICS_MAX });
         }
-        let incoming = table.get(topic.topic_name.as_str()).map(|known| Arc::clone(&known.incoming)).unwrap_or_default();
+        let incoming =
+            table.get(topic.topic_name.as_str()).map(|known| Arc::clone(&known.incoming)).unwrap_or_default();
         let topic = Arc::new(Topic { config: topic, incoming });
         let mut next = Table::clone(&table);
         next.insert(Arc::from(topic.config.topic_name.as_str()), Arc::clone(&topic));

@@ -153,7 +153,8 @@ impl State {
     /// Drops the deadlines of pulls that are gone.
     fn compact(&mut self) {
         let parked = self.topics.values().flat_map(HashMap::values).flatten();
-        let deadline = |pull: &Parked| Reverse((pull.plan.deadline_ms, Arc::clone(&pull.plan.topic), pull.plan.queue_id));
+        let deadline =
+            |pull: &Parked| Reverse((pull.plan.deadline_ms, Arc::clone(&pull.plan.topic), pull.plan.queue_id));
         self.deadlines = parked.map(deadline).collect();
     }
 }

@@ -52,7 +52,9 @@ impl Running {
     async fn held(&self, pulls: usize) {
         let wanted = format!(" {pulls}\n");
         let deadline = tokio::time::Instant::now() + TIMEOUT;
-        let is_there = |text: String| text.lines().any(|line| line.starts_with("strata_parked_pulls{") && format!("{line}\n").ends_with(&wanted));
+        let is_there = |text: String| {
+            text.lines().any(|line| line.starts_with("strata_parked_pulls{") && format!("{line}\n").ends_with(&wanted))
+        };
         while !is_there(self.broker.metrics_text()) {
             assert!(tokio::time::Instant::now() < deadline, "the pull was not held");
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -215,7 +217,8 @@ async fn positions_out_of_range_are_corrected() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_message_is_retried_and_then_a_dead_letter() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Running::start(folder.path(), |options| options.topics.delay_levels = String::from("1s 1s 1s 1s")).await;
+    let broker =
+        Running::start(folder.path(), |options| options.topics.delay_levels = String::from("1s 1s 1s 1s")).await;
     broker.send("T", b"bad", "").await;
     let mut group = Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP);
     group.body = Bytes::from_static(br#"{"groupName":"g","retryMaxTimes":1}"#);
@@ -271,7 +274,10 @@ async fn sync_flush_answers_and_refusals_have_their_codes() {
     assert_eq!(broker.send("T", b"x", "TIMER_DELAY_SEC\u{1}5\u{2}").await.code, 13);
     assert_eq!(broker.call(Command::request(9_999)).await.remark.as_deref(), Some(" request type 9999 not supported"));
     let pop = broker.call(Command::request(request::POP_MESSAGE)).await;
-    assert_eq!((pop.code, pop.remark.as_deref()), (3, Some("request POP_MESSAGE (200050) is not served by this broker yet")));
+    assert_eq!(
+        (pop.code, pop.remark.as_deref()),
+        (3, Some("request POP_MESSAGE (200050) is not served by this broker yet"))
+    );
     assert_eq!(broker.call(Command::request(request::PULL_MESSAGE)).await.code, 29);
     let mut oneway = send_command("T", b"one-way", "");
     oneway.flag |= FLAG_ONEWAY;

@@ -23,7 +23,9 @@ pub(crate) enum GroupCommand {
     #[command(after_help = "Examples:\n  strata group list\n  strata group list --all --output json")]
     List(ListArgs),
     /// Create a consumer group on every broker
-    #[command(after_help = "Examples:\n  strata group create billing\n  strata group create billing --retry-max 3 --orderly")]
+    #[command(
+        after_help = "Examples:\n  strata group create billing\n  strata group create billing --retry-max 3 --orderly"
+    )]
     Create(CreateArgs),
     /// Show a group's members, subscriptions and lag
     #[command(after_help = "Example:\n  strata group describe billing --output json")]
@@ -179,7 +181,13 @@ async fn list(args: ListArgs) -> Outcome {
         let columns = [text("GROUP"), number("MEMBERS"), number("RETRIES"), text("MAY CONSUME"), text("BROKERS")];
         let cells = |row: &GroupRow| {
             let may = if row.may_consume { "yes" } else { "no" };
-            [row.group.clone(), row.members.to_string(), row.retry_max.to_string(), may.to_owned(), row.brokers.join(",")]
+            [
+                row.group.clone(),
+                row.members.to_string(),
+                row.retry_max.to_string(),
+                may.to_owned(),
+                row.brokers.join(","),
+            ]
         };
         table(&columns, rows.iter().map(cells))
     })
@@ -209,7 +217,8 @@ async fn holders(cluster: &mut Cluster, group: &str) -> Outcome<(GroupConfig, Ve
         let Some(config) = all_groups(cluster, &master).await?.subscription_group_table.remove(group) else { continue };
         found.get_or_insert_with(|| (config, Vec::new())).1.push(master);
     }
-    let missing = || Failure::new(Exit::NotFound, format!("there is no group {group}; list them with: strata group list"));
+    let missing =
+        || Failure::new(Exit::NotFound, format!("there is no group {group}; list them with: strata group list"));
     found.ok_or_else(missing)
 }
 
@@ -244,30 +253,38 @@ async fn describe(args: NameArgs) -> Outcome {
         retry_max: config.retry_max_times,
         message_model,
         lag: queues.iter().map(|queue| queue.lag).sum(),
-        members: members.into_values().map(|member| MemberRow {
-            client_id: member.client_id,
-            address: member.client_addr,
-            language: member.language,
-            version: member.version,
-        }).collect(),
-        subscriptions: subscriptions.into_iter().map(|(topic, subscription)| SubscriptionRow {
-            topic,
-            expression: subscription.sub_string,
-            expression_type: subscription.expression_type.unwrap_or_else(|| String::from("TAG")),
-        }).collect(),
+        members: members
+            .into_values()
+            .map(|member| MemberRow {
+                client_id: member.client_id,
+                address: member.client_addr,
+                language: member.language,
+                version: member.version,
+            })
+            .collect(),
+        subscriptions: subscriptions
+            .into_iter()
+            .map(|(topic, subscription)| SubscriptionRow {
+                topic,
+                expression: subscription.sub_string,
+                expression_type: subscription.expression_type.unwrap_or_else(|| String::from("TAG")),
+            })
+            .collect(),
         queues,
     };
     show(&args.output, &description, description_text)
 }
 
 fn description_text(description: &Description) -> String {
-    let members = description.members.iter().map(|row| {
-        [row.client_id.clone(), row.address.clone(), row.language.clone(), row.version.to_string()]
-    });
+    let members = description
+        .members
+        .iter()
+        .map(|row| [row.client_id.clone(), row.address.clone(), row.language.clone(), row.version.to_string()]);
     let member_columns = [text("MEMBER"), text("ADDRESS"), text("LANGUAGE"), number("VERSION")];
-    let subscriptions = description.subscriptions.iter().map(|row| {
-        [row.topic.clone(), row.expression_type.clone(), row.expression.clone()]
-    });
+    let subscriptions = description
+        .subscriptions
+        .iter()
+        .map(|row| [row.topic.clone(), row.expression_type.clone(), row.expression.clone()]);
     let subscription_columns = [text("SUBSCRIBES"), text("BY"), text("EXPRESSION")];
     let queues = description.queues.iter().map(|row| {
         let (stored, max, lag) = (row.stored_offset.to_string(), row.max_offset.to_string(), row.lag.to_string());

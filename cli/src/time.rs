@@ -54,7 +54,9 @@ impl FromStr for Position {
             "last" | "end" => Some(Self::Last),
             "@now" => Some(Self::Ago(0)),
             _ => match text.strip_prefix('@') {
-                Some(time) => time.strip_prefix('-').map_or_else(|| moment(time).map(Self::Time), |ago| span_ms(ago).map(Self::Ago)),
+                Some(time) => time
+                    .strip_prefix('-')
+                    .map_or_else(|| moment(time).map(Self::Time), |ago| span_ms(ago).map(Self::Ago)),
                 None => text.parse().ok().filter(|offset| *offset >= 0).map(Self::Offset),
             },
         };

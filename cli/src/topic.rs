@@ -22,10 +22,14 @@ pub(crate) enum TopicCommand {
     #[command(after_help = "Examples:\n  strata topic list\n  strata topic list --all --output json")]
     List(ListArgs),
     /// Create a topic on every broker, or on some
-    #[command(after_help = "Examples:\n  strata topic create orders\n  strata topic create orders --queues 16 --attribute message.type=FIFO\n  strata topic create orders --broker broker-a --perm r")]
+    #[command(
+        after_help = "Examples:\n  strata topic create orders\n  strata topic create orders --queues 16 --attribute message.type=FIFO\n  strata topic create orders --broker broker-a --perm r"
+    )]
     Create(CreateArgs),
     /// Change a topic; what is not given stays
-    #[command(after_help = "Examples:\n  strata topic update orders --queues 32\n  strata topic update orders --perm r")]
+    #[command(
+        after_help = "Examples:\n  strata topic update orders --queues 32\n  strata topic update orders --perm r"
+    )]
     Update(CreateArgs),
     /// Show a topic's queues, offsets and brokers
     #[command(after_help = "Example:\n  strata topic describe orders --output json")]
@@ -96,7 +100,9 @@ fn parse_perm(text: &str) -> Result<i32, String> {
 /// Servers read attributes as `+key=value,+key=value`.
 fn parse_attribute(text: &str) -> Result<String, String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() && !key.starts_with(['+', '-']) && !value.contains(',') => Ok(format!("+{text}")),
+        Some((key, value)) if !key.is_empty() && !key.starts_with(['+', '-']) && !value.contains(',') => {
+            Ok(format!("+{text}"))
+        }
         Some(_) | None => Err(String::from("an attribute is key=value, without commas")),
     }
 }
@@ -215,7 +221,8 @@ async fn create(args: CreateArgs) -> Outcome {
         return Err(Failure::new(Exit::Refused, message));
     }
     let queues = args.queues.unwrap_or(8);
-    let config = TopicConfig { perm: args.perm.unwrap_or(perm::READ | perm::WRITE), ..TopicConfig::new(&args.topic, queues) };
+    let config =
+        TopicConfig { perm: args.perm.unwrap_or(perm::READ | perm::WRITE), ..TopicConfig::new(&args.topic, queues) };
     for master in &masters {
         put(&mut cluster, master, &config, &args.attributes).await?;
     }
@@ -225,7 +232,8 @@ async fn create(args: CreateArgs) -> Outcome {
 
 async fn update(args: CreateArgs) -> Outcome {
     let mut cluster = Cluster::connect(&args.cluster).await?;
-    let holders: Vec<Master> = masters_of(cluster.route(&args.topic).await?).into_iter().map(|(master, _)| master).collect();
+    let holders: Vec<Master> =
+        masters_of(cluster.route(&args.topic).await?).into_iter().map(|(master, _)| master).collect();
     for master in &chosen(holders, &args.brokers)? {
         let Some(mut config) = config(&mut cluster, master, &args.topic).await? else { continue };
         if let Some(queues) = args.queues {
@@ -287,7 +295,8 @@ async fn describe(args: NameArgs) -> Outcome {
             description.attributes.extend(config.attributes);
         }
         let header = TopicOf { topic: args.topic.clone() };
-        let offsets = queue_table::<TopicOffset>(&cluster.ask(&master, command(code::GET_TOPIC_STATS_INFO, &header)).await?)?;
+        let offsets =
+            queue_table::<TopicOffset>(&cluster.ask(&master, command(code::GET_TOPIC_STATS_INFO, &header)).await?)?;
         description.queues.extend(offsets.into_iter().map(|(queue, offset)| QueueRow {
             queue: queue_of(&queue),
             broker: queue.broker_name,
@@ -316,7 +325,14 @@ fn description_text(description: &Description) -> String {
     let attributes = if attributes.is_empty() { String::from("none") } else { attributes.join(", ") };
     let brokers = description.brokers.iter().map(|row| {
         let BrokerRow { broker, cluster, address, read_queues, write_queues, perm } = row;
-        [broker.clone(), cluster.clone(), address.clone(), read_queues.to_string(), write_queues.to_string(), perm.clone()]
+        [
+            broker.clone(),
+            cluster.clone(),
+            address.clone(),
+            read_queues.to_string(),
+            write_queues.to_string(),
+            perm.clone(),
+        ]
     });
     let broker_columns =
         [text("BROKER"), text("CLUSTER"), text("ADDRESS"), number("READ QUEUES"), number("WRITE QUEUES"), text("PERM")];
@@ -324,7 +340,8 @@ fn description_text(description: &Description) -> String {
         let last = show_ago(row.last_stored_ms, now);
         [row.queue.clone(), row.min_offset.to_string(), row.max_offset.to_string(), row.messages.to_string(), last]
     });
-    let queue_columns = [text("QUEUE"), number("MIN OFFSET"), number("MAX OFFSET"), number("MESSAGES"), text("LAST STORED")];
+    let queue_columns =
+        [text("QUEUE"), number("MIN OFFSET"), number("MAX OFFSET"), number("MESSAGES"), text("LAST STORED")];
     format!(
         "topic       {}\nmessages    {}\nattributes  {attributes}\n\n{}\n\n{}",
         description.topic,

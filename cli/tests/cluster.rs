@@ -10,14 +10,22 @@ fn a_topic_from_its_creation_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path());
     assert_eq!(site.json(&["topic", "list", "--output", "json"]), json!([]));
-    assert_eq!(site.ok(&["topic", "create", "orders", "--queues", "2"]), "created topic orders with 2 queues on broker-a\n");
+    assert_eq!(
+        site.ok(&["topic", "create", "orders", "--queues", "2"]),
+        "created topic orders with 2 queues on broker-a\n"
+    );
     let (code, _, error) = site.run(&["topic", "create", "orders"]);
     assert_eq!(code, 5);
     assert!(error.contains("there is a topic orders on broker-a already; change it with: strata topic update orders"));
     site.ok(&["produce", "orders", "-m", "x"]);
     let description = site.json(&["topic", "describe", "orders", "--output", "json"]);
     assert_eq!(description["messages"], 1);
-    let offsets: Vec<_> = description["queues"].as_array().unwrap().iter().map(|q| (q["queue"].as_str().unwrap(), q["maxOffset"].as_i64().unwrap())).collect();
+    let offsets: Vec<_> = description["queues"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|q| (q["queue"].as_str().unwrap(), q["maxOffset"].as_i64().unwrap()))
+        .collect();
     assert_eq!(offsets, [("broker-a/0", 1), ("broker-a/1", 0)]);
     assert_eq!(description["brokers"][0]["perm"], "rw");
     site.ok(&["topic", "update", "orders", "--perm", "r", "--queues", "4"]);
@@ -38,7 +46,10 @@ fn a_topic_from_its_creation_to_its_end() {
 fn messages_come_back_as_they_were_sent() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path());
-    let sent = site.ok_with_input(&["produce", "orders", "--tag", "A", "--key", "k1", "--key", "k2", "--property", "color=grün"], "hello\n\nwörld\n");
+    let sent = site.ok_with_input(
+        &["produce", "orders", "--tag", "A", "--key", "k1", "--key", "k2", "--property", "color=grün"],
+        "hello\n\nwörld\n",
+    );
     assert!(sent.starts_with("sent 2 messages (11 bytes) to orders in "), "{sent}");
     let summary = site.json(&["produce", "orders", "-m", "third", "--tag", "B", "--output", "json"]);
     assert_eq!((&summary["messages"], &summary["bytes"]), (&json!(1), &json!(5)));
@@ -67,7 +78,8 @@ fn a_reading_begins_and_ends_where_it_is_told() {
     site.ok(&["produce", "orders", "--in-flight", "1", "-m", "0", "-m", "1", "-m", "2", "-m", "3"]);
     assert_eq!(site.ok(&["consume", "orders", "-o", "2"]), "2\n3\n");
     assert_eq!(site.ok(&["consume", "orders", "-o", "1", "--until", "3"]), "1\n2\n");
-    let stored = site.messages(&["orders"]).iter().map(|m| m["stored"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let stored =
+        site.messages(&["orders"]).iter().map(|m| m["stored"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     let after = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_millisecond() + 1;
     let (first, behind) = (format!("@{}", stored[0]), format!("@{}", after(&stored[3])));
     assert_eq!(site.ok(&["consume", "orders", "-o", &first]), "0\n1\n2\n3\n");
@@ -87,7 +99,8 @@ fn many_messages_of_many_queues_are_all_read_in_stored_order() {
     assert_eq!(messages.len(), 5000);
     let stored: Vec<&str> = messages.iter().map(|m| m["stored"].as_str().unwrap()).collect();
     assert!(stored.is_sorted(), "not by store time");
-    let places: std::collections::BTreeSet<String> = messages.iter().map(|m| format!("{}@{}", m["queueId"], m["offset"])).collect();
+    let places: std::collections::BTreeSet<String> =
+        messages.iter().map(|m| format!("{}@{}", m["queueId"], m["offset"])).collect();
     assert_eq!(places.len(), 5000, "a message came twice");
     assert!(messages.iter().all(|m| m["body"].as_str().unwrap().len() == 300));
 }
@@ -122,7 +135,10 @@ fn a_group_keeps_its_place() {
     let description = site.json(&["group", "describe", "billing", "--output", "json"]);
     assert_eq!((&description["lag"], &description["retryMax"]), (&json!(1), &json!(3)));
     let queue = &description["queues"][0];
-    assert_eq!((&queue["queue"], &queue["storedOffset"], &queue["maxOffset"]), (&json!("broker-a/0"), &json!(2), &json!(3)));
+    assert_eq!(
+        (&queue["queue"], &queue["storedOffset"], &queue["maxOffset"]),
+        (&json!("broker-a/0"), &json!(2), &json!(3))
+    );
     assert_eq!(site.ok(&["consume", "orders", "-g", "billing"]), "c\n");
     assert_eq!(site.ok(&["consume", "orders", "-g", "billing", "-o", "first", "-n", "1"]), "a\n");
     let rows = site.json(&["group", "list", "--output", "json"]);
@@ -138,7 +154,10 @@ fn what_cannot_be_reached_is_said() {
     for args in [&["topic", "list"][..], &["consume", "t"], &["produce", "t", "-m", "x"], &["group", "list"]] {
         let (code, out, error) = run(strata(args).env("NAMESRV_ADDR", &gone));
         assert_eq!((code, out.as_str()), (3, ""));
-        assert!(error.starts_with(&format!("error: no name server can be reached: cannot connect to {gone}: ")), "{error}");
+        assert!(
+            error.starts_with(&format!("error: no name server can be reached: cannot connect to {gone}: ")),
+            "{error}"
+        );
         assert!(error.contains("strata start"), "{error}");
     }
 }

@@ -65,8 +65,14 @@ fn unknown_keys_warn_once_with_the_nearest_name() {
 #[test]
 fn bad_values_are_one_sentence_and_exit_code_2() {
     let cases = [
-        ("\nlistenPort = 70000", "error: broker.conf:2: listenPort=70000 is not allowed: a whole number from 0 to 65535\n"),
-        ("autoCreateTopicEnable=yes", "error: broker.conf:1: autoCreateTopicEnable=yes is not allowed: true or false\n"),
+        (
+            "\nlistenPort = 70000",
+            "error: broker.conf:2: listenPort=70000 is not allowed: a whole number from 0 to 65535\n",
+        ),
+        (
+            "autoCreateTopicEnable=yes",
+            "error: broker.conf:1: autoCreateTopicEnable=yes is not allowed: true or false\n",
+        ),
         ("flushDiskType=SOON", "error: broker.conf:1: flushDiskType=SOON is not allowed: ASYNC_FLUSH or SYNC_FLUSH\n"),
     ];
     for (text, sentence) in cases {
@@ -76,7 +82,13 @@ fn bad_values_are_one_sentence_and_exit_code_2() {
 
 #[test]
 fn promises_that_cannot_be_kept_stop_the_start() {
-    for text in ["brokerRole=SLAVE", "brokerRole=SYNC_MASTER", "aclEnable=true", "enableControllerMode=true", "tls.server.mode=enforcing"] {
+    for text in [
+        "brokerRole=SLAVE",
+        "brokerRole=SYNC_MASTER",
+        "aclEnable=true",
+        "enableControllerMode=true",
+        "tls.server.mode=enforcing",
+    ] {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("broker.conf"), text).unwrap();
         let (code, out, error) = run(strata(&["start", "-c", "broker.conf"]).current_dir(folder.path()));
@@ -99,9 +111,21 @@ fn a_missing_file_and_wrong_flags_are_usage_errors() {
 #[test]
 fn every_command_has_help_with_examples() {
     let commands: [&[&str]; 15] = [
-        &[], &["start"], &["namesrv"], &["broker"], &["produce"], &["consume"], &["config"], &["topic", "list"],
-        &["topic", "create"], &["topic", "update"], &["topic", "describe"], &["topic", "delete"], &["group", "list"],
-        &["group", "create"], &["group", "describe"],
+        &[],
+        &["start"],
+        &["namesrv"],
+        &["broker"],
+        &["produce"],
+        &["consume"],
+        &["config"],
+        &["topic", "list"],
+        &["topic", "create"],
+        &["topic", "update"],
+        &["topic", "describe"],
+        &["topic", "delete"],
+        &["group", "list"],
+        &["group", "create"],
+        &["group", "describe"],
     ];
     for command in commands {
         let (code, out, _) = run(&mut strata(&[command, &["--help"]].concat()));

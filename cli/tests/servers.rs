@@ -38,7 +38,8 @@ fn brokers_of_their_own_register_and_leave() {
     std::fs::write(path.join("broker.conf"), "mappedFileSizeCommitLog=4194304\n").unwrap();
     let broker = |name: &str| {
         let own = ["--name", name, "--data", name, "--namesrv", address.as_str(), "--broker-port", "0"];
-        let args = [&["broker", "-c", "broker.conf", "--listen", "127.0.0.1", "--metrics-port", "0"][..], &own].concat();
+        let args =
+            [&["broker", "-c", "broker.conf", "--listen", "127.0.0.1", "--metrics-port", "0"][..], &own].concat();
         Running::start(path, &args)
     };
     let (a, b) = (broker("broker-a"), broker("broker-b"));
@@ -48,7 +49,8 @@ fn brokers_of_their_own_register_and_leave() {
     assert_eq!(out, "created topic orders with 2 queues on broker-a, broker-b\n");
     let (_, out, _) = ask(&["topic", "list", "--output", "json"]);
     let rows: serde_json::Value = serde_json::from_str(&out).unwrap();
-    let expected = serde_json::json!([{"topic": "orders", "brokers": 2, "readQueues": 4, "writeQueues": 4, "perm": "rw"}]);
+    let expected =
+        serde_json::json!([{"topic": "orders", "brokers": 2, "readQueues": 4, "writeQueues": 4, "perm": "rw"}]);
     assert_eq!(rows, expected);
     let pages = a.fact("pages").trim_start_matches("http://").trim_end_matches("/metrics").to_owned();
     let (code, figures) = page(&pages, "/metrics");
@@ -58,7 +60,8 @@ fn brokers_of_their_own_register_and_leave() {
     assert_eq!(b.stop("TERM").code(), Some(0));
     let (_, out, _) = ask(&["topic", "describe", "orders", "--output", "json"]);
     let description: serde_json::Value = serde_json::from_str(&out).unwrap();
-    let left: Vec<&str> = description["brokers"].as_array().unwrap().iter().map(|b| b["broker"].as_str().unwrap()).collect();
+    let left: Vec<&str> =
+        description["brokers"].as_array().unwrap().iter().map(|b| b["broker"].as_str().unwrap()).collect();
     assert_eq!(left, ["broker-a"], "a broker that was stopped has unregistered");
     assert_eq!(a.stop("TERM").code(), Some(0));
     assert_eq!(namesrv.stop("TERM").code(), Some(0));
@@ -101,7 +104,10 @@ fn a_port_in_use_is_said_and_costs_nothing() {
         }
         let (code, out, error) = run(strata(&args).current_dir(folder.path()));
         assert_eq!((code, out.as_str()), (6, ""), "{flag}: {error}");
-        assert!(error.starts_with(&format!("error: cannot listen on 127.0.0.1:{port}: the port is in use; ")), "{error}");
+        assert!(
+            error.starts_with(&format!("error: cannot listen on 127.0.0.1:{port}: the port is in use; ")),
+            "{error}"
+        );
         assert!(!folder.path().join("data/broker").exists(), "no store was opened");
     }
 }
@@ -111,9 +117,8 @@ fn folders_that_cannot_be_used_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path());
     let ports = ["--broker-port", "0", "--metrics-port", "0", "--namesrv", "127.0.0.1:1"];
-    let broker = |data: &str| {
-        run(strata(&[&["broker", "--data", data], &ports[..]].concat()).current_dir(folder.path()))
-    };
+    let broker =
+        |data: &str| run(strata(&[&["broker", "--data", data], &ports[..]].concat()).current_dir(folder.path()));
     let (code, _, error) = broker("data/broker");
     assert_eq!(code, 6);
     assert!(error.contains("error: the store folder data/broker is in use by another process"), "{error}");

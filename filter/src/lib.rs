@@ -88,8 +88,9 @@ impl Filter {
     pub fn matches_record(&self, record: &[u8]) -> bool {
         match self {
             Self::All => true,
-            Self::Tags(tags) => RecordView::parse(record)
-                .is_ok_and(|view| properties::find(view.properties(), properties::TAGS).is_some_and(|tag| tags.has(tag))),
+            Self::Tags(tags) => RecordView::parse(record).is_ok_and(|view| {
+                properties::find(view.properties(), properties::TAGS).is_some_and(|tag| tags.has(tag))
+            }),
         }
     }
 }
@@ -120,8 +121,15 @@ mod tests {
     fn what_is_not_served_or_too_large_is_refused_by_name() {
         let sql = Filter::compile(Some(SQL92), "a = 1");
         assert_eq!(sql, Err(FilterError::Unsupported { kind: "SQL92".into() }));
-        let many = vec!["t"; limits::TAGS_MAX + 1].iter().enumerate().map(|(i, t)| format!("{t}{i}")).collect::<Vec<_>>();
-        assert_eq!(Filter::compile(None, &many.join("||")), Err(FilterError::TooManyTags { tags: limits::TAGS_MAX + 1 }));
-        assert!(matches!(Filter::compile(None, &"x".repeat(limits::EXPRESSION_BYTES_MAX + 1)), Err(FilterError::TooLong { .. })));
+        let many =
+            vec!["t"; limits::TAGS_MAX + 1].iter().enumerate().map(|(i, t)| format!("{t}{i}")).collect::<Vec<_>>();
+        assert_eq!(
+            Filter::compile(None, &many.join("||")),
+            Err(FilterError::TooManyTags { tags: limits::TAGS_MAX + 1 })
+        );
+        assert!(matches!(
+            Filter::compile(None, &"x".repeat(limits::EXPRESSION_BYTES_MAX + 1)),
+            Err(FilterError::TooLong { .. })
+        ));
     }
 }

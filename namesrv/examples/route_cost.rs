@@ -43,14 +43,18 @@ fn topic(number: usize) -> String {
 async fn register(address: SocketAddr) -> Vec<Client> {
     let mut body = RegisterBody::default();
     for number in 0..TOPICS {
-        body.topic_config_serialize_wrapper.topic_config_table.insert(topic(number), TopicConfig::new(topic(number), 8));
+        body.topic_config_serialize_wrapper
+            .topic_config_table
+            .insert(topic(number), TopicConfig::new(topic(number), 8));
     }
     let mut brokers = Vec::new();
     for number in 0..4 {
         let client = Client::connect(&address.to_string(), Duration::from_secs(5)).await.unwrap();
         let mut request = Command::request(code::REGISTER_BROKER);
         let (name, own) = (format!("broker-{number}"), format!("10.0.0.{number}:10911"));
-        for (key, value) in [("brokerName", name.as_str()), ("brokerAddr", &own), ("clusterName", "c"), ("brokerId", "0")] {
+        for (key, value) in
+            [("brokerName", name.as_str()), ("brokerAddr", &own), ("clusterName", "c"), ("brokerId", "0")]
+        {
             request.fields.push(key, value);
         }
         request.body = body.encode().into();

@@ -69,7 +69,9 @@ impl Durable {
         }
         match damaged {
             // Starting empty over a document that cannot be read would lose it with the next change.
-            Some(path) => Err(FileError { path, cause: io::Error::new(io::ErrorKind::InvalidData, "not a readable document") }),
+            Some(path) => {
+                Err(FileError { path, cause: io::Error::new(io::ErrorKind::InvalidData, "not a readable document") })
+            }
             None => Ok(None),
         }
     }

@@ -11,8 +11,8 @@ use strata_protocol::command::Command;
 use strata_protocol::json;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::{
-    BadField, BrokerGroupOf, BrokerHeartbeat, BrokerNameOf, BrokerOf, ClusterOf, DeleteTopicInNamesrv, Header, KeyValue,
-    NamespaceOf, RegisterBroker, TopicOf,
+    BadField, BrokerGroupOf, BrokerHeartbeat, BrokerNameOf, BrokerOf, ClusterOf, DeleteTopicInNamesrv, Header,
+    KeyValue, NamespaceOf, RegisterBroker, TopicOf,
 };
 use tokio::time::Instant;
 
@@ -49,7 +49,9 @@ impl Desk {
             }
             code::GET_BROKER_MEMBER_GROUP => self.member_group(request),
             code::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => Ok(self.all_topics()),
-            code::GET_TOPICS_BY_CLUSTER => ClusterOf::decode(&request.fields).map(|of| self.list(Listed::OfCluster(&of.cluster))),
+            code::GET_TOPICS_BY_CLUSTER => {
+                ClusterOf::decode(&request.fields).map(|of| self.list(Listed::OfCluster(&of.cluster)))
+            }
             code::GET_SYSTEM_TOPIC_LIST_FROM_NS => Ok(document(&self.book.lock().system_topics())),
             code::GET_UNIT_TOPIC_LIST => Ok(self.list(Listed::Unit)),
             code::GET_HAS_UNIT_SUB_TOPIC_LIST => Ok(self.list(Listed::UnitSubscription)),
@@ -75,7 +77,8 @@ impl Desk {
     fn route(&self, request: &Command) -> Result<Reply, BadField> {
         // The hottest request reads its two fields where they lie.
         let topic = request.fields.value("topic").ok_or(BadField::Missing { name: "topic" })?;
-        let strict = request.fields.value("acceptStandardJsonOnly").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let strict =
+            request.fields.value("acceptStandardJsonOnly").is_some_and(|text| text.eq_ignore_ascii_case("true"));
         let form = Form::of(request, strict);
         let order = if self.settings.now().order_topics { self.kv.value(ORDER_TOPICS, topic) } else { None };
         let found = self.book.lock().route(topic, form, order.as_deref());
@@ -122,8 +125,7 @@ impl Desk {
 
     fn heartbeat(&self, request: &Command, now: Instant) -> Result<Reply, BadField> {
         let header = BrokerHeartbeat::decode(&request.fields)?;
-        let process =
-            Process { cluster: &header.cluster, name: &header.broker_name, address: &header.broker_address };
+        let process = Process { cluster: &header.cluster, name: &header.broker_name, address: &header.broker_address };
         self.book.lock().heard(process, header.heartbeat_timeout_ms, now);
         Ok(Reply::success())
     }
@@ -232,9 +234,9 @@ impl Desk {
                 tracing::error!("{error}");
                 Reply::refusal(ResponseCode::SystemError, error.to_string())
             }
-            Err(error @ (SettingsError::NotBoolean { .. } | SettingsError::NotAPair { .. } | SettingsError::NotText)) => {
-                Reply::refusal(ResponseCode::InvalidParameter, error.to_string())
-            }
+            Err(
+                error @ (SettingsError::NotBoolean { .. } | SettingsError::NotAPair { .. } | SettingsError::NotText),
+            ) => Reply::refusal(ResponseCode::InvalidParameter, error.to_string()),
         }
     }
 }

@@ -51,7 +51,9 @@ pub struct NamesrvOptions {
 #[derive(Debug, Error)]
 pub enum StartError {
     /// A file of its data folder cannot be read, or the folder cannot be made.
-    #[error("the name server's data cannot be opened: {0}; check the folder's owner and permissions, or move the file away")]
+    #[error(
+        "the name server's data cannot be opened: {0}; check the folder's owner and permissions, or move the file away"
+    )]
     Data(#[from] FileError),
 }
 

@@ -31,4 +31,5 @@ pub const BROKER_SILENCE_MAX: Duration = Duration::from_secs(3_600);
 /// How often silent brokers are looked for (`scanNotActiveBrokerInterval` of Apache).
 pub const SCAN_INTERVAL: Duration = Duration::from_secs(5);
 
-const _: () = assert!(SCAN_INTERVAL.as_secs() < BROKER_SILENCE.as_secs(), "silence is noticed soon after it lasts too long");
+const _: () =
+    assert!(SCAN_INTERVAL.as_secs() < BROKER_SILENCE.as_secs(), "silence is noticed soon after it lasts too long");

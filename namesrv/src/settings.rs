@@ -70,8 +70,12 @@ pub enum SettingsError {
 
 impl Settings {
     /// The names of the switches, in the order of their text.
-    pub const KEYS: [&'static str; 4] =
-        ["orderMessageEnable", "returnOrderTopicConfigToBroker", "enableAllTopicList", "deleteTopicWithBrokerRegistration"];
+    pub const KEYS: [&'static str; 4] = [
+        "orderMessageEnable",
+        "returnOrderTopicConfigToBroker",
+        "enableAllTopicList",
+        "deleteTopicWithBrokerRegistration",
+    ];
 
     fn switch(&mut self, key: &str) -> Option<&mut bool> {
         match key {

@@ -68,8 +68,12 @@ fn body(topics: &[&str]) -> RegisterBody {
     body
 }
 
-const BROKER: [(&str, &str); 4] =
-    [("brokerName", "broker-a"), ("brokerAddr", "127.0.0.1:10911"), ("clusterName", "DefaultCluster"), ("brokerId", "0")];
+const BROKER: [(&str, &str); 4] = [
+    ("brokerName", "broker-a"),
+    ("brokerAddr", "127.0.0.1:10911"),
+    ("clusterName", "DefaultCluster"),
+    ("brokerId", "0"),
+];
 
 fn registration(body: Bytes, extra: &[(&str, &str)]) -> Command {
     let mut register = request(code::REGISTER_BROKER, &BROKER);
@@ -103,7 +107,8 @@ async fn a_broker_registers_in_both_forms_and_leaves() {
 
     let route = ask(&client, code::GET_ROUTEINFO_BY_TOPIC, &[("topic", "orders")]).await;
     let brokers = json!([{"brokerAddrs": {"0": "127.0.0.1:10911"}, "brokerName": "broker-a", "cluster": "DefaultCluster", "enableActingMaster": false}]);
-    let queues = json!([{"brokerName": "broker-a", "perm": 6, "readQueueNums": 4, "topicSysFlag": 0, "writeQueueNums": 4}]);
+    let queues =
+        json!([{"brokerName": "broker-a", "perm": 6, "readQueueNums": 4, "topicSysFlag": 0, "writeQueueNums": 4}]);
     assert_eq!(document(&route), json!({"brokerDatas": brokers, "filterServerTable": {}, "queueDatas": queues}));
     let mut old = request(code::GET_ROUTEINFO_BY_TOPIC, &[("topic", "orders")]);
     old.version = 317;
@@ -226,7 +231,9 @@ async fn write_permissions_topics_and_members_by_request() {
     let of_cluster = ask(&client, code::GET_TOPICS_BY_CLUSTER, &[("cluster", "DefaultCluster")]).await;
     assert_eq!(document(&of_cluster)["topicList"], json!(["orders"]));
     let mut add = request(code::REGISTER_TOPIC_IN_NAMESRV, &[("topic", "late")]);
-    add.body = Bytes::from_static(br#"{"queueDatas":[{"brokerName":"broker-a","readQueueNums":2,"writeQueueNums":2,"perm":6}]}"#);
+    add.body = Bytes::from_static(
+        br#"{"queueDatas":[{"brokerName":"broker-a","readQueueNums":2,"writeQueueNums":2,"perm":6}]}"#,
+    );
     assert_eq!(client.call(add, WAIT).await.unwrap().code, 0);
     let late = ask(&client, code::GET_ROUTEINFO_BY_TOPIC, &[("topic", "late")]).await;
     assert_eq!(document(&late)["queueDatas"][0]["readQueueNums"], json!(2));

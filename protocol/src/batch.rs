@@ -159,10 +159,8 @@ mod tests {
         let message = InnerMessage { flag: 7, body: b"hi", properties: b"a\x01b\x02" };
         let mut body = Vec::new();
         append(&mut body, &message).unwrap();
-        let expected = [
-            0, 0, 0, 28, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 2, b'h', b'i', 0, 4, b'a', 1,
-            b'b', 2,
-        ];
+        let expected =
+            [0, 0, 0, 28, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 2, b'h', b'i', 0, 4, b'a', 1, b'b', 2];
         assert_eq!(body, expected);
         assert_eq!(InnerMessages::of(&body).collect::<Vec<_>>(), [Ok(message)]);
     }
@@ -178,10 +176,7 @@ mod tests {
         assert_eq!(read[1], Err(BatchError::Short { at: first, missing: 19 }));
         body.truncate(first);
         body[3] += 1;
-        assert_eq!(
-            InnerMessages::of(&body).next(),
-            Some(Err(BatchError::Short { at: 0, missing: 1 }))
-        );
+        assert_eq!(InnerMessages::of(&body).next(), Some(Err(BatchError::Short { at: 0, missing: 1 })));
         body.push(0);
         assert_eq!(InnerMessages::of(&body).next(), Some(Err(BatchError::Sizes { at: 0 })));
         body[16] = 0x80; // a negative body length

@@ -415,7 +415,9 @@ mod tests {
     #[test]
     fn any_text_comes_back_and_json_stays_plain_ascii_where_it_was() {
         let long = "x\u{1}é\"".repeat(50);
-        for text in ["", "plain", "\u{1}a\u{2}b\u{0}\u{1f}\u{7f}", "say \"hi\" \\ twice", "line\nline\r\t", "é😀", &long] {
+        for text in
+            ["", "plain", "\u{1}a\u{2}b\u{0}\u{1f}\u{7f}", "say \"hi\" \\ twice", "line\nline\r\t", "é😀", &long]
+        {
             for codec in [HeaderCodec::Json, HeaderCodec::Binary] {
                 let fields = read(codec, written(codec, |writer| writer.text("t", text)));
                 assert_eq!(fields.value("t"), Some(text), "{codec:?}");

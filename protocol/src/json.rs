@@ -13,8 +13,8 @@ use thiserror::Error;
 use crate::limits::{JSON_BODY_BYTES_MAX, JSON_DEPTH_MAX};
 
 mod cursor;
-pub use cursor::{Cursor, Text};
 pub(crate) use cursor::Piece;
+pub use cursor::{Cursor, Text};
 
 /// Why text is not JSON of this dialect.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -145,7 +145,10 @@ mod tests {
     fn the_dialect_of_fastjson_is_read() {
         let cases: [(&str, Value); 8] = [
             ("{0:\"10.0.0.1:10911\",1:'x'}", json!({"0": "10.0.0.1:10911", "1": "x"})),
-            ("{{\"topic\":\"t\",\"queueId\":0}:{\"offset\":5}}", json!({"{\"topic\":\"t\",\"queueId\":0}": {"offset": 5}})),
+            (
+                "{{\"topic\":\"t\",\"queueId\":0}:{\"offset\":5}}",
+                json!({"{\"topic\":\"t\",\"queueId\":0}": {"offset": 5}}),
+            ),
             (" [1, -2 ,3.5,true,null] ", json!([1, -2, 3.5, true, null])),
             (r#""a\u0001b\n\"\\\/\ud83d\ude00""#, json!("a\u{1}b\n\"\\/😀")),
             (r#"'\ud83d'"#, json!("\u{fffd}")),

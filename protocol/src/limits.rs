@@ -38,8 +38,9 @@ pub const PROPERTIES_BYTES_MAX: usize = 32_767;
 /// Bytes of a message body by default (`maxMessageSize`).
 pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Messages in one batch request.
-pub const BATCH_MESSAGES_MAX: usize = 1_024;
+/// Messages in one batch request. RocketMQ bounds a batch by its bytes alone; a batch of the smallest
+/// useful messages stays below this.
+pub const BATCH_MESSAGES_MAX: usize = 16_384;
 
 const _: () = assert!(HEADER_BYTES_MAX < FRAME_BYTES_MAX, "a frame holds its header");
 const _: () = assert!(HEADER_BYTES_MAX >= PROPERTIES_BYTES_MAX * 6, "escaped properties fit a header");

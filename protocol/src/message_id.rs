@@ -130,8 +130,7 @@ pub fn month_start_ms(now_ms: i64) -> i64 {
 fn day_of_month(day: i64) -> i64 {
     let shifted = day + 719_468; // days since 0000-03-01
     let day_of_era = shifted.rem_euclid(146_097); // an era is 400 years
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     day_of_year - (153 * month_from_march + 2) / 5 + 1
@@ -171,10 +170,7 @@ mod tests {
 
     #[test]
     fn golden_ids() {
-        let id = OffsetMessageId {
-            host: "10.1.2.255:10911".parse().unwrap(),
-            physical_offset: 0x0000_0123_4567_89AB,
-        };
+        let id = OffsetMessageId { host: "10.1.2.255:10911".parse().unwrap(), physical_offset: 0x0000_0123_4567_89AB };
         assert_eq!(id.encode(), "0A0102FF00002A9F00000123456789AB");
         let v6 = OffsetMessageId { host: "[::1]:80".parse().unwrap(), physical_offset: 1 };
         assert_eq!(v6.encode(), "00000000000000000000000000000001000000500000000000000001");

@@ -151,7 +151,8 @@ pub fn is_system_topic(topic: &str) -> bool {
 /// Whether clients must not send to this topic.
 #[must_use]
 pub fn is_send_forbidden(topic: &str) -> bool {
-    NO_SEND_TOPICS.contains(&topic) || (topic.starts_with(SYSTEM_TOPIC_PREFIX) && !topic.starts_with("rmq_sys_TRACE_DATA_"))
+    NO_SEND_TOPICS.contains(&topic)
+        || (topic.starts_with(SYSTEM_TOPIC_PREFIX) && !topic.starts_with("rmq_sys_TRACE_DATA_"))
 }
 
 /// Whether this group belongs to RocketMQ itself.

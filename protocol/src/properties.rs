@@ -305,7 +305,8 @@ mod tests {
 
     #[test]
     fn separators_are_found_among_all_bytes() {
-        let cases = (0..40).flat_map(|length| (0..length).flat_map(move |wanted| [(length, wanted, 1), (length, wanted, 2)]));
+        let cases =
+            (0..40).flat_map(|length| (0..length).flat_map(move |wanted| [(length, wanted, 1), (length, wanted, 2)]));
         for (length, wanted, separator) in cases {
             let mut text: Vec<u8> = (0..length).map(|n| [0, 3, 0x80, 0xFF, 0x81][n % 5]).collect();
             text[wanted] = separator;

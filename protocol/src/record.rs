@@ -215,8 +215,7 @@ impl<'a> RecordView<'a> {
             .ok()
             .filter(|size| *size >= RECORD_BYTES_MIN)
             .ok_or(RecordError::Sizes { field: "total", total })?;
-        let record =
-            bytes.get(..size).ok_or(RecordError::Short { wanted: size, found: bytes.len() })?;
+        let record = bytes.get(..size).ok_or(RecordError::Short { wanted: size, found: bytes.len() })?;
         Self::parse_whole(record, magic, total)
     }
 
@@ -231,8 +230,8 @@ impl<'a> RecordView<'a> {
         check_port(bytes, BORN_HOST_AT + born_host_bytes(sys_flag), "born host")?;
         check_port(bytes, store_host_at + store_host_bytes(sys_flag), "store host")?;
         let body_at = body_length_at + 4;
-        let body_bytes = usize::try_from(i32::from_be_bytes(array(bytes, body_length_at)))
-            .map_err(|_| sizes("body"))?;
+        let body_bytes =
+            usize::try_from(i32::from_be_bytes(array(bytes, body_length_at))).map_err(|_| sizes("body"))?;
         let body_end = body_at.checked_add(body_bytes).ok_or_else(|| sizes("body"))?;
         let width = if magic == Magic::V1 { 1 } else { 2 };
         let length = bytes.get(body_end..body_end + width).ok_or_else(|| sizes("body"))?;
@@ -241,8 +240,8 @@ impl<'a> RecordView<'a> {
         let topic_end = topic_at + topic_bytes;
         let topic = bytes.get(topic_at..topic_end).ok_or_else(|| sizes("topic"))?;
         let length = bytes.get(topic_end..topic_end + 2).ok_or_else(|| sizes("topic"))?;
-        let properties_bytes = usize::try_from(i16::from_be_bytes(array(length, 0)))
-            .map_err(|_| sizes("properties"))?;
+        let properties_bytes =
+            usize::try_from(i16::from_be_bytes(array(length, 0))).map_err(|_| sizes("properties"))?;
         let properties_at = topic_end + 2;
         if properties_at + properties_bytes != bytes.len() {
             return Err(sizes("properties"));

@@ -114,12 +114,8 @@ mod tests {
 
     #[test]
     fn transaction_types_survive_the_flag() {
-        let all = [
-            TransactionType::None,
-            TransactionType::Prepared,
-            TransactionType::Commit,
-            TransactionType::Rollback,
-        ];
+        let all =
+            [TransactionType::None, TransactionType::Prepared, TransactionType::Commit, TransactionType::Rollback];
         for kind in all {
             let flag = with_transaction_type(0x713 | TransactionType::Rollback.bits(), kind);
             assert_eq!(transaction_type(flag), kind);

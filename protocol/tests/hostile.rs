@@ -38,8 +38,22 @@ impl Dice {
 
 /// Bytes that decoders look for, and numbers at their limits.
 const TOKENS: [&[u8]; 16] = [
-    b"\"", b"\\", b"\\u0001", b"{", b"}", b"[", b":", b",", b"null", b"\x01", b"\x02", b"\0\0\0\0", b"\xff\xff\xff\xff",
-    b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\xc3\xa9",
+    b"\"",
+    b"\\",
+    b"\\u0001",
+    b"{",
+    b"}",
+    b"[",
+    b":",
+    b",",
+    b"null",
+    b"\x01",
+    b"\x02",
+    b"\0\0\0\0",
+    b"\xff\xff\xff\xff",
+    b"\x7f\xff\xff\xff",
+    b"\x80\0\0\0",
+    b"\xc3\xa9",
 ];
 
 fn noise(dice: &mut Dice) -> Vec<u8> {
@@ -80,7 +94,8 @@ fn host(text: &str) -> SocketAddr {
 
 fn a_frame(codec: HeaderCodec) -> Vec<u8> {
     let mut command = Command { codec, opaque: 7, remark: Some("why \"not\"".into()), ..Command::request(310) };
-    command.fields = [("a", "group"), ("b", "topic"), ("e", "3"), ("i", "TAGS\u{1}a\u{2}é\u{1}\n")].into_iter().collect();
+    command.fields =
+        [("a", "group"), ("b", "topic"), ("e", "3"), ("i", "TAGS\u{1}a\u{2}é\u{1}\n")].into_iter().collect();
     command.body = "body".into();
     let mut out = BytesMut::new();
     command.encode(&mut out);
@@ -89,8 +104,12 @@ fn a_frame(codec: HeaderCodec) -> Vec<u8> {
 }
 
 fn a_record(born: &str, stored: &str, topic: &str) -> Vec<u8> {
-    let placed =
-        Placement { queue_offset: 5, physical_offset: 1 << 33, store_timestamp: 1_790_000_000_001, store_host: host(stored) };
+    let placed = Placement {
+        queue_offset: 5,
+        physical_offset: 1 << 33,
+        store_timestamp: 1_790_000_000_001,
+        store_host: host(stored),
+    };
     let record = Record {
         topic,
         queue_id: 3,
@@ -131,7 +150,8 @@ fn examples(decoder: &str) -> Vec<Vec<u8>> {
     let id = |address| OffsetMessageId { host: host(address), physical_offset: 1 << 40 }.encode().into_bytes();
     let v4 = "10.0.0.1:10911";
     let v6 = "[2001:db8::1]:10911";
-    let heartbeat: &[u8] = br#"{"clientID":"10.0.0.1@1","consumerDataSet":[{"groupName":"g","consumeType":"CONSUME_PASSIVELY",
+    let heartbeat: &[u8] =
+        br#"{"clientID":"10.0.0.1@1","consumerDataSet":[{"groupName":"g","consumeType":"CONSUME_PASSIVELY",
         "messageModel":"CLUSTERING","consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","subscriptionDataSet":[{"topic":"t",
         "subString":"a||b","tagsSet":["a"],"codeSet":[97],"subVersion":1}],"unitMode":false}],
         "producerDataSet":[{"groupName":"p"}]}"#;
@@ -146,13 +166,15 @@ fn examples(decoder: &str) -> Vec<Vec<u8>> {
             headers.to_vec()
         }
         "json" => vec![
-            br#"{"a":[1,-2.5e3,true,null,"x\u0001\ud83d\ude00"],'b':{0:"h:1"},{"topic":"t","queueId":0}:{"offset":5}}"#.to_vec(),
+            br#"{"a":[1,-2.5e3,true,null,"x\u0001\ud83d\ude00"],'b':{0:"h:1"},{"topic":"t","queueId":0}:{"offset":5}}"#
+                .to_vec(),
             heartbeat.to_vec(),
         ],
         "record" => {
             let long = "t".repeat(200);
             let pairs = [(v4, v4, "topic"), (v6, v4, "topic"), (v4, v6, &long), (v6, v6, "é")];
-            let mut all: Vec<Vec<u8>> = pairs.iter().map(|(born, stored, topic)| a_record(born, stored, topic)).collect();
+            let mut all: Vec<Vec<u8>> =
+                pairs.iter().map(|(born, stored, topic)| a_record(born, stored, topic)).collect();
             all.push(all.concat());
             all
         }

@@ -101,8 +101,7 @@ impl Client {
         let ends = |socket: &TcpStream| -> io::Result<Ends> {
             Ok(Ends { peer: socket.peer_addr()?, local: socket.local_addr()?, fast_port: false })
         };
-        let ends =
-            ends(&socket).map_err(|source| ConnectError::Unreachable { address: address.to_owned(), source })?;
+        let ends = ends(&socket).map_err(|source| ConnectError::Unreachable { address: address.to_owned(), source })?;
         let connection = Arc::new(Connection::new(next_connection_id(), ends));
         // A roster of one: it keeps `closed` exact here as well.
         let roster = Arc::new(Roster::new(1, 1, usize::MAX));

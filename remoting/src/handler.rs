@@ -11,7 +11,10 @@ use crate::connection::Connection;
 
 /// What becomes of a request when its handler returns.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "answers are moved once and mostly `Now`; a box would cost an allocation")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "answers are moved once and mostly `Now`; a box would cost an allocation"
+)]
 pub enum Answer {
     /// This is the answer. It leaves together with those of the other requests that came with it.
     Now(Reply),

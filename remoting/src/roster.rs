@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::error;
 
-use crate::closing::{Complaints, CloseReason, Ending};
+use crate::closing::{CloseReason, Complaints, Ending};
 use crate::connection::Connection;
 use crate::figures::Figures;
 use crate::handler::Handler;

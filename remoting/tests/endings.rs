@@ -144,7 +144,10 @@ async fn a_port_in_use_is_named_with_what_to_do() {
     assert!(matches!(error, BindError::InUse { address } if address == stage.address));
     assert_eq!(
         error.to_string(),
-        format!("cannot listen on {}: the port is in use; stop the program that has it, or choose another port", stage.address)
+        format!(
+            "cannot listen on {}: the port is in use; stop the program that has it, or choose another port",
+            stage.address
+        )
     );
     let far: std::net::SocketAddr = "192.0.2.7:0".parse().unwrap();
     let error = Server::bind(far, ServerOptions::default()).await.unwrap_err();

@@ -24,9 +24,8 @@ fn thread_time() -> Result<(u64, u64), Box<dyn Error>> {
     let text = std::fs::read_to_string("/proc/thread-self/stat")?;
     let fields = text.rsplit(')').next().ok_or("no name")?;
     let mut fields = fields.split_whitespace().skip(11);
-    let mut ticks = || -> Result<u64, Box<dyn Error>> {
-        Ok(fields.next().ok_or("no time")?.parse::<u64>()? * 10_000_000)
-    };
+    let mut ticks =
+        || -> Result<u64, Box<dyn Error>> { Ok(fields.next().ok_or("no time")?.parse::<u64>()? * 10_000_000) };
     Ok((ticks()?, ticks()?))
 }
 

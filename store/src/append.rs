@@ -163,13 +163,7 @@ impl Shared {
     }
 
     /// Keeps the event of an append until its flush, in synchronous mode.
-    fn stage_event(
-        &self,
-        head: &mut Head,
-        draft: &Draft<'_>,
-        number: Option<u32>,
-        appended: &Appended,
-    ) {
+    fn stage_event(&self, head: &mut Head, draft: &Draft<'_>, number: Option<u32>, appended: &Appended) {
         let (Writer::Staged, Some(number)) = (&head.writer, number) else { return };
         let queue = head.catalog.queue(number);
         if let (Some(topic), Some(_)) = (queue.topic.clone(), self.listener.get()) {
@@ -187,9 +181,7 @@ impl Shared {
         }
         let urgent = match self.options.flush {
             FlushMode::Sync => true,
-            FlushMode::Async { bytes_max, .. } => {
-                to_length(head.log_end() - self.flush.durable()) as u64 >= bytes_max
-            }
+            FlushMode::Async { bytes_max, .. } => to_length(head.log_end() - self.flush.durable()) as u64 >= bytes_max,
         };
         Call { upkeep, urgent }
     }

@@ -50,10 +50,7 @@ impl Checkpoint {
             && bytes[..8] == MAGIC
             && read_u32(&bytes, 8) == VERSION
             && crc32c::crc32c(&bytes[16..]) == read_u32(&bytes, 12);
-        good.then(|| Self {
-            trusted_ms: read_i64(&bytes, 16),
-            last_store_time: read_i64(&bytes, 24),
-        })
+        good.then(|| Self { trusted_ms: read_i64(&bytes, 16), last_store_time: read_i64(&bytes, 24) })
     }
 
     /// Replaces the file, durably.

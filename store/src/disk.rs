@@ -48,8 +48,7 @@ impl Disk for RealDisk {
     }
 
     fn allocate(&self, file: &File, bytes: u64) -> io::Result<()> {
-        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes)
-            .map_err(io::Error::from)
+        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes).map_err(io::Error::from)
     }
 
     fn used_ratio(&self, path: &Path) -> io::Result<f64> {

@@ -101,9 +101,7 @@ impl Flush {
     #[inline]
     pub(crate) fn call(&self, urgent: bool) {
         let first = !self.called.load(Ordering::Relaxed) && !self.called.swap(true, Ordering::AcqRel);
-        let hurry = urgent
-            && !self.hurried.load(Ordering::Relaxed)
-            && !self.hurried.swap(true, Ordering::AcqRel);
+        let hurry = urgent && !self.hurried.load(Ordering::Relaxed) && !self.hurried.swap(true, Ordering::AcqRel);
         if first || hurry {
             let mut gate = self.gate.lock();
             gate.due = gate.due.max(if urgent { Due::Now } else { Due::Soon });

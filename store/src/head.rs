@@ -158,9 +158,10 @@ impl Head {
             out[4..].copy_from_slice(&Magic::Blank.code().to_be_bytes());
         })?;
         if let Writer::Mapped(_) = self.writer {
-            let writer = segment.mapping.writer().ok_or_else(|| AppendError::DiskFull {
-                detail: "the next segment is in use already".to_owned(),
-            })?;
+            let writer = segment
+                .mapping
+                .writer()
+                .ok_or_else(|| AppendError::DiskFull { detail: "the next segment is in use already".to_owned() })?;
             self.writer = Writer::Mapped(writer);
         }
         let frozen = Frozen {

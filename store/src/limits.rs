@@ -25,8 +25,8 @@ pub const QUEUES_MAX: usize = 2_000_000;
 /// The highest queue id; a topic's queues are found by a table of this length at most.
 pub const QUEUE_ID_MAX: i32 = 65_535;
 
-/// Messages in one atomic append, so that the append lock is held for about a millisecond at most.
-pub const BATCH_MESSAGES_MAX: usize = 1_024;
+/// Messages in one atomic append, so that the append lock is held for about ten milliseconds at most.
+pub const BATCH_MESSAGES_MAX: usize = 16_384;
 
 /// Search keys of one message that are indexed. More than this is a mistake or an attack, and each
 /// costs 12 bytes of memory.

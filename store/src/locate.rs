@@ -211,8 +211,7 @@ impl Shared {
             return Located::Gap(row.base);
         }
         let last = row.next().min(offset + to_offset(wanted));
-        let entries: SmallVec<_> =
-            (offset..last).map_while(|offset| parts.sidecar.entry(&row, offset)).collect();
+        let entries: SmallVec<_> = (offset..last).map_while(|offset| parts.sidecar.entry(&row, offset)).collect();
         if entries.is_empty() {
             return Located::Unreadable(segment.first, segment.end);
         }

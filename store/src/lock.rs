@@ -24,13 +24,8 @@ impl FolderLock {
     pub(crate) fn take(folder: &Path) -> Result<Self, OpenError> {
         let path = folder.join("strata.lock");
         let lock = |source| OpenError::Lock { path: path.clone(), source };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(lock)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(lock)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -68,9 +63,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = FolderLock::take(folder.path()).unwrap();
         let error = FolderLock::take(folder.path()).unwrap_err();
-        assert!(
-            matches!(&error, OpenError::InUse { holder: Some(id), .. } if *id == std::process::id())
-        );
+        assert!(matches!(&error, OpenError::InUse { holder: Some(id), .. } if *id == std::process::id()));
         let path = folder.path().display().to_string();
         assert!(error.to_string().contains(&path), "{error}");
         drop(first);

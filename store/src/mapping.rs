@@ -58,8 +58,7 @@ impl Mapping {
             return Ok(None);
         }
         let raw = MmapOptions::new().len(bytes).map_raw_read_only(file)?;
-        let mapping =
-            Self { raw, committed: AtomicUsize::new(bytes), written: AtomicBool::new(true) };
+        let mapping = Self { raw, committed: AtomicUsize::new(bytes), written: AtomicBool::new(true) };
         Ok(Some(Arc::new(mapping)))
     }
 

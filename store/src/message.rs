@@ -94,11 +94,7 @@ pub(crate) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     /// Checks the message and computes sizes and hashes.
-    pub(crate) fn new(
-        message: &NewMessage<'a>,
-        store_host: SocketAddr,
-        bytes_max: usize,
-    ) -> Result<Self, AppendError> {
+    pub(crate) fn new(message: &NewMessage<'a>, store_host: SocketAddr, bytes_max: usize) -> Result<Self, AppendError> {
         let queue_id = message.queue_id;
         if !(0..=QUEUE_ID_MAX).contains(&queue_id) {
             return Err(AppendError::QueueId { queue_id, max: QUEUE_ID_MAX });
@@ -125,8 +121,7 @@ impl<'a> Draft<'a> {
             // Refused before its checksum is computed.
             return Err(too_large(message.body.len()));
         }
-        let prepared = Prepared::new(record)
-            .map_err(|error| AppendError::Malformed { reason: error.to_string() })?;
+        let prepared = Prepared::new(record).map_err(|error| AppendError::Malformed { reason: error.to_string() })?;
         if prepared.bytes() > bytes_max {
             return Err(too_large(prepared.bytes()));
         }
@@ -141,11 +136,7 @@ impl<'a> Draft<'a> {
 
 /// The hashes under which a message is listed in the key index. Rolled-back messages are not listed,
 /// as in RocketMQ.
-pub(crate) fn key_hashes(
-    topic: &str,
-    sys_flag: i32,
-    terms: &IndexTerms<'_>,
-) -> SmallVec<[u32; 4]> {
+pub(crate) fn key_hashes(topic: &str, sys_flag: i32, terms: &IndexTerms<'_>) -> SmallVec<[u32; 4]> {
     let mut hashes = SmallVec::new();
     if sysflag::transaction_type(sys_flag) == TransactionType::Rollback {
         return hashes;

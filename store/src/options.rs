@@ -39,13 +39,7 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self {
-            keep_ms: 72 * 3_600_000,
-            log_bytes_max: None,
-            delete_ratio: 0.75,
-            force_ratio: 0.85,
-            refuse_ratio: 0.90,
-        }
+        Self { keep_ms: 72 * 3_600_000, log_bytes_max: None, delete_ratio: 0.75, force_ratio: 0.85, refuse_ratio: 0.90 }
     }
 }
 

@@ -42,13 +42,7 @@ impl Store {
     /// earlier, the first offset when all are later. Exact when many messages share a millisecond
     /// (`ConsumeQueue.getOffsetInQueueByTime`, whose result is brought into the queue's range).
     #[must_use]
-    pub fn offset_by_time(
-        &self,
-        topic: &str,
-        queue_id: i32,
-        timestamp_ms: i64,
-        boundary: Boundary,
-    ) -> i64 {
+    pub fn offset_by_time(&self, topic: &str, queue_id: i32, timestamp_ms: i64, boundary: Boundary) -> i64 {
         let shared = &self.shared;
         let Some(range) = shared.bounds(topic, queue_id) else { return 0 };
         let (mut low, mut high) = (range.min, range.max);
@@ -157,9 +151,7 @@ impl Shared {
     /// The store time of the message at `offset`, below `max`.
     fn time_at(&self, topic: &str, queue_id: i32, offset: i64, max: i64) -> Option<i64> {
         match self.locate(topic, queue_id, offset, max.min(offset + 1)) {
-            Located::Chunk(chunk) => {
-                chunk.entries.first().map(|sealed| chunk.store_time(&sealed.entry))
-            }
+            Located::Chunk(chunk) => chunk.entries.first().map(|sealed| chunk.store_time(&sealed.entry)),
             Located::Gap(_) | Located::Unreadable(..) => None,
         }
     }
@@ -172,9 +164,7 @@ impl Shared {
                 return Some(Source::Live(Arc::clone(&head.active)));
             }
             let mut frozen = head.frozen.iter().map(|frozen| &frozen.segment);
-            if let Some(segment) = frozen.find(|segment| {
-                (segment.first..segment.end()).contains(&physical_offset)
-            }) {
+            if let Some(segment) = frozen.find(|segment| (segment.first..segment.end()).contains(&physical_offset)) {
                 return Some(Source::Live(Arc::clone(segment)));
             }
             let at = head.sealed.partition_point(|sealed| sealed.end <= physical_offset);
@@ -264,9 +254,7 @@ impl Search<'_> {
         let terms = IndexTerms::of(record.properties());
         match query.kind {
             KeyKind::UniqueKey => terms.unique_key == Some(query.key),
-            KeyKind::Key => {
-                terms.keys.is_some_and(|keys| keys.split(KEY_SEPARATOR).any(|key| key == query.key))
-            }
+            KeyKind::Key => terms.keys.is_some_and(|keys| keys.split(KEY_SEPARATOR).any(|key| key == query.key)),
         }
     }
 }

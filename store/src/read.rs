@@ -25,12 +25,7 @@ pub struct ReadBudget {
 impl Default for ReadBudget {
     /// RocketMQ's 32 messages and 256 KiB; a filter may look at 16,384 entries and 16 MiB.
     fn default() -> Self {
-        Self {
-            messages_max: 32,
-            bytes_max: 256 * 1024,
-            scan_entries_max: 16_384,
-            scan_bytes_max: 16 * 1024 * 1024,
-        }
+        Self { messages_max: 32, bytes_max: 256 * 1024, scan_entries_max: 16_384, scan_bytes_max: 16 * 1024 * 1024 }
     }
 }
 
@@ -126,14 +121,7 @@ impl Store {
     /// Never waits for new messages and never skips in silence: `next_offset` passes only messages
     /// that were given, dropped by `keep`, or reported as damaged.
     #[allow(clippy::too_many_arguments, reason = "queue, offset, budget and filter are one question")]
-    pub fn read(
-        &self,
-        topic: &str,
-        queue_id: i32,
-        offset: i64,
-        budget: &ReadBudget,
-        keep: &mut dyn Keep,
-    ) -> Read {
+    pub fn read(&self, topic: &str, queue_id: i32, offset: i64, budget: &ReadBudget, keep: &mut dyn Keep) -> Read {
         let Some(range) = self.shared.bounds(topic, queue_id) else {
             return Read::nothing(ReadStatus::Empty, 0, (0, 0));
         };
@@ -291,8 +279,7 @@ impl Walk<'_> {
         let from = lost.iter().map(|lost| lost.entry.position as usize).min().unwrap_or(0);
         let to = lost.iter().map(|lost| lost.entry.end()).max().unwrap_or(0);
         let first = chunk.source.first();
-        self.read.status =
-            ReadStatus::Damaged { from: first + to_offset(from), to: first + to_offset(to) };
+        self.read.status = ReadStatus::Damaged { from: first + to_offset(from), to: first + to_offset(to) };
         self.read.next_offset += to_offset(count);
     }
 }

@@ -73,10 +73,7 @@ impl Store {
     /// # Errors
     /// See [`OpenError`]: the folder is in use, of another version, damaged where nothing else can
     /// tell what it said, or the system refuses.
-    pub fn open(
-        options: StoreOptions,
-        clock: Arc<dyn Clock>,
-    ) -> Result<(Arc<Self>, Recovery), OpenError> {
+    pub fn open(options: StoreOptions, clock: Arc<dyn Clock>) -> Result<(Arc<Self>, Recovery), OpenError> {
         Self::open_on(options, clock, Arc::new(RealDisk))
     }
 
@@ -101,8 +98,7 @@ impl Store {
         let found = segments(&paths, &options)?;
         let mut recovery = Recovery::default();
         let base = base_of(&paths, &found, &tombstones);
-        let replay =
-            Replay { disk: &*disk, paths: &paths, options: &options, tombstones, base };
+        let replay = Replay { disk: &*disk, paths: &paths, options: &options, tombstones, base };
         let state = replay.run(&found, &mut recovery)?;
         let rebuild = state.rebuild.clone();
         let shared = assemble(options, paths.clone(), clock, disk, (lock, state))?;

@@ -76,11 +76,7 @@ impl Store {
     ///
     /// # Errors
     /// The disk refused; what was deleted before stays deleted.
-    pub fn sweep(
-        &self,
-        retention: &dyn Fn(&str) -> Option<u64>,
-        now_ms: i64,
-    ) -> Result<Swept, UpkeepError> {
+    pub fn sweep(&self, retention: &dyn Fn(&str) -> Option<u64>, now_ms: i64) -> Result<Swept, UpkeepError> {
         self.shared.sweep(retention, now_ms)
     }
 
@@ -165,11 +161,7 @@ impl Shared {
         }
     }
 
-    fn sweep(
-        &self,
-        retention: &dyn Fn(&str) -> Option<u64>,
-        now_ms: i64,
-    ) -> Result<Swept, UpkeepError> {
+    fn sweep(&self, retention: &dyn Fn(&str) -> Option<u64>, now_ms: i64) -> Result<Swept, UpkeepError> {
         let _turn = self.keeping.sweeping.lock();
         let now_ms = now_ms.min(self.keeping.trusted.at(self.clock.monotonic()));
         let mut swept = Swept::default();
@@ -206,9 +198,7 @@ impl Shared {
         (now_ms, ratio, log_bytes): (i64, f64, i64),
     ) -> Verdict {
         let options = &self.options.retention;
-        let too_large = options
-            .log_bytes_max
-            .is_some_and(|max| u64::try_from(log_bytes).unwrap_or(0) > max);
+        let too_large = options.log_bytes_max.is_some_and(|max| u64::try_from(log_bytes).unwrap_or(0) > max);
         if too_large || ratio >= options.force_ratio {
             return Verdict::Forced;
         }

@@ -3,9 +3,7 @@
 //! Owns the whole-record check and the decision between a torn tail and damage. What is done about
 //! either is `recover`'s.
 
-use strata_protocol::record::{
-    BLANK_BYTES_MIN, MAGIC_AT, Magic, PHYSICAL_OFFSET_AT, RECORD_BYTES_MIN, RecordView,
-};
+use strata_protocol::record::{BLANK_BYTES_MIN, MAGIC_AT, Magic, PHYSICAL_OFFSET_AT, RECORD_BYTES_MIN, RecordView};
 
 use crate::segment::to_offset;
 use crate::sums::Sums;
@@ -112,11 +110,7 @@ impl<'a> Scan<'a> {
         };
         let good = match sum {
             Some(sum) => crc32c::crc32c(record.bytes()) == sum,
-            None => {
-                at >= self.sums.covered
-                    && record.check_body().is_ok()
-                    && !has_lost_sector(&record, at)
-            }
+            None => at >= self.sums.covered && record.check_body().is_ok() && !has_lost_sector(&record, at),
         };
         if good { At::Record(record) } else { At::Bad(Some(record)) }
     }

@@ -183,8 +183,8 @@ pub(crate) fn open_sidecar(sealed: &Sealed) -> Result<Sidecar, sidecar::SidecarE
 
 fn map_segment(sealed: &Sealed) -> Result<Arc<Mapping>, UpkeepError> {
     let bytes = to_length(sealed.end - sealed.first);
-    let segment = Segment::open(&sealed.path, sealed.first, bytes, bytes)
-        .map_err(UpkeepError::io("open", &sealed.path))?;
+    let segment =
+        Segment::open(&sealed.path, sealed.first, bytes, bytes).map_err(UpkeepError::io("open", &sealed.path))?;
     Ok(segment.mapping)
 }
 

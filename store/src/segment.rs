@@ -24,12 +24,7 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// Makes a new file of `bytes`, all zero and reserved on disk, durable in its folder.
-    pub(crate) fn create(
-        disk: &dyn Disk,
-        folder: &Path,
-        first: i64,
-        bytes: usize,
-    ) -> io::Result<Self> {
+    pub(crate) fn create(disk: &dyn Disk, folder: &Path, first: i64, bytes: usize) -> io::Result<Self> {
         let path = folder.join(file_name(first));
         // A file that exists is somebody's log; recovery has removed those that hold nothing.
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;

@@ -140,9 +140,7 @@ impl Header {
         let mut copy: [u8; HEADER_BYTES] = bytes.get(..HEADER_BYTES)?.try_into().ok()?;
         let stored = read_u32(&copy, 12);
         copy[12..16].fill(0);
-        let good = copy[..8] == MAGIC
-            && read_u32(&copy, 8) == VERSION
-            && crc32c::crc32c(&copy) == stored;
+        let good = copy[..8] == MAGIC && read_u32(&copy, 8) == VERSION && crc32c::crc32c(&copy) == stored;
         if !good {
             return None;
         }

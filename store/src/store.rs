@@ -3,10 +3,10 @@
 //! Owns what all parts share and the small questions (ranges, figures). Appending, reading, flushing,
 //! sealing and recovery live in the modules of those names.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::path::PathBuf;
 
 use parking_lot::Mutex;
 

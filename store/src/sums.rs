@@ -113,8 +113,7 @@ pub(crate) struct SumsWriter {
 impl SumsWriter {
     /// Goes on behind `sums`, which [`Sums::load`] read, or begins a new file.
     pub(crate) fn open(disk: &dyn Disk, path: &Path, first: i64, sums: &Sums) -> io::Result<Self> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut at = sums.file_bytes;
         file.set_len(at)?;
         if at == 0 {

@@ -63,7 +63,9 @@ impl<'a> Seen<'a> {
                 properties::KEYS => seen.terms.keys = term(value),
                 properties::TAGS => seen.terms.tags = term(value),
                 properties::DELAY => seen.delay_level = number(value),
-                properties::TIMER_DELAY_SEC | properties::TIMER_DELAY_MS | properties::TIMER_DELIVER_MS => seen.timer = true,
+                properties::TIMER_DELAY_SEC | properties::TIMER_DELAY_MS | properties::TIMER_DELIVER_MS => {
+                    seen.timer = true
+                }
                 properties::TRAN_MSG => seen.half = value.eq_ignore_ascii_case(b"true"),
                 properties::WAIT => seen.waits = !value.eq_ignore_ascii_case(b"false"),
                 name => seen.own |= OWN.contains(&name),
@@ -129,7 +131,8 @@ impl Draft<'_> {
             return Ok(());
         }
         let level = hall.delays.clamp(self.delay_level);
-        let mut text = properties::without(&self.properties, &[properties::REAL_TOPIC, properties::REAL_QID, properties::DELAY]);
+        let mut text =
+            properties::without(&self.properties, &[properties::REAL_TOPIC, properties::REAL_QID, properties::DELAY]);
         put(&mut text, properties::DELAY, &level.to_string());
         put(&mut text, properties::REAL_TOPIC, &self.topic);
         put(&mut text, properties::REAL_QID, &self.queue_id.to_string());

@@ -99,7 +99,8 @@ pub(super) fn connections(hall: &Arc<Hall>, command: &Command) -> Result<Reply, 
 /// Answers 204.
 pub(super) fn producers(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
     let request: ProducerGroupOf = header(command)?;
-    let connection_set = hall.clients.producers_of(&request.group).ok_or(Refusal::NoProducers { group: request.group })?;
+    let connection_set =
+        hall.clients.producers_of(&request.group).ok_or(Refusal::NoProducers { group: request.group })?;
     document(&ProducerConnections { connection_set })
 }
 

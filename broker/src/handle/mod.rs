@@ -34,7 +34,9 @@ pub(crate) use pull::answer_ready;
 /// Meets one request with the handler of its code.
 pub(crate) fn answer(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Answer {
     let result = match command.code {
-        request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => send::send(hall, command, connection),
+        request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
+            send::send(hall, command, connection)
+        }
         request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => pull::pull(hall, command, connection),
         request::UPDATE_AND_CREATE_TOPIC => topic::create(hall, command, connection),
         request::UPDATE_AND_CREATE_TOPIC_LIST => topic::create_list(hall, command, connection),

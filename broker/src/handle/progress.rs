@@ -61,7 +61,8 @@ pub(super) fn of_broker(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
         let text = format!("{{\"consumeTps\":0.0,\"offsetTable\":{}}}", object_map(queues));
         by_group.entry(group).or_default().push(text);
     }
-    let entry = |(group, stats): (String, Vec<String>)| format!("{{{}:[{}]}}", serde_json::Value::from(group), stats.join(","));
+    let entry =
+        |(group, stats): (String, Vec<String>)| format!("{{{}:[{}]}}", serde_json::Value::from(group), stats.join(","));
     let list = by_group.into_iter().map(entry).collect::<Vec<_>>().join(",");
     let address = hall.address();
     Ok(Reply::with_body(format!(

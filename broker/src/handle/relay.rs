@@ -18,7 +18,11 @@ use crate::limits::RELAY_MS_MAX;
 use crate::refusal::Refusal;
 
 /// Answers 307 with what the client answers.
-pub(super) fn running_info(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
+pub(super) fn running_info(
+    hall: &Arc<Hall>,
+    command: &Command,
+    connection: &Arc<Connection>,
+) -> Result<Answer, Refusal> {
     let question: ConsumerRunningInfo = header(command)?;
     let member = member(hall, &question.group, Some(&question.client_id))?;
     let mut relayed = Command::request(request::GET_CONSUMER_RUNNING_INFO);
@@ -27,11 +31,16 @@ pub(super) fn running_info(hall: &Arc<Hall>, command: &Command, connection: &Arc
 }
 
 /// Answers 309: the client consumes a stored message now and tells how it went.
-pub(super) fn consume_directly(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
+pub(super) fn consume_directly(
+    hall: &Arc<Hall>,
+    command: &Command,
+    connection: &Arc<Connection>,
+) -> Result<Answer, Refusal> {
     let mut question: ConsumeDirectly = header(command)?;
     let member = member(hall, &question.group, question.client_id.as_deref())?;
     let id = question.message_id.as_deref().unwrap_or_default();
-    let position = OffsetMessageId::decode(id).map_err(|error| Refusal::Body { reason: error.to_string() })?.physical_offset;
+    let position =
+        OffsetMessageId::decode(id).map_err(|error| Refusal::Body { reason: error.to_string() })?.physical_offset;
     let mut relayed = Command::request(request::CONSUME_MESSAGE_DIRECTLY);
     relayed.body = hall.store.record_at(position).ok_or(Refusal::NoMessage { offset: position })?;
     question.broker_name = Some(hall.options.identity.name.clone());
@@ -42,11 +51,16 @@ pub(super) fn consume_directly(hall: &Arc<Hall>, command: &Command, connection: 
 }
 
 /// Answers 223: every online client's own offsets of a topic.
-pub(super) fn consumer_status(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
+pub(super) fn consumer_status(
+    hall: &Arc<Hall>,
+    command: &Command,
+    connection: &Arc<Connection>,
+) -> Result<Answer, Refusal> {
     let question: ConsumerStatus = header(command)?;
     let mut members = hall.clients.members(&question.group);
     if let Some(address) = question.client_address.as_deref().filter(|address| !address.is_empty()) {
-        members.retain(|member| member.client_id.as_ref() == address || member.connection.peer().to_string() == address);
+        members
+            .retain(|member| member.client_id.as_ref() == address || member.connection.peer().to_string() == address);
     }
     if members.is_empty() {
         return Err(Refusal::NotOnline { group: question.group });

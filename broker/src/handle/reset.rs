@@ -62,9 +62,7 @@ fn tell_clients(hall: &Hall, reset: &ResetOffset, table: &[(MessageQueue, i64)])
         notice.fields.push("timestamp", &reset.timestamp.to_string());
         notice.fields.push("isForce", "true");
         let offsets = if member.language == Language::of("CPP") {
-            let entry = |(queue, offset): &(MessageQueue, i64)| {
-                serde_json::json!({"topic": queue.topic, "brokerName": queue.broker_name, "queueId": queue.queue_id, "offset": offset})
-            };
+            let entry = |(queue, offset): &(MessageQueue, i64)| serde_json::json!({"topic": queue.topic, "brokerName": queue.broker_name, "queueId": queue.queue_id, "offset": offset});
             serde_json::Value::from(table.iter().map(entry).collect::<Vec<_>>()).to_string()
         } else {
             object_map(table.iter().cloned())

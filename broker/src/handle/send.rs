@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use strata_protocol::body::perm;
 use strata_protocol::code::{ResponseCode, request};
 use strata_protocol::command::Command;
 use strata_protocol::message_id::OffsetMessageId;
 use strata_protocol::name;
+use strata_protocol::properties::{self, IndexTerms};
 use strata_protocol::reply::Reply;
 use strata_protocol::request::{Send, SendNames};
-use strata_protocol::body::perm;
-use strata_protocol::properties::{self, IndexTerms};
 use strata_remoting::{Answer, Connection};
 use strata_store::FlushMode;
 
-use super::{batch, later};
 use super::draft::{Draft, Seen, put};
+use super::{batch, later};
 use crate::hall::Hall;
 use crate::limits::{FLUSH_WAIT_MS_MAX, UNFLUSHED_SENDS_MAX};
 use crate::refusal::Refusal;
@@ -84,7 +84,8 @@ fn accept(
     let stored = draft.store(hall)?;
     topic.incoming.add(1, u64::from(stored.appended.bytes));
     let message_id = OffsetMessageId { host: hall.address(), physical_offset: stored.appended.physical_offset };
-    let reply = reply(hall, message_id.encode(), stored.queue_id, stored.appended.queue_offset).text("transactionId", unique_key.unwrap_or_default().to_owned());
+    let reply = reply(hall, message_id.encode(), stored.queue_id, stored.appended.queue_offset)
+        .text("transactionId", unique_key.unwrap_or_default().to_owned());
     let log_end = stored.appended.log_end;
     Ok(when_durable(hall, &Sent { command, connection, log_end, waits: seen.waits }, reply))
 }
@@ -123,8 +124,12 @@ pub(super) fn when_durable(hall: &Arc<Hall>, sent: &Sent<'_>, reply: Reply) -> A
         let limit = Duration::from_millis(FLUSH_WAIT_MS_MAX);
         let reply = match tokio::time::timeout(limit, wait).await {
             Ok(Ok(Ok(()))) => reply,
-            Ok(Ok(Err(failed))) => Reply::refusal(ResponseCode::ServiceNotAvailable, format!("the flush failed: {failed}")),
-            Ok(Err(_)) | Err(_) => Reply { code: ResponseCode::FlushDiskTimeout, ..reply }.remark("the flush takes too long"),
+            Ok(Ok(Err(failed))) => {
+                Reply::refusal(ResponseCode::ServiceNotAvailable, format!("the flush failed: {failed}"))
+            }
+            Ok(Err(_)) | Err(_) => {
+                Reply { code: ResponseCode::FlushDiskTimeout, ..reply }.remark("the flush takes too long")
+            }
         };
         hall.figures.unflushed.fetch_sub(1, Ordering::Relaxed);
         responder.send(reply);
@@ -158,7 +163,8 @@ fn admit(hall: &Hall, header: &Send<'_>, connection: &Connection) -> Result<(Arc
     }
     let template = hall.tables.topics.find(header.default_topic).ok_or_else(missing)?;
     let unit = i32::from(header.unit_mode);
-    let config = topics::from_template(header.topic, &template.config, header.default_topic_queues, unit).ok_or_else(missing)?;
+    let config =
+        topics::from_template(header.topic, &template.config, header.default_topic_queues, unit).ok_or_else(missing)?;
     hall.creations.admit(connection.peer().ip(), hall.elapsed_ms())?;
     hall.create_topic(config)
 }

@@ -43,7 +43,12 @@ pub(super) fn runtime(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
     put("getTransferedTps", &rates(&outgoing, now));
     put("msgPutTotalTodayNow", &put_total);
     put("msgGetTotalTodayNow", &get_total);
-    for key in ["msgPutTotalYesterdayMorning", "msgPutTotalTodayMorning", "msgGetTotalYesterdayMorning", "msgGetTotalTodayMorning"] {
+    for key in [
+        "msgPutTotalYesterdayMorning",
+        "msgPutTotalTodayMorning",
+        "msgGetTotalYesterdayMorning",
+        "msgGetTotalTodayMorning",
+    ] {
         put(key, &0);
     }
     put("putMessageTimesTotal", &put_total);
@@ -124,7 +129,8 @@ pub(super) fn statistic(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Re
     let request: BrokerStats = header(command)?;
     let now = hall.now_ms();
     let absent = || Refusal::NoStats { name: request.name.clone(), key: request.key.clone() };
-    let traffic = traffic_of(hall, &request.name, &request.key).filter(|streams| !streams.is_empty()).ok_or_else(absent)?;
+    let traffic =
+        traffic_of(hall, &request.name, &request.key).filter(|streams| !streams.is_empty()).ok_or_else(absent)?;
     let in_bytes = request.name.ends_with("_SIZE");
     let window = |seconds| {
         let sum = traffic.iter().map(|one| one.window(now, seconds)).fold(Window::default(), |sum, one| Window {

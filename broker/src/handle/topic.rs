@@ -44,7 +44,11 @@ pub(super) fn create(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
 }
 
 /// Answers 18.
-pub(super) fn create_list(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
+pub(super) fn create_list(
+    hall: &Arc<Hall>,
+    command: &Command,
+    connection: &Arc<Connection>,
+) -> Result<Answer, Refusal> {
     let request: TopicConfigs = body(command)?;
     put(hall, request.topic_config_list)?;
     Ok(later(command, connection, settle(Arc::clone(hall))))
@@ -58,7 +62,12 @@ fn put(hall: &Hall, configs: Vec<TopicConfig>) -> Result<(), Refusal> {
         }
     }
     for config in configs {
-        info!(topic = config.topic_name, queues = config.write_queue_nums, perm = config.perm, "topic created or changed");
+        info!(
+            topic = config.topic_name,
+            queues = config.write_queue_nums,
+            perm = config.perm,
+            "topic created or changed"
+        );
         hall.tables.topics.put(config, hall.now_ms())?;
     }
     Ok(())
@@ -92,7 +101,8 @@ pub(super) fn delete(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
     Ok(later(command, connection, async move {
         let forgetting = Arc::clone(&hall);
         let forgotten = tokio::task::spawn_blocking(move || forgetting.store.forget_topic(&request.topic)).await;
-        let forgotten = forgotten.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string()));
+        let forgotten =
+            forgotten.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string()));
         forgotten.map_err(|reason| Refusal::Body { reason })?;
         settle(hall).await
     }))

@@ -74,7 +74,10 @@ impl Cluster {
         let Master { name, address, .. } = master;
         let client = connected.map_err(|error| {
             let advice = "if it runs on another machine, start it with --host and an address that reaches it";
-            Failure::new(Exit::Unreachable, format!("broker {name}, which registered as {address}, cannot be reached: {error}; {advice}"))
+            Failure::new(
+                Exit::Unreachable,
+                format!("broker {name}, which registered as {address}, cannot be reached: {error}; {advice}"),
+            )
         })?;
         self.brokers.insert(address.clone(), client.clone());
         Ok(client)
@@ -99,7 +102,8 @@ impl Cluster {
 
     /// Where a topic is; a missing one is a failure with [`Exit::NotFound`].
     pub(crate) async fn route(&self, topic: &str) -> Outcome<TopicRoute> {
-        let missing = || Failure::new(Exit::NotFound, format!("there is no topic {topic}; list them with: strata topic list"));
+        let missing =
+            || Failure::new(Exit::NotFound, format!("there is no topic {topic}; list them with: strata topic list"));
         self.try_route(topic).await?.ok_or_else(missing)
     }
 

@@ -301,10 +301,7 @@ mod tests {
             assert_eq!((key.show)(&draft), shown, "{}", key.name);
         }
         let effective = with(&[("flushIntervalCommitLog", "20"), ("flushDiskType", "ASYNC_FLUSH")]).unwrap();
-        assert_eq!(
-            effective.draft.options().store.flush,
-            FlushMode::Async { interval_ms: 20, bytes_max: FLUSH_BYTES }
-        );
+        assert_eq!(effective.draft.options().store.flush, FlushMode::Async { interval_ms: 20, bytes_max: FLUSH_BYTES });
         assert_eq!(with(&[("flushDiskType", "SYNC_FLUSH")]).unwrap().draft.options().store.flush, FlushMode::Sync);
     }
 
@@ -315,7 +312,9 @@ mod tests {
             text(&[("listenPort", "70000")]),
             "--test: listenPort=70000 is not allowed: a whole number from 0 to 65535"
         );
-        assert!(text(&[("messageDelayLevel", "1s 5x")]).ends_with("1 to 64 delays such as 1s 5m 2h 1d, blanks between"));
+        assert!(
+            text(&[("messageDelayLevel", "1s 5x")]).ends_with("1 to 64 delays such as 1s 5m 2h 1d, blanks between")
+        );
         assert!(text(&[("brokerId", "1")]).ends_with("0; replicas are not served yet"));
         assert!(text(&[("aclEnable", "true")]).starts_with("--test: aclEnable=true cannot be served: "));
         assert!(text(&[("brokerRole", "SLAVE")]).contains("replication is not served yet"));

@@ -118,7 +118,12 @@ impl<D: Role> Effective<D> {
     }
 
     /// Takes a value that was given as a flag or variable, when it was given.
-    pub(crate) fn take_given(&mut self, key: &str, value: Option<impl fmt::Display>, origin: Origin) -> Result<(), ConfigError> {
+    pub(crate) fn take_given(
+        &mut self,
+        key: &str,
+        value: Option<impl fmt::Display>,
+        origin: Origin,
+    ) -> Result<(), ConfigError> {
         value.map_or(Ok(()), |value| self.take(key, &value.to_string(), origin))
     }
 
@@ -135,7 +140,9 @@ impl<D: Role> Effective<D> {
             Some(Verdict::Refused(reason)) => {
                 return Err(ConfigError::Unserved { origin, key: key.to_owned(), value: value.to_owned(), reason });
             }
-            Some(Verdict::Warned(reason)) => self.warnings.push(format!("{origin}: {key}={value} has no effect: {reason}")),
+            Some(Verdict::Warned(reason)) => {
+                self.warnings.push(format!("{origin}: {key}={value} has no effect: {reason}"))
+            }
             Some(Verdict::Fine) => {}
             None => self.warn_of_unknown(key, &origin),
         }

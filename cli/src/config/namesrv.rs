@@ -81,7 +81,10 @@ mod tests {
             effective.take(key, value, Origin::Flag("--test")).unwrap();
         }
         let Settings { order_topics, all_topics_listed, order_topics_to_brokers, .. } = effective.draft.settings;
-        assert_eq!((effective.draft.port, order_topics, all_topics_listed, order_topics_to_brokers), (0, true, false, true));
+        assert_eq!(
+            (effective.draft.port, order_topics, all_topics_listed, order_topics_to_brokers),
+            (0, true, false, true)
+        );
         assert!(effective.take("orderMessageEnable", "1", Origin::Flag("--test")).is_err());
         let origins: Vec<_> = effective.rows().into_iter().map(|row| (row.key, row.origin)).take(2).collect();
         assert_eq!(origins, [("bindAddress", "default".to_owned()), ("listenPort", "--test".to_owned())]);

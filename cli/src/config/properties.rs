@@ -122,13 +122,7 @@ mod tests {
     #[test]
     fn continued_lines_and_escapes() {
         let text = b"list = a,\\\r\n    b,\\\n  c\nwin=C:\\\\store\\\\\nu=\\u00fc\\uD83D\\uDE00\\u12\nk\\ e\\=y=\\ttab\\q\nlast=x\\";
-        let expected = [
-            ("list", "a,b,c"),
-            ("win", "C:\\store\\"),
-            ("u", "ü😀u12"),
-            ("k e=y", "\ttabq"),
-            ("last", "x"),
-        ];
+        let expected = [("list", "a,b,c"), ("win", "C:\\store\\"), ("u", "ü😀u12"), ("k e=y", "\ttabq"), ("last", "x")];
         assert_eq!(pairs(text), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
 
@@ -137,7 +131,8 @@ mod tests {
         assert_eq!(pairs(b"name=\xfcber"), [("name".to_owned(), "über".to_owned())]);
         assert_eq!(pairs("name=über".as_bytes()), [("name".to_owned(), "über".to_owned())]);
         let entries = parse(b"\n# x\na=1\\\n2\r\rb=3\n");
-        let lines: Vec<_> = entries.iter().map(|entry| (entry.key.as_str(), entry.value.as_str(), entry.line)).collect();
+        let lines: Vec<_> =
+            entries.iter().map(|entry| (entry.key.as_str(), entry.value.as_str(), entry.line)).collect();
         assert_eq!(lines, [("a", "12", 3), ("b", "3", 6)]);
     }
 }

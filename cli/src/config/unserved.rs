@@ -63,7 +63,11 @@ const POOLS: &str = "there are no thread pools to size";
 
 /// The rules for a broker; the first that is about a key decides.
 pub(crate) const BROKER: &[Unserved] = &[
-    Unserved::refused(One("brokerRole"), &["ASYNC_MASTER"], "replication is not served yet; an ASYNC_MASTER of its own is"),
+    Unserved::refused(
+        One("brokerRole"),
+        &["ASYNC_MASTER"],
+        "replication is not served yet; an ASYNC_MASTER of its own is",
+    ),
     Unserved::warned(One("haListenPort"), &[], NO_REPLICA),
     Unserved::warned(One("brokerIP2"), &[], NO_REPLICA),
     Unserved::warned(One("slaveReadEnable"), OFF, NO_REPLICA),
@@ -93,10 +97,22 @@ pub(crate) const BROKER: &[Unserved] = &[
     Unserved::warned(One("messageIndexEnable"), &["true"], "messages are always indexed by their keys"),
     Unserved::warned(One("maxHashSlotNum"), &[], ANY_FILE),
     Unserved::warned(One("maxIndexNum"), &[], ANY_FILE),
-    Unserved::warned(One("flushCommitLogLeastPages"), &[], "a flush is due after its interval or 16 MiB, whichever is first"),
+    Unserved::warned(
+        One("flushCommitLogLeastPages"),
+        &[],
+        "a flush is due after its interval or 16 MiB, whichever is first",
+    ),
     Unserved::warned(One("flushCommitLogThoroughInterval"), &[], "every flush is thorough"),
-    Unserved::warned(One("maxTransferBytesOnMessageInDisk"), &[], "messages of all ages have the limits of those in memory"),
-    Unserved::warned(One("maxTransferCountOnMessageInDisk"), &[], "messages of all ages have the limits of those in memory"),
+    Unserved::warned(
+        One("maxTransferBytesOnMessageInDisk"),
+        &[],
+        "messages of all ages have the limits of those in memory",
+    ),
+    Unserved::warned(
+        One("maxTransferCountOnMessageInDisk"),
+        &[],
+        "messages of all ages have the limits of those in memory",
+    ),
     Unserved::warned(One("maxTopicLength"), &["127"], "topic names have at most 127 characters"),
     Unserved::warned(One("msgTraceTopicName"), &["RMQ_SYS_TRACE_TOPIC"], "traces go to RMQ_SYS_TRACE_TOPIC"),
     Unserved::warned(Prefix("metricsGrpc"), &[""], "figures are given out on the metrics port alone"),

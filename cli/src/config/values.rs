@@ -70,7 +70,9 @@ mod tests {
         let mut switch = false;
         assert_eq!(truth(&mut switch, "yes"), Err("true or false".into()));
         let mut text = String::new();
-        assert!(name(&mut text, "a b").is_err() && name(&mut text, "").is_err() && name(&mut text, "broker-a.1").is_ok());
+        assert!(
+            name(&mut text, "a b").is_err() && name(&mut text, "").is_err() && name(&mut text, "broker-a.1").is_ok()
+        );
         let mut list = vec![];
         assert_eq!((addresses(&mut list, "a:1; b:2;"), list), (Ok(()), vec!["a:1".to_owned(), "b:2".to_owned()]));
         assert!(addresses(&mut vec![], "a").unwrap_err().contains("\"a\" is not"));

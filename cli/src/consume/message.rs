@@ -98,7 +98,10 @@ fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
     reader.take(UNPACKED_BYTES_MAX as u64 + 1).read_to_end(&mut out)?;
     if out.len() > UNPACKED_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it becomes more than {UNPACKED_BYTES_MAX} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("it becomes more than {UNPACKED_BYTES_MAX} bytes"),
+        ));
     }
     Ok(out)
 }
@@ -121,7 +124,11 @@ pub(crate) mod tests {
             born_ms: stored_ms,
             stored_ms,
             reconsume_times: 0,
-            properties: vec![("TAGS".into(), "A".into()), ("KEYS".into(), "k1 k2".into()), ("UNIQ_KEY".into(), "U1".into())],
+            properties: vec![
+                ("TAGS".into(), "A".into()),
+                ("KEYS".into(), "k1 k2".into()),
+                ("UNIQ_KEY".into(), "U1".into()),
+            ],
             body: body.to_vec(),
             sys_flag: 0,
         }

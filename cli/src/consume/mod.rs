@@ -188,9 +188,10 @@ fn bar(readers: &[QueueReader]) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(readers.iter().map(QueueReader::ahead).sum());
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} messages, {per_sec}, {eta} left") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} messages, {per_sec}, {eta} left")
+    {
         bar.set_style(style);
     }
     bar
 }
-

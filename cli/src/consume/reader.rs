@@ -61,7 +61,8 @@ pub(super) async fn open_all(cluster: &mut Cluster, wanted: &Wanted) -> Outcome<
         }
     }
     if readers.is_empty() {
-        let message = format!("no queue of {} may be read: it is write only, or its brokers have no master", wanted.topic);
+        let message =
+            format!("no queue of {} may be read: it is write only, or its brokers have no master", wanted.topic);
         return Err(Failure::new(Exit::Refused, message));
     }
     Ok(readers)
@@ -156,7 +157,9 @@ impl QueueReader {
                 self.take(&answer)?;
                 self.advance(begin)?;
             }
-            Some(ResponseCode::PullRetryImmediately) if hold.is_some() => self.next = begin.unwrap_or(self.next).max(self.next),
+            Some(ResponseCode::PullRetryImmediately) if hold.is_some() => {
+                self.next = begin.unwrap_or(self.next).max(self.next)
+            }
             Some(ResponseCode::PullRetryImmediately) => self.advance(begin)?,
             Some(ResponseCode::PullNotFound) => self.found_nothing(),
             Some(ResponseCode::PullOffsetMoved) => self.moved(begin),
@@ -209,7 +212,8 @@ impl QueueReader {
         let tags: Option<BTreeSet<&str>> = (self.wanted.tags.trim() != "*")
             .then(|| self.wanted.tags.split("||").map(str::trim).filter(|tag| !tag.is_empty()).collect());
         for record in records(&answer.body) {
-            let record = record.or_fail_with(Exit::Failed, format!("broker {} answered a damaged message", self.master.name))?;
+            let record =
+                record.or_fail_with(Exit::Failed, format!("broker {} answered a damaged message", self.master.name))?;
             let message = Message::of(&record, &self.master.name);
             if message.queue_offset < self.next || self.end.is_some_and(|end| message.queue_offset >= end) {
                 continue;
@@ -230,7 +234,12 @@ impl QueueReader {
     }
 }
 
-async fn offset_at(cluster: &mut Cluster, master: &Master, (topic, queue_id): (&str, i32), at: Position) -> Outcome<i64> {
+async fn offset_at(
+    cluster: &mut Cluster,
+    master: &Master,
+    (topic, queue_id): (&str, i32),
+    at: Position,
+) -> Outcome<i64> {
     let queue = || QueueOf { topic: topic.to_owned(), queue_id };
     let request = match at {
         Position::Offset(offset) => return Ok(offset),

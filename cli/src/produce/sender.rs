@@ -102,12 +102,17 @@ impl Sender {
                 continue;
             }
             let client = cluster.broker(&master).await?;
-            targets.extend((0..queues.write_queue_nums).map(|queue_id| {
-                Target { broker: master.name.clone(), client: client.clone(), queue_id }
+            targets.extend((0..queues.write_queue_nums).map(|queue_id| Target {
+                broker: master.name.clone(),
+                client: client.clone(),
+                queue_id,
             }));
         }
         if targets.is_empty() {
-            return Err(Failure::new(Exit::Refused, format!("no queue of {topic} may be written: it is read only, or its brokers have no master")));
+            return Err(Failure::new(
+                Exit::Refused,
+                format!("no queue of {topic} may be written: it is read only, or its brokers have no master"),
+            ));
         }
         let topic = topic.to_owned();
         let (patience, started_ms) = (cluster.patience(), now_ms());
@@ -153,10 +158,12 @@ impl Sender {
         header.encode(&mut request.fields);
         let bytes = body.len() as u64;
         request.body = body;
-        let answer = client.call(request, self.patience).await.or_fail_with(Exit::Unreachable, format!("broker {broker}"))?;
+        let answer =
+            client.call(request, self.patience).await.or_fail_with(Exit::Unreachable, format!("broker {broker}"))?;
         let answer = stored(answer, broker)?;
         let number = |name: &str| answer.fields.value(name).and_then(|text| text.parse::<i64>().ok());
-        let (queue_id, offset) = (number("queueId").unwrap_or(i64::from(*queue_id)), number("queueOffset").unwrap_or(-1));
+        let (queue_id, offset) =
+            (number("queueId").unwrap_or(i64::from(*queue_id)), number("queueOffset").unwrap_or(-1));
         Ok(Sent { message_id, queue: format!("{broker}/{queue_id}"), offset, bytes })
     }
 
@@ -177,7 +184,9 @@ impl Sender {
 /// A message that is stored but not yet confirmed by disk or replica is sent; the operator is told.
 fn stored(mut answer: Command, broker: &str) -> Outcome<Command> {
     let code = ResponseCode::of(answer.code);
-    if let Some(ResponseCode::FlushDiskTimeout | ResponseCode::FlushSlaveTimeout | ResponseCode::SlaveNotAvailable) = code {
+    if let Some(ResponseCode::FlushDiskTimeout | ResponseCode::FlushSlaveTimeout | ResponseCode::SlaveNotAvailable) =
+        code
+    {
         tracing::warn!(broker, ?code, "a message is stored, but its flush or replica was not confirmed in time");
         answer.code = ResponseCode::Success.wire();
     }

@@ -67,7 +67,9 @@ fn lines(mut reader: impl BufRead) -> impl Iterator<Item = Outcome<Bytes>> {
                     match length {
                         0 => continue,
                         1..=MESSAGE_BYTES_MAX => return Some(Ok(Bytes::from(line))),
-                        _ => Failure::new(Exit::Usage, format!("line {number} has more than {MESSAGE_BYTES_MAX} bytes")),
+                        _ => {
+                            Failure::new(Exit::Usage, format!("line {number} has more than {MESSAGE_BYTES_MAX} bytes"))
+                        }
                     }
                 }
                 Err(error) => Failure::new(Exit::Failed, format!("line {number} cannot be read: {error}")),

@@ -54,7 +54,8 @@ fn text(facts: &Facts, took: Duration) -> String {
     }
     let _ = writeln!(out, "\nready in {} ms", took.as_millis());
     if let (Some(namesrv), Some(broker)) = (facts.namesrv, &facts.broker) {
-        let at = if namesrv.port() == 9_876 { String::new() } else { format!(" --namesrv 127.0.0.1:{}", namesrv.port()) };
+        let at =
+            if namesrv.port() == 9_876 { String::new() } else { format!(" --namesrv 127.0.0.1:{}", namesrv.port()) };
         let _ = writeln!(out, "\nTry next:");
         let _ = writeln!(out, "  strata topic create orders{at}");
         let _ = writeln!(out, "  echo hello | strata produce orders{at}");

@@ -40,12 +40,26 @@ impl Pages {
         let (ready, figures, nsaddr) = (self.clone(), self.clone(), self);
         Router::new()
             .route("/healthz", get(async || "ok\n"))
-            .route("/readyz", get(async move || if ready.is_ready() { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n") }))
+            .route(
+                "/readyz",
+                get(async move || {
+                    if ready.is_ready() {
+                        (StatusCode::OK, "ok\n")
+                    } else {
+                        (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n")
+                    }
+                }),
+            )
             .route("/rocketmq/nsaddr", get(async move || nsaddr.nsaddr()))
-            .route("/metrics", get(async move || match figures.figures() {
-                Some(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
-                None => (StatusCode::NOT_FOUND, "a name server has no figures yet\n").into_response(),
-            }))
+            .route(
+                "/metrics",
+                get(async move || match figures.figures() {
+                    Some(text) => {
+                        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+                    }
+                    None => (StatusCode::NOT_FOUND, "a name server has no figures yet\n").into_response(),
+                }),
+            )
     }
 }
 

@@ -105,7 +105,9 @@ fn start_config(args: &StartArgs) -> Result<Effective<BrokerDraft>, ConfigError>
         effective.read_file(path)?;
         if effective.origin("namesrvAddr") != Origin::Default {
             let origin = effective.origin("namesrvAddr");
-            effective.warnings.push(format!("{origin}: namesrvAddr has no effect: strata start runs its own name server"));
+            effective
+                .warnings
+                .push(format!("{origin}: namesrvAddr has no effect: strata start runs its own name server"));
         }
     }
     effective.take_given("listenPort", args.broker_port, Origin::Flag("--broker-port"))?;

@@ -70,11 +70,7 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
         None => (None, None),
     };
     let entry = broker_parts.as_ref().map(|parts| Entry::of(&parts.options, parts.options.identity.port));
-    let facts = Facts {
-        namesrv: namesrv_address,
-        broker: broker_parts.as_ref().map(facts_of),
-        pages: pages_address,
-    };
+    let facts = Facts { namesrv: namesrv_address, broker: broker_parts.as_ref().map(facts_of), pages: pages_address };
     let name_servers = facts.broker.as_ref().map(|broker| broker.name_servers.clone()).unwrap_or_default();
     let pages = Pages { broker: broker.clone(), namesrv: namesrv.clone(), name_servers };
     let (broker_bell, namesrv_bell, pages_bell) = (Bell::new(), Bell::new(), Bell::new());
@@ -220,4 +216,5 @@ fn facts_of(bound: &BoundBroker) -> BrokerFacts {
     }
 }
 
-const _: () = assert!(READY_INTERVAL.as_millis() < Duration::from_secs(1).as_millis(), "a start is told within its second");
+const _: () =
+    assert!(READY_INTERVAL.as_millis() < Duration::from_secs(1).as_millis(), "a start is told within its second");

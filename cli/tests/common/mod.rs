@@ -1,6 +1,11 @@
 //! Starts the built binary and asks it things; shared by the tests of the command line.
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![expect(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test's helpers start processes and fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test's helpers start processes and fail by panicking"
+)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

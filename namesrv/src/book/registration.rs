@@ -34,11 +34,15 @@ pub(crate) struct Registered {
 /// Why a registration changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum Refused {
-    #[error("register broker failed: the {field} is empty, longer than {NAME_BYTES_MAX} bytes, or has a character that routes cannot carry")]
+    #[error(
+        "register broker failed: the {field} is empty, longer than {NAME_BYTES_MAX} bytes, or has a character that routes cannot carry"
+    )]
     BadName { field: &'static str },
     #[error("register broker failed: broker id {id} is negative")]
     BadId { id: i64 },
-    #[error("register broker failed: {name}[{id}] is not registered, and one topic alone is an addition to a registration")]
+    #[error(
+        "register broker failed: {name}[{id}] is not registered, and one topic alone is an addition to a registration"
+    )]
     NoBase { name: String, id: i64 },
     #[error("register broker failed: {name}[{id}] is {address}, whose state version is newer")]
     Outdated { name: String, id: i64, address: String },
@@ -66,7 +70,8 @@ impl Book {
         self.check(&registration)?;
         let Registration { header, table, connection, removes } = registration;
         let (name, id) = (header.broker_name.as_str(), header.broker_id);
-        let before = self.brokers.get(name).map(|group| (group.data(name), group.members.get(&id).map(|m| m.data_version)));
+        let before =
+            self.brokers.get(name).map(|group| (group.data(name), group.members.get(&id).map(|m| m.data_version)));
         let member = Member {
             address: header.broker_address.clone(),
             ha_address: header.ha_address.clone().unwrap_or_default(),
@@ -156,7 +161,11 @@ impl Book {
         let all = known_version != Some(table.data_version);
         for (topic, config) in table.topic_config_table {
             if !legal(&topic) {
-                tracing::warn!(broker = name, bytes = topic.len(), "a registered topic has a name that routes cannot carry");
+                tracing::warn!(
+                    broker = name,
+                    bytes = topic.len(),
+                    "a registered topic has a name that routes cannot carry"
+                );
                 continue;
             }
             let entry = self.topics.entry(topic).or_default();

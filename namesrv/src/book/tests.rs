@@ -107,7 +107,9 @@ async fn a_route_is_encoded_once_per_version() {
     master(&mut book, 1, &["t", "u"]).unwrap();
     assert_eq!(book.route("t", Form::Strict, None).unwrap().as_ptr(), first.as_ptr(), "nothing changed");
     assert!(book.route("t", Form::Legacy, None).unwrap().starts_with(br#"{"brokerDatas":[{"brokerAddrs":{0:"#));
-    assert!(book.route("t", Form::Strict, Some("a:4")).unwrap().windows(24).any(|w| w == br#","orderTopicConf":"a:4","#));
+    assert!(
+        book.route("t", Form::Strict, Some("a:4")).unwrap().windows(24).any(|w| w == br#","orderTopicConf":"a:4","#)
+    );
     book.register(registration("a", 1, table(1, &["t", "u"])), Instant::now()).unwrap();
     let second = book.route("t", Form::Strict, None).unwrap();
     let text = String::from_utf8(second.to_vec()).unwrap();
@@ -228,7 +230,8 @@ async fn lists_follow_clusters_and_unit_bits() {
     assert_eq!(book.topics["plain"].queues.keys().collect::<Vec<_>>(), ["a"]);
     book.delete_topic("plain", None);
     assert!(!book.topics.contains_key("plain"));
-    let queue = QueueData { broker_name: "b".into(), read_queue_nums: 1, write_queue_nums: 1, perm: 6, topic_sys_flag: 0 };
+    let queue =
+        QueueData { broker_name: "b".into(), read_queue_nums: 1, write_queue_nums: 1, perm: 6, topic_sys_flag: 0 };
     book.register_topic("late", vec![queue.clone()]).unwrap();
     assert!(book.route("late", Form::Strict, None).is_some());
     let unknown = QueueData { broker_name: "zz".into(), ..queue };

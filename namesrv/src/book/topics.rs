@@ -42,7 +42,8 @@ impl Book {
     /// Names of topics, sorted.
     pub(crate) fn topic_list(&self, listed: Listed<'_>) -> TopicList {
         let wanted = |queues: &QueueData| {
-            let (unit, subscription) = (queues.topic_sys_flag & UNIT != 0, queues.topic_sys_flag & UNIT_SUBSCRIPTION != 0);
+            let (unit, subscription) =
+                (queues.topic_sys_flag & UNIT != 0, queues.topic_sys_flag & UNIT_SUBSCRIPTION != 0);
             match listed {
                 Listed::All => true,
                 Listed::OfCluster(cluster) => self.cluster_of(&queues.broker_name) == Some(cluster),

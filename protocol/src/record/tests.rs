@@ -98,10 +98,7 @@ fn errors_name_the_part() {
     let whole = bytes.len();
     let parse = |bytes: &[u8]| RecordView::parse(bytes).map(|_| ()).unwrap_err();
     assert_eq!(parse(&bytes[..7]), RecordError::Short { wanted: 8, found: 7 });
-    assert_eq!(
-        parse(&bytes[..whole - 1]),
-        RecordError::Short { wanted: whole, found: whole - 1 }
-    );
+    assert_eq!(parse(&bytes[..whole - 1]), RecordError::Short { wanted: whole, found: whole - 1 });
     let mut other = bytes.clone();
     other[7] ^= 1;
     assert_eq!(parse(&other), RecordError::Magic { code: 0xDAA3_20A6 });

@@ -36,8 +36,19 @@ pub struct Send<'a> {
 
 /// Long and short names of the fields, in the order of [`Send`].
 const LONG: [&str; 13] = [
-    "producerGroup", "topic", "defaultTopic", "defaultTopicQueueNums", "queueId", "sysFlag", "bornTimestamp", "flag",
-    "properties", "reconsumeTimes", "unitMode", "maxReconsumeTimes", "batch",
+    "producerGroup",
+    "topic",
+    "defaultTopic",
+    "defaultTopicQueueNums",
+    "queueId",
+    "sysFlag",
+    "bornTimestamp",
+    "flag",
+    "properties",
+    "reconsumeTimes",
+    "unitMode",
+    "maxReconsumeTimes",
+    "batch",
 ];
 
 /// Which names a send request uses.
@@ -179,14 +190,25 @@ mod tests {
     #[test]
     fn both_name_forms_say_the_same() {
         let send = Send {
-            producer_group: "p", topic: "t", default_topic: "TBW102", default_topic_queues: 4, queue_id: 2, sys_flag: 1,
-            born_timestamp: 9, flag: 7, properties: "a\u{1}b\u{2}", reconsume_times: 0, unit_mode: false,
-            max_reconsume_times: Some(3), batch: true,
+            producer_group: "p",
+            topic: "t",
+            default_topic: "TBW102",
+            default_topic_queues: 4,
+            queue_id: 2,
+            sys_flag: 1,
+            born_timestamp: 9,
+            flag: 7,
+            properties: "a\u{1}b\u{2}",
+            reconsume_times: 0,
+            unit_mode: false,
+            max_reconsume_times: Some(3),
+            batch: true,
         };
         let mut short = Fields::new();
         send.encode(&mut short);
         assert_eq!(Send::decode(&short, SendNames::Short), Ok(send.clone()));
-        let long: Fields = short.iter().map(|(name, value)| (LONG[usize::from(name.as_bytes()[0] - b'a')], value)).collect();
+        let long: Fields =
+            short.iter().map(|(name, value)| (LONG[usize::from(name.as_bytes()[0] - b'a')], value)).collect();
         assert_eq!(Send::decode(&long, SendNames::Long), Ok(send));
         assert_eq!(Send::decode(&long, SendNames::Short), Err(BadField::Missing { name: "producerGroup" }));
     }

@@ -90,14 +90,13 @@ impl Replay<'_> {
         report: &mut Recovery,
     ) -> Result<(Scanned, SegmentIndex, Sums), OpenError> {
         let path = &segment.path;
-        let opened = Segment::open(path, segment.first, segment.bytes, segment.bytes)
-            .map_err(OpenError::io("open", path))?;
+        let opened =
+            Segment::open(path, segment.first, segment.bytes, segment.bytes).map_err(OpenError::io("open", path))?;
         let data = data_of(&opened.file, segment.bytes);
         let sums = Sums::load(&self.paths.sums(segment.first), segment.first);
         let bytes = opened.mapping.slice(0, segment.bytes).unwrap_or_default();
         let scan = Scan { bytes, first: segment.first, sums: &sums, data: &data };
-        let (reindex, scanned) =
-            Reindex::run(&scan, more, &mut self.base.catalog, &self.tombstones);
+        let (reindex, scanned) = Reindex::run(&scan, more, &mut self.base.catalog, &self.tombstones);
         let ranges = reindex.damage_offsets().map(|(from, to)| DamagedRange { from, to });
         report.damaged.extend(ranges);
         report.conflicts += reindex.conflicts;
@@ -143,12 +142,7 @@ impl Replay<'_> {
     }
 
     /// Writes the sidecar of a full segment that was scanned.
-    fn seal(
-        &self,
-        segment: &Found,
-        scanned: &Scanned,
-        index: &SegmentIndex,
-    ) -> Result<(), OpenError> {
+    fn seal(&self, segment: &Found, scanned: &Scanned, index: &SegmentIndex) -> Result<(), OpenError> {
         let opened = Segment::open(&segment.path, segment.first, segment.bytes, segment.bytes)
             .map_err(OpenError::io("open", &segment.path))?;
         let source = Source {
@@ -175,12 +169,7 @@ impl Replay<'_> {
         crate::disk::sync_folder(folder).map_err(OpenError::io("flush", folder))
     }
 
-    fn state(
-        mut self,
-        found: &[Found],
-        full: usize,
-        active: Option<Active>,
-    ) -> Result<State, OpenError> {
+    fn state(mut self, found: &[Found], full: usize, active: Option<Active>) -> Result<State, OpenError> {
         let mut sealed = Vec::with_capacity(full);
         let mut rebuild = Vec::new();
         for segment in &found[..full] {
@@ -194,12 +183,9 @@ impl Replay<'_> {
         let (segment, tail, index, sums) = match active {
             Some(active) => {
                 let Found { first, bytes, path } = &active.found;
-                let segment = Segment::open(path, *first, *bytes, active.tail)
-                    .map_err(OpenError::io("open", path))?;
+                let segment = Segment::open(path, *first, *bytes, active.tail).map_err(OpenError::io("open", path))?;
                 // Space that a copy or a crash took back is reserved again before it is mapped.
-                self.disk
-                    .allocate(&segment.file, *bytes as u64)
-                    .map_err(OpenError::io("reserve space for", path))?;
+                self.disk.allocate(&segment.file, *bytes as u64).map_err(OpenError::io("reserve space for", path))?;
                 (segment, active.tail, active.index, active.sums)
             }
             None => {

@@ -56,9 +56,7 @@ fn scan(bytes: &[u8], sums: &Sums, more: bool) -> (Vec<Seen>, Scanned) {
     let scanned = scan.run(more, &mut |found| {
         seen.push(match found {
             Found::Record { position, .. } => Seen::Record(position),
-            Found::Damage { from, to, header } => {
-                Seen::Damage(from, to, header.map(|h| h.queue_offset()))
-            }
+            Found::Damage { from, to, header } => Seen::Damage(from, to, header.map(|h| h.queue_offset())),
         });
     });
     (seen, scanned)
@@ -67,10 +65,8 @@ fn scan(bytes: &[u8], sums: &Sums, more: bool) -> (Vec<Seen>, Scanned) {
 fn sums_of(bytes: &[u8], positions: &[usize]) -> Sums {
     let mut sums = Sums::default();
     sums.covered = *positions.last().unwrap();
-    sums.records = positions
-        .windows(2)
-        .map(|pair| (pair[0] as u32, crc32c::crc32c(&bytes[pair[0]..pair[1]])))
-        .collect();
+    sums.records =
+        positions.windows(2).map(|pair| (pair[0] as u32, crc32c::crc32c(&bytes[pair[0]..pair[1]]))).collect();
     sums
 }
 
@@ -186,9 +182,7 @@ fn a_record_of_another_place_is_no_record() {
 fn the_search_keeps_to_the_data() {
     let (bytes, at) = segment();
     let sums = Sums::default();
-    let search = |from, data: &[(usize, usize)]| {
-        Scan { bytes: &bytes, first: FIRST, sums: &sums, data }.search(from)
-    };
+    let search = |from, data: &[(usize, usize)]| Scan { bytes: &bytes, first: FIRST, sums: &sums, data }.search(from);
     assert_eq!(search(1, &[(0, 4_096)]), Some(at[1]));
     assert_eq!(search(at[2] + 1, &[(0, 4_096)]), None);
     assert_eq!(search(0, &[(at[2], 4_096)]), Some(at[1].max(at[2] - RECORD_BYTES_MIN).max(at[2])));

@@ -9,10 +9,8 @@ const BLOCK_BYTES: usize = 32;
 /// Bits spent on a key; with eight of them set about one lookup in a thousand errs.
 const BITS_PER_KEY: usize = 16;
 /// Odd constants that spread one hash over eight words.
-const SALT: [u32; 8] = [
-    0x47B6_137B, 0x4497_4D91, 0x8824_AD5B, 0xA2B7_289D, 0x7054_95C7, 0x2DF1_424B, 0x9EFC_4947,
-    0x5C6B_FB31,
-];
+const SALT: [u32; 8] =
+    [0x47B6_137B, 0x4497_4D91, 0x8824_AD5B, 0xA2B7_289D, 0x7054_95C7, 0x2DF1_424B, 0x9EFC_4947, 0x5C6B_FB31];
 
 /// Builds the filter's bytes; none without keys.
 pub(super) fn build(hashes: impl ExactSizeIterator<Item = u32>) -> Vec<u8> {
@@ -35,9 +33,9 @@ pub(super) fn may_hold(bytes: &[u8], hash: u32) -> bool {
         return false;
     }
     let at = block_of(hash, blocks) * BLOCK_BYTES;
-    SALT.iter().enumerate().all(|(word, salt)| {
-        read_u32(bytes, at + word * 4) >> (hash.wrapping_mul(*salt) >> 27) & 1 == 1
-    })
+    SALT.iter()
+        .enumerate()
+        .all(|(word, salt)| read_u32(bytes, at + word * 4) >> (hash.wrapping_mul(*salt) >> 27) & 1 == 1)
 }
 
 /// The block of a hash: its high bits, scaled.

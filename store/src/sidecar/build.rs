@@ -52,16 +52,14 @@ pub(crate) fn write(disk: &dyn Disk, path: &Path, mut source: Source<'_>) -> io:
         },
         sections: [Extent::default(); SECTIONS],
     };
-    let steps: [fn(&mut Writer<'_>, &Source<'_>) -> io::Result<()>; 4] =
-        [topics, names, queues, entries];
+    let steps: [fn(&mut Writer<'_>, &Source<'_>) -> io::Result<()>; 4] = [topics, names, queues, entries];
     for (section, step) in header.sections.iter_mut().zip(steps) {
         *section = out.section(|out| step(out, &source))?;
     }
     let keys = KeyTable::of(index);
     header.sections[4] = out.section(|out| keys.write_buckets(out))?;
     header.sections[5] = out.section(|out| keys.write_rows(out))?;
-    header.sections[6] =
-        out.section(|out| out.put(&bloom::build(keys.rows.iter().map(|(hash, _)| *hash))))?;
+    header.sections[6] = out.section(|out| out.put(&bloom::build(keys.rows.iter().map(|(hash, _)| *hash))))?;
     header.sections[7] = out.section(|out| blocks(out, &source))?;
     header.sections[8] = out.section(|out| damage(out, &source))?;
     // Empty sections at the end lie behind the last byte written; the file reaches to them.

@@ -14,9 +14,7 @@ const BYTES: usize = 100_000;
 fn write_sample(path: &Path) -> (SegmentIndex, Vec<u8>) {
     let bytes: Vec<u8> = (0..BYTES).map(|at| (at * 31 % 251) as u8).collect();
     let mut index = SegmentIndex::default();
-    for (number, offset, position, tag) in
-        [(0, 5, 0, 7), (2, 0, 300, -7), (0, 6, 700, 0), (2, 1, 65_400, 9)]
-    {
+    for (number, offset, position, tag) in [(0, 5, 0, 7), (2, 0, 300, -7), (0, 6, 700, 0), (2, 1, 65_400, 9)] {
         let time = index.note(1_700_000_000_000 + i64::from(position));
         index.push(number, offset, Entry { position, length: 250, tag, time });
         index.keys.push(position * 3, position);
@@ -24,12 +22,7 @@ fn write_sample(path: &Path) -> (SegmentIndex, Vec<u8>) {
     }
     index.push(0, 7, Entry::damaged(1_000, 50, 700));
     index.damage.push((1_000, 1_050));
-    let row = |topic: &str, queue_id, number, next| QueueRow {
-        topic: Arc::from(topic),
-        queue_id,
-        number,
-        next,
-    };
+    let row = |topic: &str, queue_id, number, next| QueueRow { topic: Arc::from(topic), queue_id, number, next };
     let rows = vec![row("T", 1, 2, 2), row("\u{fc}", 0, 1, 44), row("T", 0, 0, 8)];
     let end = FIRST + 131_072;
     let source = Source { first: FIRST, end, bytes: &bytes, index: &index, rows };

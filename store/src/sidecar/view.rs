@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{
-    ENTRY_BYTES, Facts, Header, KEY_BYTES, QUEUE_BYTES, Section, SidecarError, TOPIC_BYTES, bloom,
-    read_i64, read_u32, read_u64,
+    ENTRY_BYTES, Facts, Header, KEY_BYTES, QUEUE_BYTES, Section, SidecarError, TOPIC_BYTES, bloom, read_i64, read_u32,
+    read_u64,
 };
 use crate::index::Entry;
 use crate::mapping::Mapping;
@@ -51,9 +51,10 @@ impl Sidecar {
         let file = File::open(path).map_err(io)?;
         let map = Mapping::read_only(&file).map_err(io)?.ok_or_else(bad)?;
         let header = map.slice(0, map.len()).and_then(Header::decode).ok_or_else(bad)?;
-        let inside = header.sections.iter().all(|extent| {
-            extent.at.checked_add(extent.bytes).is_some_and(|end| end <= map.len() as u64)
-        });
+        let inside = header
+            .sections
+            .iter()
+            .all(|extent| extent.at.checked_add(extent.bytes).is_some_and(|end| end <= map.len() as u64));
         if inside { Ok(Self { map, header }) } else { Err(bad()) }
     }
 

@@ -1,7 +1,7 @@
 //! Appending and reading as a broker does it, over several segments and restarts.
 
-use strata_protocol::record::RecordView;
 use crate::common::*;
+use strata_protocol::record::RecordView;
 use strata_store::{AppendError, Keep, KeepAll, QueueRange, ReadBudget, ReadStatus, Store};
 
 #[test]
@@ -158,11 +158,7 @@ fn bad_messages_are_refused_by_name() {
         assert_eq!(error, AppendError::QueueId { queue_id, max: 65_535 });
     }
     let properties = vec![b'x'; 32_768];
-    for bad in [
-        message("", 0, b""),
-        message(&"t".repeat(256), 0, b""),
-        with_properties("T", 0, b"", &properties),
-    ] {
+    for bad in [message("", 0, b""), message(&"t".repeat(256), 0, b""), with_properties("T", 0, b"", &properties)] {
         let error = store.append(&bad).unwrap_err();
         assert!(matches!(error, AppendError::Malformed { .. }), "{error}");
     }
@@ -184,8 +180,7 @@ fn half_messages_are_in_no_queue() {
         let read = read(store, "T", 0, 0);
         assert_eq!(bodies(&read).len(), 2);
         let found = store.query_by_key("T", "k", 0, i64::MAX, 10, strata_store::KeyKind::Key);
-        let flags: Vec<i32> =
-            found.iter().map(|bytes| RecordView::parse(bytes).unwrap().sys_flag()).collect();
+        let flags: Vec<i32> = found.iter().map(|bytes| RecordView::parse(bytes).unwrap().sys_flag()).collect();
         assert_eq!(flags, [0, 8, 4], "rolled-back messages are not listed");
     };
     check(&store);
@@ -211,7 +206,6 @@ fn the_listener_hears_every_queued_message() {
     store.append(&with_properties("T", 2, b"", b"TAGS\x01a\x02")).unwrap();
     store.append_batch(&[message("T", 2, b""), message("U", 0, b"")]).unwrap();
     let heard = heard.lock().clone();
-    let expected =
-        [("T".to_owned(), 2, 0, 97), ("T".to_owned(), 2, 1, 0), ("U".to_owned(), 0, 0, 0)];
+    let expected = [("T".to_owned(), 2, 0, 97), ("T".to_owned(), 2, 1, 0), ("U".to_owned(), 0, 0, 0)];
     assert_eq!(heard, expected);
 }

@@ -11,8 +11,7 @@ use std::time::Duration;
 use strata_protocol::properties::IndexTerms;
 use strata_protocol::record::records;
 use strata_store::{
-    Appended, Clock, Disk, FlushMode, KeepAll, NewMessage, Read, ReadBudget, RealDisk, Recovery,
-    Store, StoreOptions,
+    Appended, Clock, Disk, FlushMode, KeepAll, NewMessage, Read, ReadBudget, RealDisk, Recovery, Store, StoreOptions,
 };
 
 /// A clock that stands until the test moves it.
@@ -203,8 +202,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 /// Files of a folder with an ending, sorted.
 pub(crate) fn files(folder: &Path, ending: &str) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut out: Vec<_> =
-        entries.filter(|path| path.to_string_lossy().ends_with(ending)).collect();
+    let mut out: Vec<_> = entries.filter(|path| path.to_string_lossy().ends_with(ending)).collect();
     out.sort();
     out
 }

@@ -107,8 +107,7 @@ fn keys_find_exactly_their_messages_newest_first() {
     let clock = TestClock::at(1_000);
     let (store, _) = Store::open(options(folder.path()), Arc::clone(&clock) as _).unwrap();
     for number in 0..40_i64 {
-        let properties =
-            format!("KEYS\u{1}all m{} m{}\u{2}UNIQ_KEY\u{1}U{number}\u{2}", number % 4, number % 4);
+        let properties = format!("KEYS\u{1}all m{} m{}\u{2}UNIQ_KEY\u{1}U{number}\u{2}", number % 4, number % 4);
         clock.jump_to(1_000 + number);
         store.append(&with_properties("T", 0, b"x", properties.as_bytes())).unwrap();
         store.append(&with_properties("V", 0, b"x", b"KEYS\x01m1 U3\x02")).unwrap();

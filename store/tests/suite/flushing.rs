@@ -5,9 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use strata_store::{
-    AppendError, FlushFailed, FlushMode, KeyKind, QueueRange, ReadStatus, Store, StoreOptions,
-};
+use strata_store::{AppendError, FlushFailed, FlushMode, KeyKind, QueueRange, ReadStatus, Store, StoreOptions};
 
 use crate::common::*;
 
@@ -104,10 +102,8 @@ fn many_producers_share_flushes() {
 fn asynchronous_flush_keeps_its_bounds() {
     let folder = tempfile::tempdir().unwrap();
     // By time: one small append is durable without another one behind it.
-    let quick = StoreOptions {
-        flush: FlushMode::Async { interval_ms: 5, bytes_max: u64::MAX },
-        ..options(folder.path())
-    };
+    let quick =
+        StoreOptions { flush: FlushMode::Async { interval_ms: 5, bytes_max: u64::MAX }, ..options(folder.path()) };
     let (store, _) = open(quick);
     let appended = append(&store, "T", 0, b"x");
     assert_eq!(all(&store, "T", 0).len(), 1, "visible at once");
@@ -131,8 +127,7 @@ fn failing(mode: FlushMode, fail: impl Fn(&TestDisk)) {
     let folder = tempfile::tempdir().unwrap();
     let disk = Arc::new(TestDisk::default());
     let options = StoreOptions { flush: mode, ..options(folder.path()) };
-    let (store, _) =
-        Store::open_on(options.clone(), TestClock::at(1_000_000), Arc::clone(&disk) as _).unwrap();
+    let (store, _) = Store::open_on(options.clone(), TestClock::at(1_000_000), Arc::clone(&disk) as _).unwrap();
     let good = append(&store, "T", 0, b"good");
     assert_eq!(wait_for(&store, good.log_end).recv_timeout(DEADLINE), Ok(Ok(())));
     fail(&disk);

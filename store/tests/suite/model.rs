@@ -104,18 +104,14 @@ impl Run {
             Step::Append { topic, queue, key, bytes } => {
                 let body = self.body(*bytes);
                 let properties = format!("KEYS\u{1}{}\u{2}", KEYS[*key]);
-                let message =
-                    with_properties(TOPICS[*topic], *queue, &body, properties.as_bytes());
+                let message = with_properties(TOPICS[*topic], *queue, &body, properties.as_bytes());
                 let appended = self.store().append(&message).unwrap();
                 self.note((*topic, *queue), body.clone(), Some(*key), appended);
             }
             Step::Batch { topic, queues, bytes } => {
                 let bodies: Vec<_> = queues.iter().map(|_| self.body(*bytes)).collect();
-                let messages: Vec<_> = queues
-                    .iter()
-                    .zip(&bodies)
-                    .map(|(queue, body)| message(TOPICS[*topic], *queue, body))
-                    .collect();
+                let messages: Vec<_> =
+                    queues.iter().zip(&bodies).map(|(queue, body)| message(TOPICS[*topic], *queue, body)).collect();
                 let appended = self.store().append_batch(&messages).unwrap();
                 assert_eq!(appended.len(), queues.len());
                 for pair in appended.windows(2) {
@@ -138,13 +134,7 @@ impl Run {
         }
     }
 
-    fn note(
-        &mut self,
-        queue: (usize, i32),
-        body: Vec<u8>,
-        key: Option<usize>,
-        appended: strata_store::Appended,
-    ) {
+    fn note(&mut self, queue: (usize, i32), body: Vec<u8>, key: Option<usize>, appended: strata_store::Appended) {
         let model = self.queues.entry(queue).or_default();
         let next = model.min + model.messages.len() as i64;
         assert_eq!(appended.queue_offset, next, "queue offsets are dense");
@@ -179,8 +169,7 @@ impl Run {
     }
 
     fn open(&mut self) {
-        let (store, recovery) =
-            Store::open(model_options(&self.root), Arc::clone(&self.clock) as _).unwrap();
+        let (store, recovery) = Store::open(model_options(&self.root), Arc::clone(&self.clock) as _).unwrap();
         assert_eq!((recovery.cut, recovery.conflicts), (None, 0));
         assert_eq!(recovery.damaged, []);
         self.store = Some(store);
@@ -219,8 +208,7 @@ impl Run {
         };
         let max = model.min + model.messages.len() as i64;
         assert_eq!(store.queue_range(name, queue), Some(QueueRange { min: model.min, max }));
-        let expected: Vec<_> =
-            (model.min..).zip(model.messages.iter().map(|m| m.body.clone())).collect();
+        let expected: Vec<_> = (model.min..).zip(model.messages.iter().map(|m| m.body.clone())).collect();
         let whole = read(store, name, queue, model.min);
         assert_eq!(bodies(&whole), expected);
         assert_eq!(whole.next_offset, max);

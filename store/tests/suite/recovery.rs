@@ -236,8 +236,7 @@ fn damaged_sidecars_are_noticed_and_built_again() {
 fn every_flip_in_a_sealed_segment_is_noticed_by_reads() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(options(folder.path()));
-    let positions: Vec<_> =
-        (0..20_u8).map(|n| append(&store, "T", 0, &[n; 50]).physical_offset).collect();
+    let positions: Vec<_> = (0..20_u8).map(|n| append(&store, "T", 0, &[n; 50]).physical_offset).collect();
     store.seal_active().unwrap();
     store.close().unwrap();
     drop(store);
