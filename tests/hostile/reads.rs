@@ -137,6 +137,8 @@ pub(crate) async fn offsets(stage: &Stage) -> Result<()> {
     let commit = |topic: &'static str, group: &'static str, queue: &'static str, offset: &'static str| {
         [("consumerGroup", group), ("topic", topic), ("queueId", queue), ("commitOffset", offset)]
     };
+    stage.talk.heartbeat("readers-client", "readers", "reads").await?;
+    stage.expect(&[26], request::UPDATE_CONSUMER_OFFSET, &commit("reads", "no-such-group", "0", "10"), "").await?;
     stage.expect(&[0], request::UPDATE_CONSUMER_OFFSET, &commit("reads", "readers", "0", "10"), "").await?;
     stage.expect(&[29], request::UPDATE_CONSUMER_OFFSET, &commit("reads", "readers", "0", "-5"), "").await?;
     stage.expect(&[29], request::UPDATE_CONSUMER_OFFSET, &commit("reads", "readers", "0", "ten"), "").await?;
@@ -161,6 +163,7 @@ pub(crate) async fn offsets(stage: &Stage) -> Result<()> {
 /// A group's progress beyond the end of a queue: refused, or at least never told to a consumer as it is.
 pub(crate) async fn progress_beyond_the_end(stage: &Stage) -> Result<()> {
     let queue = Queue::new("reads", 0);
+    stage.talk.heartbeat("eager-client", "eager", "reads").await?;
     for offset in ["1000", "9223372036854775807"] {
         let fields = [("consumerGroup", "eager"), ("topic", "reads"), ("queueId", "0"), ("commitOffset", offset)];
         stage.expect(&[0, 29], request::UPDATE_CONSUMER_OFFSET, &fields, "").await?;

@@ -51,6 +51,7 @@ impl Yard {
             let answer = talk.send(&Draft::new(&queue, &properties, vec![b'x'; 3_000])).await?;
             ensure!(answer.code == 0, "{answer:?}");
         }
+        talk.heartbeat("keeper", "keepers", "kept").await?;
         talk.commit("keepers", &Queue::new("kept", 0), 7).await?;
         ensure!(site.stop().await?.success(), "the first server did not end well");
         Ok(setup)
