@@ -186,7 +186,8 @@ fn arrows(file: &File) -> Vec<Complaint> {
         if ours.is_some_and(|ours| !allowed.contains(&ours)) {
             complaints.push(file.complaint("arrows", format!("{room} must not depend on {name}")));
         }
-        let reserved = RESERVED.iter().find(|(reserved, rooms, _)| name.starts_with(reserved) && !rooms.contains(&room));
+        let reserved =
+            RESERVED.iter().find(|(reserved, rooms, _)| name.starts_with(reserved) && !rooms.contains(&room));
         if let Some((_, rooms, why)) = reserved {
             complaints.push(file.complaint("arrows", format!("{name} belongs to {rooms:?}: {why}")));
         }
@@ -199,7 +200,9 @@ fn type_names(file: &File) -> Vec<Complaint> {
     let words: Vec<&str> = code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).collect();
     let declared = words.windows(2).filter(|pair| ["struct", "enum", "trait", "type", "union"].contains(&pair[0]));
     declared
-        .filter_map(|pair| BANNED_SUFFIXES.iter().find(|suffix| pair[1].ends_with(*suffix)).map(|suffix| (pair[1], suffix)))
+        .filter_map(|pair| {
+            BANNED_SUFFIXES.iter().find(|suffix| pair[1].ends_with(*suffix)).map(|suffix| (pair[1], suffix))
+        })
         .map(|(name, suffix)| file.complaint("type names", format!("{name} ends in {suffix}")))
         .collect()
 }
@@ -262,12 +265,14 @@ fn limits(file: &File) -> Vec<Complaint> {
     let mut before = "";
     for line in file.text.lines() {
         let declaration = line.split("const ").nth(1).filter(|_| line.starts_with("pub") || line.starts_with("const "));
-        if let Some((name, kind)) = declaration.and_then(|rest| rest.split_once(": ")).filter(|(name, _)| *name != "_") {
+        if let Some((name, kind)) = declaration.and_then(|rest| rest.split_once(": ")).filter(|(name, _)| *name != "_")
+        {
             if !before.starts_with("///") {
                 complaints.push(file.complaint("limits", format!("{name} has no reason above it")));
             }
             let words: Vec<&str> = name.split('_').collect();
-            let has_unit = kind.starts_with("Duration") || words.iter().any(|word| word.len() > 1 && word.ends_with('S'));
+            let has_unit =
+                kind.starts_with("Duration") || words.iter().any(|word| word.len() > 1 && word.ends_with('S'));
             if !has_unit {
                 complaints.push(file.complaint("limits", format!("{name} has no unit")));
             }
@@ -416,7 +421,8 @@ fn blank_bytes(rest: &[u8], before: Option<u8>) -> usize {
         [b'\'', tail @ ..] => {
             // A character ends within five bytes; a lifetime has no closing quote.
             let width = tail.iter().take(5).skip(1).position(|byte| *byte == b'\'');
-            let one = std::str::from_utf8(&tail[..width.map_or(0, |width| width + 1)]).is_ok_and(|c| c.chars().count() == 1);
+            let one =
+                std::str::from_utf8(&tail[..width.map_or(0, |width| width + 1)]).is_ok_and(|c| c.chars().count() == 1);
             if one { width.map_or(0, |width| width + 3) } else { 0 }
         }
         _ => 0,
@@ -521,7 +527,8 @@ mod planted {
     #[test]
     fn decisions_are_numbered_pages() {
         let decided = |names: &[&str]| -> Vec<Complaint> {
-            let all: Vec<File> = names.iter().map(|name| file(&format!("docs/decisions/{name}"), "# Title\n")).collect();
+            let all: Vec<File> =
+                names.iter().map(|name| file(&format!("docs/decisions/{name}"), "# Title\n")).collect();
             decisions(&all)
         };
         assert_eq!(decided(&["0002-second.md", "0001-first.md"]), []);
@@ -536,13 +543,19 @@ mod planted {
     #[test]
     fn words_of_the_workshop_are_found_everywhere() {
         for (first, second) in BETRAYING {
-            finds(words, "docs/a.md", (&format!("see {first}{second} there"), second), &format!("see {first} {second}"));
+            finds(
+                words,
+                "docs/a.md",
+                (&format!("see {first}{second} there"), second),
+                &format!("see {first} {second}"),
+            );
         }
     }
 
     #[test]
     fn blanking_leaves_code_and_lines_alone() {
-        let source = "let a = 'x'; // c 'y\nlet b: &'a str = \"q\\\"\n\"; /* k\n */ r#\"raw \"x\" \"# b'\\'' '\\u{1}' 'é' end";
+        let source =
+            "let a = 'x'; // c 'y\nlet b: &'a str = \"q\\\"\n\"; /* k\n */ r#\"raw \"x\" \"# b'\\'' '\\u{1}' 'é' end";
         let code = code_only(source);
         assert_eq!(code.lines().count(), source.lines().count());
         let words: Vec<&str> = code.split_whitespace().collect();

@@ -216,9 +216,13 @@ impl Broker {
 
     async fn close(self: Arc<Self>) -> Result<(), ServeError> {
         let closing = tokio::task::spawn_blocking(move || {
+            // What was delivered last is on disk before the progress says so.
+            let flushed = self.hall.store.flush_now();
             let tables = &self.hall.tables;
             let saved = [tables.topics.save(), tables.groups.save(), tables.offsets.save(), self.schedule.save()];
-            let closed = self.hall.store.close().map_err(|error| ServeError::Close { reason: error.to_string() });
+            let closed = flushed.map_err(|error| error.to_string());
+            let closed = closed.and_then(|()| self.hall.store.close().map_err(|error| error.to_string()));
+            let closed = closed.map_err(|reason| ServeError::Close { reason });
             saved.into_iter().collect::<Result<(), _>>()?;
             closed
         });

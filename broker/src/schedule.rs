@@ -1,11 +1,12 @@
 //! Delivers delayed messages when their time has come.
 //!
 //! Each delay level is a queue of the schedule topic, ordered by time because all of its messages wait
-//! equally long. How far each level is delivered is kept in `delayOffset.json`, at most a second behind:
-//! a crash delivers the messages of that second again, it loses none.
+//! equally long. How far each level is delivered is kept in `delayOffset.json`, never ahead of what is on
+//! disk and little more than a second behind: a crash delivers the messages of that time again, it loses
+//! none.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,29 @@ pub(crate) struct Schedule {
     hall: Arc<Hall>,
     file: DurableFile,
     /// Touched by the one task that delivers, and at the end.
-    state: Mutex<(DelayOffsets, bool)>,
+    state: Mutex<State>,
+}
+
+/// How far the levels are.
+#[derive(Default)]
+struct State {
+    /// What the file says or will say: everything before these offsets is on disk where it belongs.
+    kept: DelayOffsets,
+    /// The next message of each level to deliver.
+    next: BTreeMap<i32, i64>,
+    /// Deliveries whose copies may not be on disk yet: end of the copy in the log, level, next offset.
+    unflushed: VecDeque<(i64, i32, i64)>,
+    unsaved: bool,
+}
+
+impl State {
+    /// Takes what is on disk by now into what is kept.
+    fn confirm(&mut self, durable: i64) {
+        while let Some((_, level, offset)) = self.unflushed.pop_front_if(|(log_end, ..)| *log_end <= durable) {
+            self.kept.offset_table.insert(level, offset);
+            self.unsaved = true;
+        }
+    }
 }
 
 /// What became of one level's round.
@@ -62,8 +85,9 @@ impl Schedule {
     /// Reads how far each level is delivered.
     pub(crate) fn load(hall: Arc<Hall>, config: &Path) -> Result<Self, DurableError> {
         let file = DurableFile::new(config, "delayOffset.json");
-        let offsets = file.load()?.unwrap_or_default();
-        Ok(Self { hall, file, state: Mutex::new((offsets, false)) })
+        let kept: DelayOffsets = file.load()?.unwrap_or_default();
+        let next = kept.offset_table.clone();
+        Ok(Self { hall, file, state: Mutex::new(State { kept, next, ..State::default() }) })
     }
 
     /// Delivers until `stop` is rung.
@@ -97,15 +121,16 @@ impl Schedule {
     }
 
     fn offset(&self, queue: i32) -> i64 {
-        let known = self.state.lock().0.offset_table.get(&(queue + 1)).copied().unwrap_or(0);
+        let known = self.state.lock().next.get(&(queue + 1)).copied().unwrap_or(0);
         // A log that lost its tail in a power cut must not be waited for; neither must one that was trimmed.
         self.hall.store.queue_range(SCHEDULE_TOPIC, queue).map_or(known, |range| known.clamp(range.min, range.max))
     }
 
-    fn advance(&self, queue: i32, offset: i64) {
+    /// The level goes on at `offset`; what was delivered before it ends in the log at `log_end`.
+    fn advance(&self, queue: i32, offset: i64, log_end: i64) {
         let mut state = self.state.lock();
-        state.0.offset_table.insert(queue + 1, offset);
-        state.1 = true;
+        state.next.insert(queue + 1, offset);
+        state.unflushed.push_back((log_end, queue + 1, offset));
     }
 
     /// Delivers what is due of one level.
@@ -131,7 +156,7 @@ impl Schedule {
                     next = read.next_offset,
                     "delayed messages are damaged on disk and cannot be delivered"
                 );
-                self.advance(queue, read.next_offset.max(offset + 1));
+                self.advance(queue, read.next_offset.max(offset + 1), 0);
                 return Round::More;
             }
             ReadStatus::NoMatch
@@ -148,17 +173,20 @@ impl Schedule {
             if due > now_ms {
                 return Round::Until(Some(due));
             }
-            if let Err(refusal) = self.release(&message) {
-                warn!(level = queue + 1, offset = message.queue_offset(), %refusal, "a due message was not delivered; trying again");
-                return Round::Refused;
+            match self.release(&message) {
+                Ok(log_end) => self.advance(queue, message.queue_offset() + 1, log_end),
+                Err(refusal) => {
+                    let offset = message.queue_offset();
+                    warn!(level = queue + 1, offset, %refusal, "a due message was not delivered; trying again");
+                    return Round::Refused;
+                }
             }
-            self.advance(queue, message.queue_offset() + 1);
         }
         Round::More
     }
 
-    /// Stores a due message where it belongs.
-    fn release(&self, message: &RecordView<'_>) -> Result<(), Refusal> {
+    /// Stores a due message where it belongs; gives the end of the copy in the log, 0 when there is none.
+    fn release(&self, message: &RecordView<'_>) -> Result<i64, Refusal> {
         let text = message.properties();
         let topic = properties::find_str(text, properties::REAL_TOPIC);
         let queue_id = properties::find_str(text, properties::REAL_QID).and_then(|text| text.parse().ok());
@@ -167,7 +195,7 @@ impl Schedule {
                 position = message.physical_offset(),
                 "a delayed message does not say where it belongs; it stays in the log"
             );
-            return Ok(());
+            return Ok(0);
         };
         let Some(known) = self.hall.tables.topics.find(topic) else {
             warn!(
@@ -175,7 +203,7 @@ impl Schedule {
                 position = message.physical_offset(),
                 "the topic of a delayed message was deleted; it is not delivered"
             );
-            return Ok(());
+            return Ok(0);
         };
         let draft = Draft {
             topic: Cow::Borrowed(topic),
@@ -192,19 +220,20 @@ impl Schedule {
         };
         let stored = draft.store(&self.hall)?;
         known.incoming.add(1, u64::from(stored.appended.bytes));
-        Ok(())
+        Ok(stored.appended.log_end)
     }
 
     /// Writes the progress if it changed since it was last written.
     pub(crate) fn save(&self) -> Result<(), DurableError> {
         let changed = || {
             let mut state = self.state.lock();
-            if !std::mem::take(&mut state.1) {
+            state.confirm(self.hall.store.durable_offset());
+            if !std::mem::take(&mut state.unsaved) {
                 return None;
             }
-            state.0.data_version.counter += 1;
-            Some(state.0.clone())
+            state.kept.data_version.counter += 1;
+            Some(state.kept.clone())
         };
-        self.file.save(changed, || self.state.lock().1 = true)
+        self.file.save(changed, || self.state.lock().unsaved = true)
     }
 }

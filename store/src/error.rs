@@ -54,7 +54,7 @@ pub enum OpenError {
         cost: &'static str,
     },
     /// Segment files overlap or are not named as segments are.
-    #[error("the segment {} does not fit its neighbours: {what}; move it out of the folder", path.display())]
+    #[error("the segment {} does not fit its neighbours: {what}; move the file that does not belong out of the folder, and keep it", path.display())]
     Layout {
         /// The file.
         path: PathBuf,

@@ -34,15 +34,7 @@ pub(crate) struct Known {
 }
 
 /// What is known to fail. Random kills that show the same do not fail the run either.
-const KNOWN: &[Known] = &[
-    Known { case: BACK, flush: Flush::Sync, always: false, reason: "a message given back is confirmed before it is on disk" },
-    Known {
-        case: DUE,
-        flush: Flush::Sync,
-        always: false,
-        reason: "the schedule's progress is stored before the messages that it brought are on disk",
-    },
-];
+const KNOWN: &[Known] = &[];
 
 /// A topic that the first message creates.
 pub(crate) const FRESH: &str = "a topic that sending created keeps its queues";
@@ -78,7 +70,13 @@ pub(crate) async fn run(binary: &Path, draw: &mut Draw, say: &mut impl FnMut(&st
         let mut setup = |name: &str| -> Result<Setup> {
             let data = folder.path().join(format!("{name}-{flush:?}"));
             let settings = vec![flush.setting(), String::from("mappedFileSizeCommitLog=4194304")];
-            Ok(Setup { binary: binary.to_path_buf(), log: data.with_extension("log"), data, ports: Ports::free(draw)?, settings })
+            Ok(Setup {
+                binary: binary.to_path_buf(),
+                log: data.with_extension("log"),
+                data,
+                ports: Ports::free(draw)?,
+                settings,
+            })
         };
         let (fresh, first, back, due) = (setup("fresh")?, setup("first")?, setup("back")?, setup("due")?);
         let results = [
@@ -89,9 +87,13 @@ pub(crate) async fn run(binary: &Path, draw: &mut Draw, say: &mut impl FnMut(&st
         ];
         for (name, result) in results {
             let (line, fails) = match (result, known(name, flush)) {
-                (Ok(()), Some(known)) if known.always => (format!("FAILED  {name} ({flush:?} flush): it passes now; take it out of KNOWN"), true),
+                (Ok(()), Some(known)) if known.always => {
+                    (format!("FAILED  {name} ({flush:?} flush): it passes now; take it out of KNOWN"), true)
+                }
                 (Ok(()), _) => (format!("ok      {name} ({flush:?} flush)"), false),
-                (Err(error), Some(known)) => (format!("known   {name} ({flush:?} flush): {}: {error:#}", known.reason), false),
+                (Err(error), Some(known)) => {
+                    (format!("known   {name} ({flush:?} flush): {}: {error:#}", known.reason), false)
+                }
                 (Err(error), None) => (format!("FAILED  {name} ({flush:?} flush): {error:#}"), true),
             };
             say(&line);
@@ -210,13 +212,19 @@ async fn all_come(setup: &Setup, queue: &Queue, wanted: &BTreeSet<Ticket>) -> Re
     let deadline = Instant::now() + COME_MAX;
     loop {
         let dump = Dump::read(&talk, [queue]).await?;
-        let came: BTreeSet<Ticket> = dump.queues.values().flat_map(|held| &held.stored).filter_map(|stored| stored.ticket).collect();
+        let came: BTreeSet<Ticket> =
+            dump.queues.values().flat_map(|held| &held.stored).filter_map(|stored| stored.ticket).collect();
         let missing: Vec<String> = wanted.difference(&came).map(Ticket::to_string).collect();
         if missing.is_empty() {
             return site.kill();
         }
         let shown = missing.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-        ensure!(Instant::now() < deadline, "{} of {} messages never came to {queue}: {shown}", missing.len(), wanted.len());
+        ensure!(
+            Instant::now() < deadline,
+            "{} of {} messages never came to {queue}: {shown}",
+            missing.len(),
+            wanted.len()
+        );
         sleep(LOOK).await;
     }
 }

@@ -59,11 +59,19 @@ impl Reader {
         let mut offset = self.begin(log).await?;
         let at = log.sessions.len();
         let (group, queue) = (Arc::clone(&self.group), self.queue.clone());
-        log.sessions.push(Session { group, queue, run: self.run, begin: offset, deliveries: Vec::new(), trouble: None });
+        log.sessions.push(Session {
+            group,
+            queue,
+            run: self.run,
+            begin: offset,
+            deliveries: Vec::new(),
+            trouble: None,
+        });
         let mut ride: Option<usize> = None;
         loop {
             let asked = ride.take();
-            let pulled = self.pull(offset, asked.and_then(|nth| log.commits.get(nth)).map(|commit| commit.offset)).await?;
+            let pulled =
+                self.pull(offset, asked.and_then(|nth| log.commits.get(nth)).map(|commit| commit.offset)).await?;
             if let Some(commit) = asked.and_then(|nth| log.commits.get_mut(nth)) {
                 commit.confirmed_ms = Some(now_ms());
             }
@@ -166,7 +174,9 @@ impl From<TalkError> for ReadError {
     fn from(error: TalkError) -> Self {
         match error {
             TalkError::Call(CallError::Closed { .. }) | TalkError::Connect(_) => Self::Gone(Gone),
-            other @ (TalkError::Call(_) | TalkError::Refused { .. } | TalkError::Bare { .. }) => Self::Other(other.into()),
+            other @ (TalkError::Call(_) | TalkError::Refused { .. } | TalkError::Bare { .. }) => {
+                Self::Other(other.into())
+            }
         }
     }
 }

@@ -95,11 +95,14 @@ fn dropped_delivery(audited: &Audited) -> Result<()> {
     let undelivered = report.violations.iter().filter(|violation| {
         matches!(violation, Violation::Undelivered { place, .. } if place.queue == queue && place.offset == offset)
     });
-    let jumps = report.violations.iter().filter(|violation| {
-        matches!(violation, Violation::Jump { queue: at, wanted, .. } if *at == queue && *wanted == offset)
-    });
+    let jumps = report.violations.iter().filter(
+        |violation| matches!(violation, Violation::Jump { queue: at, wanted, .. } if *at == queue && *wanted == offset),
+    );
     let (undelivered, jumps) = (undelivered.count(), jumps.count());
-    ensure!(undelivered == 1 && jumps >= 1 && report.violations.len() == undelivered + jumps, "found instead: {report}");
+    ensure!(
+        undelivered == 1 && jumps >= 1 && report.violations.len() == undelivered + jumps,
+        "found instead: {report}"
+    );
     Ok(())
 }
 
@@ -107,7 +110,8 @@ fn dropped_delivery(audited: &Audited) -> Result<()> {
 async fn flipped_byte(audited: &Audited, (ticket, stored): (Ticket, &Stored), draw: &mut Draw) -> Result<String> {
     let setup = copy_of(audited, "flipped", draw)?;
     let (file, at) = file_at(&setup.data, stored.position + BODY_AT + 7)?;
-    let file = OpenOptions::new().read(true).write(true).open(&file).with_context(|| format!("no {}", file.display()))?;
+    let file =
+        OpenOptions::new().read(true).write(true).open(&file).with_context(|| format!("no {}", file.display()))?;
     let mut byte = [0];
     file.read_exact_at(&mut byte, at)?;
     file.write_all_at(&[byte[0] ^ 0x20], at)?;
@@ -128,7 +132,8 @@ async fn cut_tail(audited: &Audited, places: &[(&Sent, &Stored)], draw: &mut Dra
     let setup = copy_of(audited, "cut", draw)?;
     let (_, from) = places.iter().rev().nth(4).or(places.first()).context("no candidates")?;
     let everything = audited.dump.queues.values().flat_map(|held| &held.stored);
-    let gone: BTreeSet<Ticket> = everything.filter(|stored| stored.position >= from.position).filter_map(|stored| stored.ticket).collect();
+    let gone: BTreeSet<Ticket> =
+        everything.filter(|stored| stored.position >= from.position).filter_map(|stored| stored.ticket).collect();
     let (path, at) = file_at(&setup.data, from.position)?;
     let folder = path.parent().context("no folder")?.to_path_buf();
     let file = OpenOptions::new().write(true).open(&path).with_context(|| format!("no {}", path.display()))?;
@@ -178,7 +183,9 @@ fn file_at(data: &Path, position: i64) -> Result<(PathBuf, u64)> {
     let mut best: Option<(u64, PathBuf)> = None;
     for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
-        let Some(begin) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()) else { continue };
+        let Some(begin) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()) else {
+            continue;
+        };
         if begin <= position && best.as_ref().is_none_or(|(known, _)| *known < begin) {
             best = Some((begin, path));
         }

@@ -221,7 +221,11 @@ impl Epoch {
         self.violations.extend(sameness::compare(&dump, &again, |_| false));
         self.ask_by_key(&again).await?;
         let history = run::read_to_end(&self.run_plan()).await?;
-        let ends: BTreeMap<_, _> = history.commits.iter().map(|commit| ((Arc::clone(&commit.group), commit.queue.clone()), commit.offset)).collect();
+        let ends: BTreeMap<_, _> = history
+            .commits
+            .iter()
+            .map(|commit| ((Arc::clone(&commit.group), commit.queue.clone()), commit.offset))
+            .collect();
         self.history.absorb(history);
         let status = site.stop().await?;
         ensure!(status.success(), "strata was told to stop and ended with {status}");
@@ -243,7 +247,8 @@ impl Epoch {
     /// Topics that a message created whose producer was told so.
     fn fresh_topics(&self) -> Vec<Arc<str>> {
         let stored = self.history.sends.iter().filter(|sent| matches!(sent.outcome, Outcome::Stored(_)));
-        let topics: BTreeSet<Arc<str>> = stored.map(|sent| Arc::clone(&sent.queue.topic)).filter(|topic| topic.starts_with("fresh-")).collect();
+        let topics: BTreeSet<Arc<str>> =
+            stored.map(|sent| Arc::clone(&sent.queue.topic)).filter(|topic| topic.starts_with("fresh-")).collect();
         topics.into_iter().collect()
     }
 
@@ -260,7 +265,11 @@ impl Epoch {
         let unknown = (Arc::from("keyed"), String::from("order-nobody-sent"), false);
         let answer = talk.by_key(&unknown.0, &unknown.1, false).await?;
         self.violations.extend(keys::compare(&unknown, &BTreeSet::new(), &answer));
-        let all: Vec<_> = dump.queues.iter().flat_map(|(queue, held)| held.stored.iter().map(move |stored| (queue, stored))).collect();
+        let all: Vec<_> = dump
+            .queues
+            .iter()
+            .flat_map(|(queue, held)| held.stored.iter().map(move |stored| (queue, stored)))
+            .collect();
         for _ in 0..POSITIONS_ASKED_MAX {
             let Some((queue, stored)) = self.draw.pick(&all) else { break };
             let record = talk.view(&queue.topic, stored.position).await;
@@ -334,7 +343,11 @@ async fn wait_for_late(ports: Ports) -> Result<()> {
         let (waiting, came) = (dump_of(ports, &schedule).await?, dump_of(ports, &targets).await?);
         let is_retry_of = |text: &[u8]| properties::find(text, properties::RETRY_TOPIC).is_some();
         let tickets = |dump: &Dump| -> BTreeSet<(Option<Ticket>, bool)> {
-            dump.queues.values().flat_map(|held| &held.stored).map(|stored| (stored.ticket, is_retry_of(&stored.properties))).collect()
+            dump.queues
+                .values()
+                .flat_map(|held| &held.stored)
+                .map(|stored| (stored.ticket, is_retry_of(&stored.properties)))
+                .collect()
         };
         if tickets(&waiting).is_subset(&tickets(&came)) || Instant::now() > deadline {
             return Ok(());

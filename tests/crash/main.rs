@@ -68,7 +68,13 @@ async fn all_epochs() -> Result<usize> {
         let flush = if nth % 2 == 0 { Flush::Async } else { Flush::Sync };
         let share = kills / epochs + u32::from(nth < kills % epochs);
         let folder = tempfile::Builder::new().prefix("strata-crash-").tempdir().context("no temporary folder")?;
-        let plan = Plan { binary: binary.clone(), folder: folder.path().to_path_buf(), seed: draw.number(), kills: share, flush };
+        let plan = Plan {
+            binary: binary.clone(),
+            folder: folder.path().to_path_buf(),
+            seed: draw.number(),
+            kills: share,
+            flush,
+        };
         let outcome = one_epoch(plan, nth, &mut draw).await;
         if !matches!(outcome, Ok(0)) {
             say(&format!("  kept       {}", folder.keep().display()));
@@ -96,6 +102,8 @@ async fn one_epoch(plan: Plan, nth: u32, draw: &mut Draw) -> Result<usize> {
 
 fn starts(audited: &Audited) -> String {
     let starts = &audited.starts;
-    let at = |share: usize| starts.get(starts.len().saturating_sub(1) * share / 100).copied().unwrap_or(Duration::ZERO).as_millis();
+    let at = |share: usize| {
+        starts.get(starts.len().saturating_sub(1) * share / 100).copied().unwrap_or(Duration::ZERO).as_millis()
+    };
     format!("  starts     {} until ready: {} ms median, {} ms at most\n", starts.len(), at(50), at(100))
 }

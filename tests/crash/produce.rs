@@ -94,7 +94,9 @@ impl Producer {
                 Manner::Batch => self.batch().await?,
                 Manner::OneWay => self.one_way().await?,
                 Manner::Pipelined => self.pipeline().await?,
-                Manner::Small | Manner::Large | Manner::Keyed | Manner::Delayed | Manner::Fresh => self.single().await?,
+                Manner::Small | Manner::Large | Manner::Keyed | Manner::Delayed | Manner::Fresh => {
+                    self.single().await?
+                }
             }
             // The rate, so that a long test fits a disk; not a wait for anything.
             let pause = match self.manner {
@@ -116,9 +118,13 @@ impl Producer {
         let bytes = match self.manner {
             Manner::Large => self.draw.between(1_024, 65_536),
             Manner::Small | Manner::OneWay | Manner::Pipelined if self.draw.chance(10) => 1,
-            Manner::Small | Manner::Batch | Manner::OneWay | Manner::Keyed | Manner::Delayed | Manner::Pipelined | Manner::Fresh => {
-                self.draw.between(1, 1_024)
-            }
+            Manner::Small
+            | Manner::Batch
+            | Manner::OneWay
+            | Manner::Keyed
+            | Manner::Delayed
+            | Manner::Pipelined
+            | Manner::Fresh => self.draw.between(1, 1_024),
         };
         let shared = |draw: &mut Draw| format!("order-{}", draw.below(SHARED_KEYS));
         let keys = (self.manner == Manner::Keyed).then(|| {
@@ -133,7 +139,8 @@ impl Producer {
         let kind = if delay { Kind::Delayed { level: 1, delay_ms: LEVEL_1_MS } } else { Kind::Plain };
         let text = message::as_text(&properties);
         let digest = Digest::of(&body);
-        let sent = Sent { ticket, queue, kind, body: digest, properties: Arc::from(properties), outcome: Outcome::Unknown };
+        let sent =
+            Sent { ticket, queue, kind, body: digest, properties: Arc::from(properties), outcome: Outcome::Unknown };
         Ok(Made { sent, properties: text, body: Bytes::from(body) })
     }
 
@@ -173,10 +180,9 @@ impl Producer {
             ensure!(ids == log.len(), "a batch of {} messages got {ids} ids", log.len());
         }
         for (nth, sent) in (0_i64..).zip(log) {
-            let shifted = answer.clone().map(|answer| SendAnswer {
-                place: answer.place.map(|(id, offset)| (id, offset + nth)),
-                ..answer
-            });
+            let shifted = answer
+                .clone()
+                .map(|answer| SendAnswer { place: answer.place.map(|(id, offset)| (id, offset + nth)), ..answer });
             self.note(sent, shifted);
         }
         Ok(())

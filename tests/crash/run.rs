@@ -77,8 +77,14 @@ pub(crate) async fn create_topics(ports: Ports) -> Result<()> {
     for (topic, queues, _) in TOPICS {
         let queues = queues.to_string();
         let fields = [
-            ("topic", topic), ("defaultTopic", "TBW102"), ("readQueueNums", &queues), ("writeQueueNums", &queues),
-            ("perm", "6"), ("topicFilterType", "SINGLE_TAG"), ("topicSysFlag", "0"), ("order", "false"),
+            ("topic", topic),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", &queues),
+            ("writeQueueNums", &queues),
+            ("perm", "6"),
+            ("topicFilterType", "SINGLE_TAG"),
+            ("topicSysFlag", "0"),
+            ("order", "false"),
         ];
         let answer = talk.ask_raw(strata_protocol::code::request::UPDATE_AND_CREATE_TOPIC, &fields, "").await?;
         succeeded("creating a topic", &answer)?;
@@ -135,7 +141,9 @@ impl Traffic {
             let talk = match talks.get(&group) {
                 Some(talk) => talk.clone(),
                 None => {
-                    let talk = Talk::connect(plan.ports.broker, HeaderCodec::Json).await.context("a consumer cannot connect")?;
+                    let talk = Talk::connect(plan.ports.broker, HeaderCodec::Json)
+                        .await
+                        .context("a consumer cannot connect")?;
                     talks.insert(Arc::clone(&group), talk.clone());
                     talk
                 }
@@ -216,7 +224,8 @@ pub(crate) async fn shrunk_topics(ports: Ports, fresh: &[Arc<str>]) -> Result<Ve
     let talk = Talk::connect(ports.namesrv, HeaderCodec::Json).await?;
     let mut violations = Vec::new();
     for topic in fresh {
-        let queues = talk.route(topic).await?.and_then(|route| route.queue_datas.first().map(|data| data.write_queue_nums));
+        let queues =
+            talk.route(topic).await?.and_then(|route| route.queue_datas.first().map(|data| data.write_queue_nums));
         if queues != Some(FRESH_QUEUES) {
             let what = format!("it was made with {FRESH_QUEUES} queues; now: {queues:?}");
             violations.push(Violation::Route { topic: Arc::clone(topic), what });

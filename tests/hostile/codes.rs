@@ -49,7 +49,12 @@ pub(crate) async fn unknown_codes(stage: &Stage) -> Result<()> {
         for code in UNKNOWN {
             let answer = talk.ask_raw(code, &[("x", CANARY)], CANARY).await.with_context(|| format!("code {code}"))?;
             let expected = format!(" request type {code} not supported");
-            ensure!((answer.code, answer.remark.as_deref()) == (3, Some(expected.as_str())), "{code} was answered with {} ({:?})", answer.code, answer.remark);
+            ensure!(
+                (answer.code, answer.remark.as_deref()) == (3, Some(expected.as_str())),
+                "{code} was answered with {} ({:?})",
+                answer.code,
+                answer.remark
+            );
         }
     }
     // What is a broker's is nothing to a name server, and the other way round.
@@ -66,12 +71,23 @@ pub(crate) async fn unknown_codes(stage: &Stage) -> Result<()> {
 
 pub(crate) async fn later_codes(stage: &Stage) -> Result<()> {
     let fields = [
-        ("consumerGroup", "g"), ("topic", "good"), ("queueId", "0"), ("maxMsgNums", "1"), ("offset", "0"), ("extraInfo", "x"), ("group", "g"),
-        ("producerGroup", "p"), ("tranStateTableOffset", "0"), ("commitLogOffset", "0"), ("commitOrRollback", "8"), ("msgId", "x"),
+        ("consumerGroup", "g"),
+        ("topic", "good"),
+        ("queueId", "0"),
+        ("maxMsgNums", "1"),
+        ("offset", "0"),
+        ("extraInfo", "x"),
+        ("group", "g"),
+        ("producerGroup", "p"),
+        ("tranStateTableOffset", "0"),
+        ("commitLogOffset", "0"),
+        ("commitOrRollback", "8"),
+        ("msgId", "x"),
     ];
     for (code, word) in LATER {
         let answer = stage.talk.ask_raw(code, &fields, CANARY).await.with_context(|| word.to_owned())?;
-        let named = answer.remark.as_ref().is_some_and(|remark| remark.contains(word) && remark.contains(&code.to_string()));
+        let named =
+            answer.remark.as_ref().is_some_and(|remark| remark.contains(word) && remark.contains(&code.to_string()));
         ensure!(answer.code == 3 && named, "{word} ({code}) was answered with {} ({:?})", answer.code, answer.remark);
     }
     // One-way, as clients send it: silence, and the connection goes on.
@@ -89,7 +105,12 @@ pub(crate) async fn later_codes_in_binary(stage: &Stage) -> Result<()> {
     let talk = Talk::connect(stage.ports.broker, HeaderCodec::Binary).await?;
     for (code, _) in LATER {
         let answer = talk.ask_raw(code, &[("topic", "good")], "").await?;
-        ensure!(answer.code == 3 && answer.remark.is_some(), "{code} was answered with {} ({:?})", answer.code, answer.remark);
+        ensure!(
+            answer.code == 3 && answer.remark.is_some(),
+            "{code} was answered with {} ({:?})",
+            answer.code,
+            answer.remark
+        );
     }
     Ok(())
 }

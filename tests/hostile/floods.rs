@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use strata_protocol::code::request;
+use strata_protocol::frame::HeaderCodec;
 use strata_tests::history::Queue;
 use strata_tests::talk::{Draft, Talk};
-use strata_protocol::frame::HeaderCodec;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -31,8 +31,13 @@ const PARSED: [i32; 6] = [
 ];
 
 /// A registration's header.
-const REGISTER: [(&str, &str); 5] =
-    [("brokerName", "stranger"), ("brokerAddr", "127.0.0.1:1"), ("clusterName", "strangers"), ("haServerAddr", "127.0.0.1:2"), ("brokerId", "0")];
+const REGISTER: [(&str, &str); 5] = [
+    ("brokerName", "stranger"),
+    ("brokerAddr", "127.0.0.1:1"),
+    ("clusterName", "strangers"),
+    ("haServerAddr", "127.0.0.1:2"),
+    ("brokerId", "0"),
+];
 
 /// Whether a group has members.
 async fn has_members(stage: &Stage, group: &str) -> Result<bool> {
@@ -73,11 +78,15 @@ pub(crate) async fn heartbeat_bombs(stage: &Stage) -> Result<()> {
         }
     }
     // Illegal names are passed over or refused; they come into being in no case.
-    let crooked = beat(&[consumer("a b", ""), consumer("../x", ""), consumer("", ""), consumer(&"g".repeat(300), "")].join(","));
+    let crooked =
+        beat(&[consumer("a b", ""), consumer("../x", ""), consumer("", ""), consumer(&"g".repeat(300), "")].join(","));
     stage.expect(&[0, 1, 29], request::HEART_BEAT, &[], crooked).await?;
     let listed = stage.expect(&[0], request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG, &[], "").await?;
     let listed = String::from_utf8_lossy(&listed.body).into_owned();
-    ensure!(!listed.contains("\"a b\"") && !listed.contains("../x") && !listed.contains("ggggg"), "an illegal group exists");
+    ensure!(
+        !listed.contains("\"a b\"") && !listed.contains("../x") && !listed.contains("ggggg"),
+        "an illegal group exists"
+    );
     // The same client, behaving.
     stage.expect(&[0], request::HEART_BEAT, &[], beat(&one)).await?;
     ensure!(has_members(stage, "bombed").await?, "a good heartbeat after the bad ones has no effect");
@@ -88,7 +97,8 @@ pub(crate) async fn heartbeat_bombs(stage: &Stage) -> Result<()> {
 pub(crate) async fn nonsense_bodies(stage: &Stage) -> Result<()> {
     for code in PARSED {
         for body in ["", "{", "[1,2]", "null", "17", "\u{0}", &"[".repeat(1 << 20)] {
-            let answer = stage.talk.ask_raw(code, &[], body.to_owned()).await.with_context(|| format!("code {code}"))?;
+            let answer =
+                stage.talk.ask_raw(code, &[], body.to_owned()).await.with_context(|| format!("code {code}"))?;
             ensure!(answer.code != 0, "code {code} takes a body of {} bytes of nothing: {:.10}", body.len(), body);
         }
     }
@@ -154,7 +164,12 @@ pub(crate) async fn topics_without_end(stage: &Stage) -> Result<()> {
             let mut codes = Vec::new();
             for nth in (first..TOPICS).step_by(CREATORS) {
                 let answer = talk.send(&Draft::new(&Queue::new(format!("flood-{nth}"), 0), "", CANARY)).await?;
-                ensure!(matches!(answer.code, 0 | 2), "topic {nth} was answered with {}: {}", answer.code, answer.remark);
+                ensure!(
+                    matches!(answer.code, 0 | 2),
+                    "topic {nth} was answered with {}: {}",
+                    answer.code,
+                    answer.remark
+                );
                 codes.push(answer.code);
             }
             Ok(codes)
@@ -171,7 +186,10 @@ pub(crate) async fn topics_without_end(stage: &Stage) -> Result<()> {
         }
     }
     let took = began.elapsed();
-    ensure!(took < Duration::from_secs(50), "the topics took {took:?}, which is too long to meet the limit of a minute");
+    ensure!(
+        took < Duration::from_secs(50),
+        "the topics took {took:?}, which is too long to meet the limit of a minute"
+    );
     ensure!((1_500..=2_000).contains(&created) && busy > 0, "{created} topics were created, {busy} refused");
     let answer = stage.talk.send(&Draft::new(&Queue::new("flood-0", 0), "", CANARY)).await?;
     ensure!(answer.code == 0, "an old topic: {answer:?}");

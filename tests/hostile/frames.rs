@@ -51,7 +51,8 @@ pub(crate) async fn impossible_lengths(stage: &Stage) -> Result<()> {
 
 /// Headers that cannot be read, in both codecs.
 pub(crate) async fn unreadable_headers(stage: &Stage) -> Result<()> {
-    let deep = [br#"{"code":10,"opaque":1,"x":"#.to_vec(), vec![b'['; 1_000], vec![b']'; 1_000], b"}".to_vec()].concat();
+    let deep =
+        [br#"{"code":10,"opaque":1,"x":"#.to_vec(), vec![b'['; 1_000], vec![b']'; 1_000], b"}".to_vec()].concat();
     let fields: Vec<String> = (0..300).map(|nth| format!(r#""f{nth}":"1""#)).collect();
     let many = format!(r#"{{"code":21,"opaque":1,"extFields":{{{}}}}}"#, fields.join(","));
     let long_name = format!(r#"{{"code":21,"opaque":1,"extFields":{{"{}":"1"}}}}"#, "n".repeat(300));
@@ -71,7 +72,11 @@ pub(crate) async fn unreadable_headers(stage: &Stage) -> Result<()> {
         ("a field name of 300 bytes", 0, long_name.as_bytes()),
         ("a header of 300 KiB", 0, huge.as_bytes()),
         ("a short binary header", 1, &[0; 20]),
-        ("a remark beyond its header", 1, &[0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]),
+        (
+            "a remark beyond its header",
+            1,
+            &[0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0],
+        ),
     ];
     for (name, codec, header) in cases {
         ends(stage.ports.broker, name, &frame(codec, header, CANARY.as_bytes())).await?;
@@ -119,7 +124,8 @@ pub(crate) async fn truncated_frames(stage: &Stage) -> Result<()> {
 /// Answers that nobody asked for, and one-way requests that cannot be served, are passed over in silence.
 pub(crate) async fn strays_are_passed_over(stage: &Stage) -> Result<()> {
     let mut wire = Wire::dial(stage.ports.broker).await?;
-    let header = |code: i32, flag: i32| format!(r#"{{"code":{code},"flag":{flag},"language":"X","opaque":99,"version":1}}"#);
+    let header =
+        |code: i32, flag: i32| format!(r#"{{"code":{code},"flag":{flag},"language":"X","opaque":99,"version":1}}"#);
     wire.send(&frame(0, header(0, 1).as_bytes(), b"")).await;
     wire.send(&frame(0, header(10, 3).as_bytes(), b"")).await;
     wire.send(&frame(0, header(987_654, 2).as_bytes(), b"")).await;
@@ -133,11 +139,23 @@ pub(crate) async fn strays_are_passed_over(stage: &Stage) -> Result<()> {
 /// Good requests with bits changed at random: each is answered, closed or waited for; the server lives.
 pub(crate) async fn mutated_frames(stage: &Stage) -> Result<()> {
     let fields = [
-        ("a", "p"), ("b", "mutated"), ("c", "TBW102"), ("d", "4"), ("e", "0"), ("f", "0"), ("g", "1"), ("h", "0"), ("i", "TAGS\u{1}x\u{2}"),
+        ("a", "p"),
+        ("b", "mutated"),
+        ("c", "TBW102"),
+        ("d", "4"),
+        ("e", "0"),
+        ("f", "0"),
+        ("g", "1"),
+        ("h", "0"),
+        ("i", "TAGS\u{1}x\u{2}"),
     ];
     let good = [
         request_bytes(request::SEND_MESSAGE_V2, &fields, CANARY.as_bytes()),
-        request_bytes(request::HEART_BEAT, &[], br#"{"clientID":"m","producerDataSet":[{"groupName":"g"}],"consumerDataSet":[]}"#),
+        request_bytes(
+            request::HEART_BEAT,
+            &[],
+            br#"{"clientID":"m","producerDataSet":[{"groupName":"g"}],"consumerDataSet":[]}"#,
+        ),
         request_bytes(request::GET_MIN_OFFSET, &[("topic", "good"), ("queueId", "0")], b""),
     ];
     let mut draw = Draw::new(stage.seed);
@@ -279,7 +297,10 @@ impl Slow {
     pub(crate) async fn end(self) -> Result<String> {
         let dripping = self.dripping.await.context("the dripping peers panicked")??;
         let silent = self.silent.await.context("the silent peer panicked")??;
-        ensure!((Duration::from_secs(25)..Duration::from_secs(45)).contains(&dripping), "half frames ended after {dripping:?}");
+        ensure!(
+            (Duration::from_secs(25)..Duration::from_secs(45)).contains(&dripping),
+            "half frames ended after {dripping:?}"
+        );
         ensure!((Duration::from_secs(8)..Duration::from_secs(25)).contains(&silent), "silence ended after {silent:?}");
         Ok(format!("half frames ended after {dripping:?}, silence after {silent:?}"))
     }

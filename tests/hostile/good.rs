@@ -67,7 +67,10 @@ impl Good {
         let report = check::check(&history, &dump, &Terms { readers });
         ensure!(report.violations.is_empty(), "the well-behaved client was hurt:\n{report}");
         let count = report.counts.acknowledged;
-        ensure!(count > 100 && report.counts.unknown + report.counts.refused == 0, "not all was acknowledged:\n{report}");
+        ensure!(
+            count > 100 && report.counts.unknown + report.counts.refused == 0,
+            "not all was acknowledged:\n{report}"
+        );
         let slowest = slowest_send.max(slowest_pull);
         ensure!(slowest < PATIENCE, "the well-behaved client waited {slowest:?}");
         Ok(format!("{count} messages sent and read, slowest send {slowest_send:?}, slowest pull {slowest_pull:?}"))
@@ -80,7 +83,10 @@ async fn send(talk: &Talk, number: u64) -> Result<Sent> {
     let body = message::body(SEED, ticket, 200);
     let text = message::as_text(&properties);
     let answer = talk.send(&Draft::new(&queue(), &text, Bytes::from(body.clone()))).await?;
-    let place = answer.place.filter(|_| answer.code == 0).with_context(|| format!("{ticket} was answered with {}: {}", answer.code, answer.remark))?;
+    let place = answer
+        .place
+        .filter(|_| answer.code == 0)
+        .with_context(|| format!("{ticket} was answered with {}: {}", answer.code, answer.remark))?;
     Ok(Sent {
         ticket,
         queue: queue(),

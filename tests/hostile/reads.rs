@@ -19,8 +19,17 @@ type Changed<'a> = &'a [(&'a str, &'a str)];
 
 fn fields<'a>(changed: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let usual = [
-        ("consumerGroup", "readers"), ("topic", "reads"), ("queueId", "0"), ("queueOffset", "0"), ("maxMsgNums", "32"), ("sysFlag", "4"),
-        ("commitOffset", "0"), ("suspendTimeoutMillis", "0"), ("subscription", "*"), ("subVersion", "0"), ("expressionType", "TAG"),
+        ("consumerGroup", "readers"),
+        ("topic", "reads"),
+        ("queueId", "0"),
+        ("queueOffset", "0"),
+        ("maxMsgNums", "32"),
+        ("sysFlag", "4"),
+        ("commitOffset", "0"),
+        ("suspendTimeoutMillis", "0"),
+        ("subscription", "*"),
+        ("subVersion", "0"),
+        ("expressionType", "TAG"),
     ];
     let changed_value = |name: &str| changed.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
     let mut all: Vec<_> = usual.into_iter().map(|(name, value)| (name, changed_value(name).unwrap_or(value))).collect();
@@ -61,7 +70,10 @@ pub(crate) async fn pulls_of_nothing(stage: &Stage) -> Result<()> {
     }
     let tags = (0..2_000).map(|nth| format!("tag{nth}")).collect::<Vec<_>>().join("||");
     stage.expect(&[23], request::PULL_MESSAGE, &fields(&[("subscription", &tags)]), "").await.context("2,000 tags")?;
-    stage.expect(&[23], request::PULL_MESSAGE, &fields(&[("subscription", &"x".repeat(20_000))]), "").await.context("a tag of 20,000 bytes")?;
+    stage
+        .expect(&[23], request::PULL_MESSAGE, &fields(&[("subscription", &"x".repeat(20_000))]), "")
+        .await
+        .context("a tag of 20,000 bytes")?;
     for name in ["consumerGroup", "topic", "queueId", "queueOffset", "maxMsgNums", "sysFlag"] {
         let left: Vec<_> = fields(&[]).into_iter().filter(|(other, _)| *other != name).collect();
         stage.expect(&[29], request::PULL_MESSAGE, &left, "").await.with_context(|| format!("no {name}"))?;
@@ -74,12 +86,16 @@ pub(crate) async fn pulls_out_of_range(stage: &Stage) -> Result<()> {
     let end = MESSAGES.to_string();
     let beyond = (MESSAGES + 1).to_string();
     let (most, least) = (i64::MAX.to_string(), i64::MIN.to_string());
-    for (offset, code, next) in [
-        (end.as_str(), 19, MESSAGES), (&beyond, 21, MESSAGES), (&most, 21, MESSAGES), ("-1", 21, 0), (&least, 21, 0),
-    ] {
+    for (offset, code, next) in
+        [(end.as_str(), 19, MESSAGES), (&beyond, 21, MESSAGES), (&most, 21, MESSAGES), ("-1", 21, 0), (&least, 21, 0)]
+    {
         let answer = stage.expect(&[code], request::PULL_MESSAGE, &fields(&[("queueOffset", offset)]), "").await?;
-        let (found, min, max) = (number(&answer, "nextBeginOffset"), number(&answer, "minOffset"), number(&answer, "maxOffset"));
-        ensure!((found, min, max) == (Some(next), Some(0), Some(MESSAGES)), "a pull at {offset} sends on to {found:?} of {min:?} to {max:?}");
+        let (found, min, max) =
+            (number(&answer, "nextBeginOffset"), number(&answer, "minOffset"), number(&answer, "maxOffset"));
+        ensure!(
+            (found, min, max) == (Some(next), Some(0), Some(MESSAGES)),
+            "a pull at {offset} sends on to {found:?} of {min:?} to {max:?}"
+        );
         ensure!(answer.body.is_empty(), "a pull at {offset} carries messages");
     }
     Ok(())
@@ -89,9 +105,15 @@ pub(crate) async fn pulls_out_of_range(stage: &Stage) -> Result<()> {
 pub(crate) async fn pulls_of_everything(stage: &Stage) -> Result<()> {
     for most in ["2147483647", "1000000", "0", "-1", "-2147483648"] {
         for bytes in ["2147483647", "0", "-1"] {
-            let answer = stage.expect(&[0], request::PULL_MESSAGE, &fields(&[("maxMsgNums", most), ("maxMsgBytes", bytes)]), "").await?;
+            let answer = stage
+                .expect(&[0], request::PULL_MESSAGE, &fields(&[("maxMsgNums", most), ("maxMsgBytes", bytes)]), "")
+                .await?;
             let count = records(&answer.body).collect::<Result<Vec<_>, _>>()?.len();
-            ensure!((1..=1_024).contains(&count) && answer.body.len() <= 8 << 20, "{count} messages in {} bytes", answer.body.len());
+            ensure!(
+                (1..=1_024).contains(&count) && answer.body.len() <= 8 << 20,
+                "{count} messages in {} bytes",
+                answer.body.len()
+            );
         }
     }
     // Held for 2^62 ms; a message wakes it, and a limit would.
@@ -107,7 +129,13 @@ pub(crate) async fn pulls_of_everything(stage: &Stage) -> Result<()> {
 /// Queries by key and position.
 pub(crate) async fn queries(stage: &Stage) -> Result<()> {
     let query = |topic: &'static str, key: &'static str, most: &'static str| {
-        [("topic", topic), ("key", key), ("maxNum", most), ("beginTimestamp", "0"), ("endTimestamp", "9223372036854775807")]
+        [
+            ("topic", topic),
+            ("key", key),
+            ("maxNum", most),
+            ("beginTimestamp", "0"),
+            ("endTimestamp", "9223372036854775807"),
+        ]
     };
     for most in ["2147483647", "64"] {
         let answer = stage.expect(&[0], request::QUERY_MESSAGE, &query("reads", "the-key", most), "").await?;
@@ -149,7 +177,11 @@ pub(crate) async fn offsets(stage: &Stage) -> Result<()> {
     for code in [request::GET_MAX_OFFSET, request::GET_MIN_OFFSET] {
         for (topic, queue) in [("reads", "99"), ("reads", "-1"), ("no-such-topic", "0"), ("reads", "2147483647")] {
             let answer = stage.expect(&[0, 17, 29], code, &[("topic", topic), ("queueId", queue)], "").await?;
-            ensure!(answer.code != 0 || number(&answer, "offset") == Some(0), "{topic}/{queue} has offset {:?}", number(&answer, "offset"));
+            ensure!(
+                answer.code != 0 || number(&answer, "offset") == Some(0),
+                "{topic}/{queue} has offset {:?}",
+                number(&answer, "offset")
+            );
         }
     }
     for (time, offset) in [("-9223372036854775808", 0), ("9223372036854775807", MESSAGES)] {
@@ -190,7 +222,8 @@ fn fields_of<'a>(changed: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str
 
 /// The fast port takes everything but what waits.
 pub(crate) async fn fast_port(stage: &Stage) -> Result<()> {
-    let fast = strata_tests::talk::Talk::connect(stage.ports.broker - 2, strata_protocol::frame::HeaderCodec::Json).await?;
+    let fast =
+        strata_tests::talk::Talk::connect(stage.ports.broker - 2, strata_protocol::frame::HeaderCodec::Json).await?;
     let queue = Queue::new("reads", 2);
     let sent = fast.send(&Draft::new(&queue, "", Bytes::from_static(CANARY.as_bytes()))).await?;
     ensure!(sent.code == 0, "{sent:?}");

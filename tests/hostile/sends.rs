@@ -21,15 +21,31 @@ const INVALID: &[i32] = &[29];
 /// A send of `CANARY` with some fields replaced.
 fn fields<'a>(topic: &'a str, changed: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let usual = [
-        ("a", "attacker"), ("b", topic), ("c", "TBW102"), ("d", "4"), ("e", "0"), ("f", "0"), ("g", "1700000000000"), ("h", "0"),
-        ("i", ""), ("j", "0"), ("k", "false"), ("m", "false"),
+        ("a", "attacker"),
+        ("b", topic),
+        ("c", "TBW102"),
+        ("d", "4"),
+        ("e", "0"),
+        ("f", "0"),
+        ("g", "1700000000000"),
+        ("h", "0"),
+        ("i", ""),
+        ("j", "0"),
+        ("k", "false"),
+        ("m", "false"),
     ];
     let changed_value = |name: &str| changed.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
     usual.into_iter().map(|(name, value)| (name, changed_value(name).unwrap_or(value))).collect()
 }
 
 impl Stage {
-    async fn send(&self, codes: &[i32], topic: &str, changed: &[(&str, &str)], body: impl Into<Bytes>) -> Result<String> {
+    async fn send(
+        &self,
+        codes: &[i32],
+        topic: &str,
+        changed: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<String> {
         let answer = self.expect(codes, request::SEND_MESSAGE_V2, &fields(topic, changed), body).await?;
         Ok(answer.remark.clone().unwrap_or_default())
     }
@@ -38,7 +54,8 @@ impl Stage {
 /// Names that are no names never become topics.
 pub(crate) async fn illegal_topics(stage: &Stage) -> Result<()> {
     let (long, longer) = ("t".repeat(128), format!("%RETRY%{}", "g".repeat(300)));
-    let names = ["", " ", "../../etc/passwd", "a b", "a/b", "a\\b", "töpic", "a.b", "a@b", "a\u{0}b", "a\nb", "数", &long];
+    let names =
+        ["", " ", "../../etc/passwd", "a b", "a/b", "a\\b", "töpic", "a.b", "a@b", "a\u{0}b", "a\nb", "数", &long];
     for name in names {
         stage.send(INVALID, name, &[], CANARY).await.with_context(|| format!("topic {name:?}"))?;
     }
@@ -55,7 +72,13 @@ pub(crate) async fn illegal_topics(stage: &Stage) -> Result<()> {
 
 /// Topics that exist for the broker alone, that are missing, and queues that a topic does not have.
 pub(crate) async fn wrong_targets(stage: &Stage) -> Result<()> {
-    for topic in ["SCHEDULE_TOPIC_XXXX", "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRANS_OP_HALF_TOPIC", "TRANS_CHECK_MAX_TIME_TOPIC", "OFFSET_MOVED_EVENT"] {
+    for topic in [
+        "SCHEDULE_TOPIC_XXXX",
+        "RMQ_SYS_TRANS_HALF_TOPIC",
+        "RMQ_SYS_TRANS_OP_HALF_TOPIC",
+        "TRANS_CHECK_MAX_TIME_TOPIC",
+        "OFFSET_MOVED_EVENT",
+    ] {
         stage.send(&[16], topic, &[], CANARY).await?;
     }
     stage.send(&[17], "missing", &[("c", "missing-too")], CANARY).await?;
@@ -79,9 +102,23 @@ pub(crate) async fn wrong_fields(stage: &Stage) -> Result<()> {
     for name in ["a", "b", "e", "f", "g", "h"] {
         let left: Vec<_> = fields("fields", &[]).into_iter().filter(|(other, _)| *other != name).collect();
         let answer = stage.expect(INVALID, request::SEND_MESSAGE_V2, &left, CANARY).await?;
-        ensure!(answer.remark.as_ref().is_some_and(|remark| remark.contains("missing")), "the remark does not say it: {:?}", answer.remark);
+        ensure!(
+            answer.remark.as_ref().is_some_and(|remark| remark.contains("missing")),
+            "the remark does not say it: {:?}",
+            answer.remark
+        );
     }
-    for (name, value) in [("e", "x"), ("e", "1e3"), ("e", "99999999999"), ("f", "-"), ("g", "noon"), ("h", "0x1"), ("d", "many"), ("j", "x"), ("e", "")] {
+    for (name, value) in [
+        ("e", "x"),
+        ("e", "1e3"),
+        ("e", "99999999999"),
+        ("f", "-"),
+        ("g", "noon"),
+        ("h", "0x1"),
+        ("d", "many"),
+        ("j", "x"),
+        ("e", ""),
+    ] {
         stage.send(INVALID, "fields", &[(name, value)], CANARY).await.with_context(|| format!("{name}={value}"))?;
     }
     stage.expect(INVALID, request::SEND_MESSAGE, &fields("fields", &[]), CANARY).await?;
@@ -173,7 +210,9 @@ pub(crate) async fn broken_batches(stage: &Stage) -> Result<()> {
     ];
     stage.send(STORED, "batches", &[], CANARY).await?;
     for (name, bytes) in cases {
-        let answer = stage.expect(ILLEGAL, request::SEND_BATCH_MESSAGE, &fields("batches", &[("m", "true")]), bytes.clone()).await;
+        let answer = stage
+            .expect(ILLEGAL, request::SEND_BATCH_MESSAGE, &fields("batches", &[("m", "true")]), bytes.clone())
+            .await;
         answer.with_context(|| name.to_owned())?;
         let answer = stage.expect(ILLEGAL, request::SEND_MESSAGE_V2, &fields("batches", &[("m", "true")]), bytes).await;
         answer.with_context(|| format!("{name}, as code 310"))?;
@@ -184,7 +223,9 @@ pub(crate) async fn broken_batches(stage: &Stage) -> Result<()> {
     batch::append(&mut late, &InnerMessage { flag: 0, body: CANARY.as_bytes(), properties: delayed })?;
     stage.expect(ILLEGAL, request::SEND_BATCH_MESSAGE, &fields("batches", &[("m", "true")]), late).await?;
     stage.talk.heartbeat("batcher", "batch-group", "batches").await?;
-    stage.expect(ILLEGAL, request::SEND_BATCH_MESSAGE, &fields("%RETRY%batch-group", &[("m", "true")]), good.clone()).await?;
+    stage
+        .expect(ILLEGAL, request::SEND_BATCH_MESSAGE, &fields("%RETRY%batch-group", &[("m", "true")]), good.clone())
+        .await?;
     stage.expect(STORED, request::SEND_BATCH_MESSAGE, &fields("batches", &[("m", "true")]), good).await?;
     ensure!(stage.stored("batches").await? == 4, "the good batch was not stored whole");
     ensure!(stage.stored("%RETRY%batch-group").await? == 0, "a retry topic took a batch");

@@ -62,14 +62,26 @@ impl Stage {
     }
 
     /// A request that must be answered with one of `codes`; gives the answer.
-    pub(crate) async fn expect(&self, codes: &[i32], code: i32, fields: &[(&str, &str)], body: impl Into<Bytes>) -> Result<Command> {
+    pub(crate) async fn expect(
+        &self,
+        codes: &[i32],
+        code: i32,
+        fields: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Command> {
         let answer = self.talk.ask_raw(code, fields, body).await?;
         ensure!(
             codes.contains(&answer.code),
             "request {code} with {} was answered with {} ({:?}), {codes:?} is right",
-            short(fields), answer.code, answer.remark
+            short(fields),
+            answer.code,
+            answer.remark
         );
-        ensure!(answer.code == 0 || answer.remark.as_ref().is_some_and(|remark| !remark.is_empty()), "code {} has no remark", answer.code);
+        ensure!(
+            answer.code == 0 || answer.remark.as_ref().is_some_and(|remark| !remark.is_empty()),
+            "code {} has no remark",
+            answer.code
+        );
         Ok(answer)
     }
 

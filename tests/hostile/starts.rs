@@ -86,9 +86,15 @@ async fn look(setup: &Setup) -> Result<(Dump, Option<i64>, String)> {
 /// One sentence that holds `words`, and a code that is not 0.
 fn is_clear(ended: &Ended, words: &[&str]) -> Result<()> {
     let errors: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("error:")).collect();
-    let [sentence] = &errors[..] else { bail!("not one sentence but {}: {}{}", errors.len(), ended.stdout, ended.stderr) };
+    let [sentence] = &errors[..] else {
+        bail!("not one sentence but {}: {}{}", errors.len(), ended.stdout, ended.stderr)
+    };
     ensure!(ended.code.is_some_and(|code| code != 0), "the exit code is {:?}", ended.code);
-    ensure!(!ended.stderr.contains("panicked") && !ended.stderr.contains("RUST_BACKTRACE"), "it panicked: {}", ended.stderr);
+    ensure!(
+        !ended.stderr.contains("panicked") && !ended.stderr.contains("RUST_BACKTRACE"),
+        "it panicked: {}",
+        ended.stderr
+    );
     ensure!(!ended.stdout.contains("ready"), "it said that it was ready");
     for word in words {
         ensure!(sentence.contains(word), "{word:?} is missing: {sentence}");
@@ -261,7 +267,9 @@ pub(crate) async fn missing_sidecars(yard: &mut Yard) -> Result<()> {
     let sidecars = sidecars(&setup)?;
     let good = std::fs::read(&sidecars[0])?;
     let half = good[..good.len() / 2].to_vec();
-    for (name, bytes) in [("gone", None), ("empty", Some(Vec::new())), ("cut", Some(half)), ("zeroed", Some(vec![0; good.len()]))] {
+    for (name, bytes) in
+        [("gone", None), ("empty", Some(Vec::new())), ("cut", Some(half)), ("zeroed", Some(vec![0; good.len()]))]
+    {
         match bytes {
             Some(bytes) => std::fs::write(&sidecars[0], bytes)?,
             None => std::fs::remove_file(&sidecars[0])?,
@@ -297,7 +305,12 @@ pub(crate) async fn flipped_sidecars(yard: &mut Yard) -> Result<()> {
             Ok((found, _)) if found.is_empty() => {}
             Ok((found, log)) => {
                 let told = log.contains("sidecar");
-                wrong.push(format!("byte {at} of {}: {} differences (told: {told}), first: {}", good.len(), found.len(), found[0]));
+                wrong.push(format!(
+                    "byte {at} of {}: {} differences (told: {told}), first: {}",
+                    good.len(),
+                    found.len(),
+                    found[0]
+                ));
             }
             Err(error) => wrong.push(format!("byte {at}: {error:#}")),
         }

@@ -48,7 +48,8 @@ pub fn properties(seed: u64, ticket: Ticket, marks: Marks<'_>) -> Result<Vec<u8>
         .add("größe", "überraschend 数")?
         .add(properties::WAIT, "true")?;
     let level = marks.delay_level.map(|level| level.to_string());
-    let optional = [(properties::KEYS, marks.keys), (properties::TAGS, marks.tag), (properties::DELAY, level.as_deref())];
+    let optional =
+        [(properties::KEYS, marks.keys), (properties::TAGS, marks.tag), (properties::DELAY, level.as_deref())];
     for (name, value) in optional {
         if let Some(value) = value {
             text = text.add(name, value)?;

@@ -108,7 +108,11 @@ impl Setup {
         std::fs::write(&config, self.settings.join("\n")).context("cannot write broker.conf")?;
         let mut start = command(&self.binary);
         start.arg("start").arg("--data").arg(&self.data).arg("-c").arg(&config);
-        let ports = [("--namesrv-port", self.ports.namesrv), ("--broker-port", self.ports.broker), ("--metrics-port", self.ports.metrics)];
+        let ports = [
+            ("--namesrv-port", self.ports.namesrv),
+            ("--broker-port", self.ports.broker),
+            ("--metrics-port", self.ports.metrics),
+        ];
         for (flag, port) in ports {
             start.arg(flag).arg(port.to_string());
         }
@@ -210,7 +214,11 @@ impl Site {
             if let Some(status) = self.child.try_wait().context("cannot look at strata")? {
                 return Ok(status);
             }
-            ensure!(Instant::now() < deadline, "strata does not stop within {STOP_MAX:?}; its last words:\n{}", tail(&self.log));
+            ensure!(
+                Instant::now() < deadline,
+                "strata does not stop within {STOP_MAX:?}; its last words:\n{}",
+                tail(&self.log)
+            );
             sleep(LOOK).await;
         }
     }

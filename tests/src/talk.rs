@@ -9,7 +9,8 @@ use strata_protocol::command::Command;
 use strata_protocol::frame::HeaderCodec;
 use strata_protocol::json;
 use strata_protocol::request::{
-    Header, Pull, QueryConsumerOffset, QueryMessage, QueueOf, Route, Send, SendBack, UpdateConsumerOffset, ViewMessage, pull_flag,
+    Header, Pull, QueryConsumerOffset, QueryMessage, QueueOf, Route, Send, SendBack, UpdateConsumerOffset, ViewMessage,
+    pull_flag,
 };
 use strata_remoting::{CallError, Client, ConnectError};
 use thiserror::Error;
@@ -152,7 +153,12 @@ impl Talk {
     ///
     /// # Errors
     /// No answer came.
-    pub async fn ask_raw(&self, code: i32, fields: &[(&str, &str)], body: impl Into<Bytes>) -> Result<Command, CallError> {
+    pub async fn ask_raw(
+        &self,
+        code: i32,
+        fields: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Command, CallError> {
         let mut command = self.command(code, body.into());
         command.fields = fields.iter().copied().collect();
         self.client.call(command, ANSWER_MAX).await
@@ -190,7 +196,8 @@ impl Talk {
     /// No answer came: the message may be stored or not.
     pub async fn send(&self, draft: &Draft<'_>) -> Result<SendAnswer, CallError> {
         let answer = self.client.call(self.send_command(draft), ANSWER_MAX).await?;
-        let place = number(&answer, "queueId").and_then(|id| i32::try_from(id).ok()).zip(number(&answer, "queueOffset"));
+        let place =
+            number(&answer, "queueId").and_then(|id| i32::try_from(id).ok()).zip(number(&answer, "queueOffset"));
         let ids = answer.fields.value("msgId").unwrap_or_default().to_owned();
         Ok(SendAnswer { code: answer.code, place, ids, remark: answer.remark.unwrap_or_default() })
     }
@@ -327,7 +334,8 @@ impl Talk {
     /// # Errors
     /// See [`TalkError`].
     pub async fn heartbeat(&self, client: &str, group: &str, topic: &str) -> Result<(), TalkError> {
-        let subscription = SubscriptionData { topic: topic.to_owned(), sub_version: now_ms(), ..SubscriptionData::default() };
+        let subscription =
+            SubscriptionData { topic: topic.to_owned(), sub_version: now_ms(), ..SubscriptionData::default() };
         let consumer = ConsumerData {
             group_name: group.to_owned(),
             consume_type: String::from("CONSUME_PASSIVELY"),

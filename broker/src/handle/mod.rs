@@ -38,6 +38,7 @@ pub(crate) fn answer(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
             send::send(hall, command, connection)
         }
         request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => pull::pull(hall, command, connection),
+        request::CONSUMER_SEND_MSG_BACK => send_back::send_back(hall, command, connection),
         request::UPDATE_AND_CREATE_TOPIC => topic::create(hall, command, connection),
         request::UPDATE_AND_CREATE_TOPIC_LIST => topic::create_list(hall, command, connection),
         request::DELETE_TOPIC_IN_BROKER => topic::delete(hall, command, connection),
@@ -64,7 +65,6 @@ fn at_once(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) ->
         request::GET_MAX_OFFSET => offset::max(hall, command),
         request::GET_MIN_OFFSET => offset::min(hall, command),
         request::GET_EARLIEST_MSG_STORETIME => offset::earliest(hall, command),
-        request::CONSUMER_SEND_MSG_BACK => send_back::send_back(hall, command),
         request::QUERY_MESSAGE => query::by_key(hall, command),
         request::VIEW_MESSAGE_BY_ID => query::by_position(hall, command),
         request::INVOKE_BROKER_TO_RESET_OFFSET => reset::reset(hall, command),

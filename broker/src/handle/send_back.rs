@@ -11,9 +11,11 @@ use strata_protocol::record::RecordView;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::SendBack;
 use strata_protocol::{body::perm, name};
+use strata_remoting::{Answer, Connection};
 
 use super::draft::{Draft, put};
 use super::header;
+use super::send::{Sent, when_durable};
 use crate::hall::Hall;
 use crate::refusal::Refusal;
 
@@ -24,7 +26,7 @@ pub(super) const VERSION_WITH_MAX_RECONSUME: i32 = 121;
 const FIRST_DELAY_LEVEL: i32 = 3;
 
 /// Answers 36.
-pub(super) fn send_back(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+pub(super) fn send_back(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: SendBack = header(command)?;
     let broker = hall.options.permission;
     if broker & perm::WRITE == 0 {
@@ -33,7 +35,8 @@ pub(super) fn send_back(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Re
     let group = hall.tables.groups.find(&request.group);
     let group = group.ok_or_else(|| Refusal::NoGroup { group: request.group.clone() })?;
     if group.retry_queue_nums <= 0 {
-        return Ok(Reply::success().remark("the group has no retry queues; the message is not delivered again"));
+        let remark = "the group has no retry queues; the message is not delivered again";
+        return Ok(Answer::Now(Reply::success().remark(remark)));
     }
     let lost = || Refusal::NoMessage { offset: request.offset };
     let record = hall.store.record_at(request.offset).ok_or_else(lost)?;
@@ -70,7 +73,9 @@ pub(super) fn send_back(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Re
     if let Some(topic) = topic {
         topic.incoming.add(1, u64::from(stored.appended.bytes));
     }
-    Ok(Reply::success())
+    // The consumer forgets the message with this answer, so that its copy must be kept as promised.
+    let log_end = stored.appended.log_end;
+    Ok(when_durable(hall, &Sent { command, connection, log_end, waits: true }, Reply::success()))
 }
 
 fn message_topic(message: &RecordView<'_>) -> String {

@@ -50,12 +50,13 @@ pub(super) fn segments(paths: &Paths, options: &StoreOptions) -> Result<Vec<Foun
     found.sort_by_key(|segment| segment.first);
     let nominal = usize::try_from(options.segment_bytes).unwrap_or(usize::MAX);
     for at in 0..found.len() {
-        let next = found.get(at + 1).map(|next| next.first);
+        let next = found.get(at + 1).map(|next| (next.first, next.path.clone()));
         let segment = &mut found[at];
-        let distance = next.map(|next| to_length(next - segment.first));
-        if distance.is_some_and(|distance| distance < segment.bytes) {
-            let what = format!("it has {} bytes and reaches into the next one", segment.bytes);
-            return Err(OpenError::Layout { path: segment.path.clone(), what });
+        let distance = next.as_ref().map(|(first, _)| to_length(first - segment.first));
+        if let Some((_, path)) = next.filter(|_| distance.is_some_and(|distance| distance < segment.bytes)) {
+            // Which of the two is right cannot be known here; the later one is the more likely stranger.
+            let what = format!("it begins inside {}, which has {} bytes", segment.path.display(), segment.bytes);
+            return Err(OpenError::Layout { path, what });
         }
         let wanted = nominal.min(distance.unwrap_or(nominal));
         if segment.bytes < wanted {

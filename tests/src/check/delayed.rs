@@ -26,7 +26,8 @@ pub(super) fn check(history: &History, dump: &Dump, report: &mut Report) {
     for sent in &history.sends {
         let Some((_, delay_ms)) = delay_of(sent) else { continue };
         let waits = |copies: &Vec<(&Queue, &Stored)>| copies.iter().any(|(_, stored)| !is_retry(stored));
-        let is_due = matches!(sent.outcome, Outcome::Stored(_)) || copies.get(&(sent.ticket, Role::Schedule)).is_some_and(waits);
+        let is_due =
+            matches!(sent.outcome, Outcome::Stored(_)) || copies.get(&(sent.ticket, Role::Schedule)).is_some_and(waits);
         if is_due && !copies.contains_key(&(sent.ticket, Role::Target)) {
             report.violations.push(Violation::NeverCame { topic: Arc::clone(&sent.queue.topic), ticket: sent.ticket });
         }
@@ -50,7 +51,8 @@ fn is_retry(stored: &Stored) -> bool {
 fn not_early(key: (Ticket, Role), delay_ms: i64, copies: &Copies<'_>, report: &mut Report) {
     let waits_for_retry = key.1 == Role::Retry;
     let waiting = copies.get(&(key.0, Role::Schedule)).into_iter().flatten();
-    let began = waiting.filter(|(_, stored)| is_retry(stored) == waits_for_retry).map(|(_, stored)| stored.stored_ms).min();
+    let began =
+        waiting.filter(|(_, stored)| is_retry(stored) == waits_for_retry).map(|(_, stored)| stored.stored_ms).min();
     let Some(began) = began else { return };
     for (queue, stored) in copies.get(&key).into_iter().flatten() {
         let early_ms = began + delay_ms - stored.stored_ms;

@@ -114,8 +114,16 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let c = &self.counts;
-        writeln!(f, "  sends      {} acknowledged, {} refused, {} unknown ({} of them found)", c.acknowledged, c.refused, c.unknown, c.unknown_found)?;
-        writeln!(f, "  stored     {} messages; {} delayed ones came ({} again), {} retries", c.stored, c.delayed, c.delayed_again, c.retried)?;
+        writeln!(
+            f,
+            "  sends      {} acknowledged, {} refused, {} unknown ({} of them found)",
+            c.acknowledged, c.refused, c.unknown, c.unknown_found
+        )?;
+        writeln!(
+            f,
+            "  stored     {} messages; {} delayed ones came ({} again), {} retries",
+            c.stored, c.delayed, c.delayed_again, c.retried
+        )?;
         writeln!(f, "  delivered  {} ({} again)", c.delivered, c.redelivered)?;
         writeln!(f, "  progress   {} looked up, {} went back", c.progress_found, c.progress_back)?;
         writeln!(f, "  violations {}", self.violations.len())?;

@@ -24,7 +24,9 @@ pub fn compare(first: &Dump, second: &Dump, may_grow: impl Fn(&Queue) -> bool) -
         }
         for stored in &before.stored {
             if after.at(stored.offset) != Some(stored) {
-                let now = after.at(stored.offset).map_or_else(|| after.absence(stored.offset), |now| format!("{:?}", now.ticket));
+                let now = after
+                    .at(stored.offset)
+                    .map_or_else(|| after.absence(stored.offset), |now| format!("{:?}", now.ticket));
                 differs(format!("{:?} was at offset {}, now: {now}", stored.ticket, stored.offset));
             }
         }

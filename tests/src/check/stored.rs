@@ -68,11 +68,13 @@ fn positions(dump: &Dump, report: &mut Report) {
         for stored in &held.stored {
             let at = (queue, stored.offset);
             if let Some((other, offset)) = taken.insert(stored.position, at) {
-                let what = format!("offset {} lies at position {} like {other}@{offset}", stored.offset, stored.position);
+                let what =
+                    format!("offset {} lies at position {} like {other}@{offset}", stored.offset, stored.position);
                 report.violations.push(Violation::Gap { queue: queue.clone(), what });
             }
             if stored.position <= last {
-                let what = format!("offset {} lies at position {}, before its predecessor", stored.offset, stored.position);
+                let what =
+                    format!("offset {} lies at position {}, before its predecessor", stored.offset, stored.position);
                 report.violations.push(Violation::Gap { queue: queue.clone(), what });
             }
             last = stored.position;
@@ -99,7 +101,12 @@ fn in_order(queue: &Queue, held: &QueueDump, sends: &Sends<'_>, report: &mut Rep
 }
 
 /// I2: the message that was sent to this place; a violation when there is none.
-fn sent_here<'a>(place: &Place, stored: &Stored, (history, sends): (&History, &Sends<'a>), report: &mut Report) -> Option<&'a Sent> {
+fn sent_here<'a>(
+    place: &Place,
+    stored: &Stored,
+    (history, sends): (&History, &Sends<'a>),
+    report: &mut Report,
+) -> Option<&'a Sent> {
     let mut phantom = |what: &str| {
         let (place, ticket, what) = (place.clone(), stored.ticket, what.to_owned());
         report.violations.push(Violation::Phantom { place, ticket, what });
@@ -136,7 +143,10 @@ fn same(place: &Place, stored: &Stored, sent: &Sent, report: &mut Report) {
         report.violations.push(Violation::Altered { place: place.clone(), ticket: sent.ticket, what });
     };
     if stored.body != sent.body {
-        altered(format!("its body has {} bytes and hash {:x}, sent were {} and {:x}", stored.body.bytes, stored.body.hash, sent.body.bytes, sent.body.hash));
+        altered(format!(
+            "its body has {} bytes and hash {:x}, sent were {} and {:x}",
+            stored.body.bytes, stored.body.hash, sent.body.bytes, sent.body.hash
+        ));
     } else if !stored.body_good {
         altered(String::from("its checksum does not fit its body"));
     }

@@ -50,7 +50,8 @@ fn put(dump: &mut Dump, at: &Queue, sent: &Sent, extra: &[(&str, &str)]) -> Plac
 fn sent(producer: u32, number: u64, to: &Queue, kind: Kind) -> Sent {
     let ticket = Ticket { producer, number };
     let level = matches!(kind, Kind::Delayed { .. }).then_some(1);
-    let properties = message::properties(SEED, ticket, Marks { keys: Some("k"), tag: None, delay_level: level }).unwrap();
+    let properties =
+        message::properties(SEED, ticket, Marks { keys: Some("k"), tag: None, delay_level: level }).unwrap();
     let body = Digest::of(&message::body(SEED, ticket, 20));
     Sent { ticket, queue: to.clone(), kind, body, properties: Arc::from(properties), outcome: Outcome::Unknown }
 }
@@ -79,15 +80,27 @@ fn good() -> World {
     history.sends.push(sent(3, 1, &queues[0], Kind::Plain));
     let (schedule, late) = (queue(name::SCHEDULE_TOPIC, 0), queue("late", 0));
     let mut delayed = sent(4, 0, &late, Kind::Delayed { level: 1, delay_ms: DELAY_MS });
-    delayed.outcome = Outcome::Stored(put(&mut dump, &schedule, &delayed, &[("REAL_TOPIC", "late"), ("REAL_QID", "0")]));
+    delayed.outcome =
+        Outcome::Stored(put(&mut dump, &schedule, &delayed, &[("REAL_TOPIC", "late"), ("REAL_QID", "0")]));
     put(&mut dump, &late, &delayed, &[("REAL_TOPIC", "late"), ("REAL_QID", "0")]);
     history.sends.push(delayed);
-    let retry = [("RETRY_TOPIC", "t"), ("ORIGIN_MESSAGE_ID", "x"), ("WAIT", "false"), ("REAL_TOPIC", "%RETRY%g"), ("REAL_QID", "0")];
+    let retry = [
+        ("RETRY_TOPIC", "t"),
+        ("ORIGIN_MESSAGE_ID", "x"),
+        ("WAIT", "false"),
+        ("REAL_TOPIC", "%RETRY%g"),
+        ("REAL_QID", "0"),
+    ];
     let first = history.sends[0].clone();
     put(&mut dump, &schedule, &first, &retry);
     put(&mut dump, &queue("%RETRY%g", 0), &first, &retry);
     let group: Arc<str> = Arc::from(GROUP);
-    history.sent_back.push(SentBack { group: Arc::clone(&group), ticket: first.ticket, delay_ms: DELAY_MS, confirmed: true });
+    history.sent_back.push(SentBack {
+        group: Arc::clone(&group),
+        ticket: first.ticket,
+        delay_ms: DELAY_MS,
+        confirmed: true,
+    });
     consume(&mut history, &dump, &queues);
     history.runs = vec![Run { killed_ms: 50_000 }, Run { killed_ms: 90_000 }];
     World { history, dump, terms: Terms { readers: vec![(group, Arc::from("t"))] } }
@@ -108,7 +121,13 @@ fn consume(history: &mut History, dump: &Dump, queues: &[Queue]) {
             trouble: None,
         };
         history.sessions.extend([session(0, 0, 12), session(1, 10, stored.len())]);
-        let commit = |offset, confirmed_ms| Commit { group: Arc::clone(&group), queue: queue.clone(), run: 0, offset, confirmed_ms };
+        let commit = |offset, confirmed_ms| Commit {
+            group: Arc::clone(&group),
+            queue: queue.clone(),
+            run: 0,
+            offset,
+            confirmed_ms,
+        };
         history.commits.extend([commit(5, Some(10_000)), commit(10, Some(20_000)), commit(12, Some(49_000))]);
         let found = |run, offset| Found { group: Arc::clone(&group), queue: queue.clone(), run, offset, end };
         history.found.extend([found(0, None), found(1, Some(10))]);
@@ -163,7 +182,11 @@ fn an_unreadable_message_is_lost_and_no_gap() {
         let gone = held.stored.remove(4);
         held.unreadable.insert(gone.offset, String::from("damaged"));
     });
-    assert!(found.iter().any(|violation| matches!(violation, Violation::Lost { instead, .. } if instead == "unreadable: damaged")));
+    assert!(
+        found
+            .iter()
+            .any(|violation| matches!(violation, Violation::Lost { instead, .. } if instead == "unreadable: damaged"))
+    );
     assert!(!found.iter().any(|violation| matches!(violation, Violation::Gap { .. })), "{found:?}");
 }
 
@@ -172,7 +195,10 @@ fn a_hole_is_a_gap() {
     let found = broken(|world| {
         held(world, "late", 0).stored.clear();
     });
-    assert!(found.iter().any(|violation| matches!(violation, Violation::Gap { queue, .. } if &*queue.topic == "late")), "{found:?}");
+    assert!(
+        found.iter().any(|violation| matches!(violation, Violation::Gap { queue, .. } if &*queue.topic == "late")),
+        "{found:?}"
+    );
 }
 
 /// What a change of one stored message must be found as.
@@ -201,7 +227,9 @@ fn changed_properties_are_found() {
         });
         assert!(matches!(&found[..], [Violation::Altered { .. }]), "{name}: {found:?}");
     }
-    let found = altered(|stored| stored.properties = Arc::from(strata_protocol::properties::without(&stored.properties, &["größe"])));
+    let found = altered(|stored| {
+        stored.properties = Arc::from(strata_protocol::properties::without(&stored.properties, &["größe"]))
+    });
     assert!(matches!(&found[..], [Violation::Altered { .. }]), "{found:?}");
 }
 
@@ -222,7 +250,8 @@ fn what_nobody_sent_is_a_phantom() {
 #[test]
 fn a_refused_message_must_not_be_there() {
     let found = broken(|world| {
-        let refused = world.history.sends.iter().find(|sent| matches!(sent.outcome, Outcome::Refused { .. })).unwrap().clone();
+        let refused =
+            world.history.sends.iter().find(|sent| matches!(sent.outcome, Outcome::Refused { .. })).unwrap().clone();
         put(&mut world.dump, &queue("t", 0), &refused, &[]);
         world.terms.readers.clear();
     });
@@ -237,7 +266,9 @@ fn a_message_twice_and_order_are_found() {
         world.terms.readers.clear();
     });
     let twice = found.iter().any(|violation| matches!(violation, Violation::Twice { times: 2, most: 1, .. }));
-    let order = found.iter().any(|violation| matches!(violation, Violation::Disorder { ticket: Ticket { number: 13, .. }, .. }));
+    let order = found
+        .iter()
+        .any(|violation| matches!(violation, Violation::Disorder { ticket: Ticket { number: 13, .. }, .. }));
     assert!(twice && order && found.len() == 2, "{found:?}");
 }
 
@@ -251,7 +282,10 @@ fn a_shared_position_is_found() {
 fn a_dropped_delivery_is_found() {
     // Offset 15 was delivered in the second run alone.
     let found = broken(|world| world.history.sessions[1].deliveries.retain(|delivery| delivery.offset != 15));
-    assert!(matches!(&found[..], [Violation::Jump { wanted: 15, came: 16, run: 1, .. }, Violation::Undelivered { place, .. }] if place.offset == 15), "{found:?}");
+    assert!(
+        matches!(&found[..], [Violation::Jump { wanted: 15, came: 16, run: 1, .. }, Violation::Undelivered { place, .. }] if place.offset == 15),
+        "{found:?}"
+    );
     // The last one leaves no jump.
     let found = broken(|world| {
         world.history.sessions[1].deliveries.pop();
@@ -265,7 +299,14 @@ fn a_repetition_within_a_run_and_trouble_are_found() {
         let again = world.history.sessions[0].deliveries[3].clone();
         world.history.sessions[0].deliveries.insert(4, again);
     });
-    assert!(matches!(&found[..], [Violation::Jump { wanted: 4, came: 3, .. }, Violation::Jump { .. }] | [Violation::Jump { wanted: 4, came: 3, .. }]), "{found:?}");
+    assert!(
+        matches!(
+            &found[..],
+            [Violation::Jump { wanted: 4, came: 3, .. }, Violation::Jump { .. }]
+                | [Violation::Jump { wanted: 4, came: 3, .. }]
+        ),
+        "{found:?}"
+    );
     let found = broken(|world| world.history.sessions[0].trouble = Some(String::from("code 1")));
     assert!(matches!(&found[..], [Violation::Trouble { run: 0, .. }]), "{found:?}");
 }
@@ -273,7 +314,9 @@ fn a_repetition_within_a_run_and_trouble_are_found() {
 #[test]
 fn progress_keeps_to_its_window() {
     // 12 was committed within the window: both 10 and 12 may come back, 5 and none may not, 11 and 99 never.
-    for (offset, good) in [(Some(10), true), (Some(12), true), (Some(5), false), (None, false), (Some(11), false), (Some(99), false)] {
+    for (offset, good) in
+        [(Some(10), true), (Some(12), true), (Some(5), false), (None, false), (Some(11), false), (Some(99), false)]
+    {
         let found = broken(|world| world.history.found[1].offset = offset);
         let all_progress = found.iter().all(|violation| matches!(violation, Violation::Progress { run: 1, .. }));
         assert_eq!((found.is_empty(), all_progress), (good, true), "{offset:?}: {found:?}");
@@ -293,7 +336,12 @@ fn delayed_messages_must_come_and_not_early() {
     // One that nobody acknowledged but that waits must come as well.
     let found = broken(|world| {
         world.dump.queues.remove(&queue("late", 0));
-        world.history.sends.iter_mut().filter(|sent| sent.ticket.producer == 4).for_each(|sent| sent.outcome = Outcome::Unknown);
+        world
+            .history
+            .sends
+            .iter_mut()
+            .filter(|sent| sent.ticket.producer == 4)
+            .for_each(|sent| sent.outcome = Outcome::Unknown);
     });
     assert!(matches!(&found[..], [Violation::NeverCame { .. }]), "{found:?}");
     let found = broken(|world| {
