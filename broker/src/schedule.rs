@@ -219,8 +219,8 @@ impl Schedule {
             delay_level: 0,
         };
         let stored = draft.store(&self.hall)?;
-        known.incoming.add(1, u64::from(stored.appended.bytes));
-        Ok(stored.appended.log_end)
+        known.incoming.add(1, u64::from(stored.bytes));
+        Ok(stored.log_end)
     }
 
     /// Writes the progress if it changed since it was last written.

@@ -279,6 +279,8 @@ async fn sync_flush_answers_and_refusals_have_their_codes() {
         (3, Some("request POP_MESSAGE (200050) is not served by this broker yet"))
     );
     assert_eq!(broker.call(Command::request(request::PULL_MESSAGE)).await.code, 29);
+    let delayed = broker.send("T", b"later", "DELAY\u{1}3\u{2}").await;
+    assert_eq!((delayed.code, field(&delayed, "queueId")), (0, 0), "the queue that was asked for, not the schedule's");
     let mut oneway = send_command("T", b"one-way", "");
     oneway.flag |= FLAG_ONEWAY;
     broker.client.notify(oneway).await.unwrap();

@@ -28,13 +28,6 @@ pub(crate) struct Draft<'a> {
     pub delay_level: i32,
 }
 
-/// A message that is stored.
-pub(crate) struct Stored {
-    pub appended: Appended,
-    /// Where it is, which is the schedule topic for a delayed message.
-    pub queue_id: i32,
-}
-
 /// What the properties of an arriving message say to the broker, found in one pass.
 #[expect(clippy::struct_excessive_bools, reason = "findings of one pass, independent of each other")]
 #[derive(Default)]
@@ -160,10 +153,9 @@ impl Draft<'_> {
     }
 
     /// Appends the message.
-    pub(crate) fn store(mut self, hall: &Hall) -> Result<Stored, Refusal> {
+    pub(crate) fn store(mut self, hall: &Hall) -> Result<Appended, Refusal> {
         self.delay(hall)?;
-        let appended = hall.store.append(&self.as_new())?;
-        Ok(Stored { appended, queue_id: self.queue_id })
+        Ok(hall.store.append(&self.as_new())?)
     }
 }
 

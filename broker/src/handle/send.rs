@@ -82,11 +82,11 @@ fn accept(
         redirect_spent(hall, header, command.version, &mut draft)?;
     }
     let stored = draft.store(hall)?;
-    topic.incoming.add(1, u64::from(stored.appended.bytes));
-    let message_id = OffsetMessageId { host: hall.address(), physical_offset: stored.appended.physical_offset };
-    let reply = reply(hall, message_id.encode(), stored.queue_id, stored.appended.queue_offset)
+    topic.incoming.add(1, u64::from(stored.bytes));
+    let message_id = OffsetMessageId { host: hall.address(), physical_offset: stored.physical_offset };
+    let reply = reply(hall, message_id.encode(), queue_id, stored.queue_offset)
         .text("transactionId", unique_key.unwrap_or_default().to_owned());
-    let log_end = stored.appended.log_end;
+    let log_end = stored.log_end;
     Ok(when_durable(hall, &Sent { command, connection, log_end, waits: seen.waits }, reply))
 }
 

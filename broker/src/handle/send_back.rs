@@ -71,10 +71,10 @@ pub(super) fn send_back(hall: &Arc<Hall>, command: &Command, connection: &Arc<Co
     let topic = hall.tables.topics.find(&draft.topic);
     let stored = draft.store(hall)?;
     if let Some(topic) = topic {
-        topic.incoming.add(1, u64::from(stored.appended.bytes));
+        topic.incoming.add(1, u64::from(stored.bytes));
     }
     // The consumer forgets the message with this answer, so that its copy must be kept as promised.
-    let log_end = stored.appended.log_end;
+    let log_end = stored.log_end;
     Ok(when_durable(hall, &Sent { command, connection, log_end, waits: true }, Reply::success()))
 }
 
