@@ -30,7 +30,7 @@ impl Creations {
             (*since, *count) = (now_ms, 0);
         }
         if *count >= CREATIONS_PER_WINDOW_MAX {
-            return Err(Refusal::Busy { what: "too many topics created by this client within a minute" });
+            return Err(Refusal::Busy { what: "too many topics and groups created by this client within a minute" });
         }
         *count += 1;
         Ok(())

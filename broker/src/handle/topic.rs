@@ -86,8 +86,8 @@ async fn settle(hall: Arc<Hall>) -> Result<Reply, Refusal> {
     Ok(Reply::success())
 }
 
-/// Answers 215: the topic, its offsets and its messages are gone; so are retry topics of its own groups
-/// only when they are deleted with their group.
+/// Answers 215: the topic, its messages and the groups' offsets in it are gone. Retry topics belong to
+/// groups and stay.
 pub(super) fn delete(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: TopicOf = header(command)?;
     name::check_topic(&request.topic)?;
