@@ -32,4 +32,4 @@ pub mod limits;
 pub use broker::{Broker, ServeError, StartError};
 pub use delay::BadDelay;
 pub use durable::DurableError;
-pub use options::{BrokerOptions, Identity, PullSettings, StoreSettings, TopicSettings};
+pub use options::{BrokerOptions, Identity, Patience, PullSettings, StoreSettings, TopicSettings};

@@ -28,6 +28,8 @@ pub struct BrokerOptions {
     pub topics: TopicSettings,
     /// Reading.
     pub pull: PullSettings,
+    /// How long requests may wait.
+    pub patience: Patience,
 }
 
 /// Name and address of a broker.
@@ -90,6 +92,15 @@ pub struct PullSettings {
     pub bytes_max: usize,
 }
 
+/// How long a request may lie unread by a busy broker before it is refused with `SYSTEM_BUSY`.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    /// For sends and messages given back, ms (`waitTimeMillsInSendQueue`).
+    pub send_ms: u64,
+    /// For pulls, ms (`waitTimeMillsInPullQueue`).
+    pub pull_ms: u64,
+}
+
 impl Default for BrokerOptions {
     fn default() -> Self {
         Self {
@@ -102,6 +113,7 @@ impl Default for BrokerOptions {
             store: StoreSettings::default(),
             topics: TopicSettings::default(),
             pull: PullSettings::default(),
+            patience: Patience::default(),
         }
     }
 }
@@ -139,6 +151,12 @@ impl Default for TopicSettings {
             delay_levels: String::from("1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"),
             trace_topic: true,
         }
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { send_ms: 200, pull_ms: 5_000 }
     }
 }
 

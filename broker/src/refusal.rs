@@ -65,6 +65,10 @@ pub(crate) enum Refusal {
     MessageKindNotServed { what: &'static str, forbidden: bool },
     #[error("[OVERLOAD]system busy, start flow control for a while: {what}")]
     Busy { what: &'static str },
+    #[error(
+        "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while: the request waited {waited_ms} ms, the limit is {limit_ms}"
+    )]
+    Late { waited_ms: u64, limit_ms: u64 },
     #[error("{0}")]
     Append(AppendError),
     #[error("the maximum of {limit} {what} is reached")]
@@ -122,7 +126,7 @@ impl Refusal {
             | Self::PropertiesTooLong { .. }
             | Self::BadBatch { .. }
             | Self::MessageKindNotServed { forbidden: false, .. } => ResponseCode::MessageIllegal,
-            Self::Busy { .. } => ResponseCode::SystemBusy,
+            Self::Busy { .. } | Self::Late { .. } => ResponseCode::SystemBusy,
             Self::Append(error) => append_code(error),
             Self::KeyNotFound { .. } | Self::NoOffset => ResponseCode::QueryNotFound,
             Self::NotOnline { .. } => ResponseCode::ConsumerNotOnline,

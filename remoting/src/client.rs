@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout_at;
 
+use crate::arrival::Arrivals;
 use crate::connection::{CallError, Connection, Ends};
 use crate::deadline::Patience;
 use crate::handler::{Answer, Handler};
@@ -112,7 +113,13 @@ impl Client {
             write_stall: WRITE_STALL_MAX,
             drain: DRAIN_MAX,
         };
-        let pump = Pump::new(socket, Arc::clone(&connection), Arc::clone(&handler), &roster, patience);
+        let pump = Pump::new(
+            (socket, Arrivals::unwatched()),
+            Arc::clone(&connection),
+            Arc::clone(&handler),
+            &roster,
+            patience,
+        );
         let attended = Attended::begin(Arc::clone(&connection), handler, roster);
         tokio::spawn(async move {
             let ending = pump.run().await;

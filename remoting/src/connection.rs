@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use strata_protocol::command::{Command, FLAG_ONEWAY, FLAG_RESPONSE};
@@ -26,6 +26,7 @@ pub struct Connection {
     fast_port: bool,
     /// Responders that exist: answers that may still come.
     owed: AtomicUsize,
+    waited_ms: AtomicU32,
     pub(crate) outbox: Outbox,
     pub(crate) calls: Calls,
 }
@@ -67,7 +68,7 @@ impl Connection {
     pub(crate) fn new(id: u64, ends: Ends) -> Self {
         let Ends { peer, local, fast_port } = ends;
         let (outbox, calls) = (Outbox::new(), Calls::default());
-        Self { id, peer, local, fast_port, owed: AtomicUsize::new(0), outbox, calls }
+        Self { id, peer, local, fast_port, owed: AtomicUsize::new(0), waited_ms: AtomicU32::new(0), outbox, calls }
     }
 
     /// A number that no other connection of this process has had.
@@ -92,6 +93,17 @@ impl Connection {
     #[must_use]
     pub fn is_fast_port(&self) -> bool {
         self.fast_port
+    }
+
+    /// How long the request that is being handled had lain unread in the kernel, to within 10 ms. This is how
+    /// late an overloaded server is; what waits long may be refused instead of served.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        Duration::from_millis(u64::from(self.waited_ms.load(Ordering::Relaxed)))
+    }
+
+    pub(crate) fn set_waited(&self, waited: Duration) {
+        self.waited_ms.store(u32::try_from(waited.as_millis()).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// Whether frames are still taken for the peer.

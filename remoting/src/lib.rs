@@ -10,6 +10,7 @@
 pub mod limits;
 
 mod alarm;
+mod arrival;
 mod calls;
 mod client;
 mod closing;

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tracing::error;
 
 use crate::alarm::Alarm;
+use crate::arrival::Arrivals;
 use crate::closing::{CloseReason, Ending, foreign_protocol};
 use crate::connection::Connection;
 use crate::deadline::{Look, Patience, Progress};
@@ -49,6 +50,7 @@ pub(crate) struct Pump<H: ?Sized> {
     connection: Arc<Connection>,
     handler: Arc<H>,
     figures: Arc<Figures>,
+    arrivals: Arrivals,
     inbox: Inbox,
     buffer_share: BufferShare,
     read_buffers_bytes_max: usize,
@@ -62,7 +64,7 @@ pub(crate) struct Pump<H: ?Sized> {
 
 impl<H: Handler + ?Sized> Pump<H> {
     pub(crate) fn new(
-        socket: TcpStream,
+        (socket, arrivals): (TcpStream, Arrivals),
         connection: Arc<Connection>,
         handler: Arc<H>,
         roster: &Roster,
@@ -76,6 +78,7 @@ impl<H: Handler + ?Sized> Pump<H> {
             buffer_share: BufferShare::new(Arc::clone(&figures)),
             read_buffers_bytes_max: roster.read_buffers_bytes_max,
             figures,
+            arrivals,
             inbox: Inbox::new(),
             out: Outgoing::default(),
             stage: Stage::Serving,
@@ -199,6 +202,9 @@ impl<H: Handler + ?Sized> Pump<H> {
         // Frames are left over only when their predecessors' answers had filled the outbox.
         if self.inbox.is_partial() && self.handle_all() > 0 {
             return Poll::Ready(());
+        }
+        if let Some(waited) = self.arrivals.look(&self.socket) {
+            self.connection.set_waited(waited);
         }
         match ready!(self.read(cx)) {
             Ok(0) => {

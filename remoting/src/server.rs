@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::sleep;
 use tracing::warn;
 
+use crate::arrival::Arrivals;
 use crate::connection::{Connection, Ends};
 use crate::deadline::Patience;
 use crate::figures::Figures;
@@ -228,7 +229,8 @@ fn attend<H: Handler>(
         return;
     }
     let attended = Attended::begin(Arc::clone(&connection), Arc::clone(handler), Arc::clone(roster));
-    let pump = Pump::new(socket, connection, Arc::clone(handler), roster, options.patience());
+    let arrivals = Arrivals::watch(&socket);
+    let pump = Pump::new((socket, arrivals), connection, Arc::clone(handler), roster, options.patience());
     tokio::spawn(async move {
         let ending = pump.run().await;
         attended.end(ending);

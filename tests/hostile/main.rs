@@ -24,6 +24,7 @@ mod codes;
 mod floods;
 mod frames;
 mod good;
+mod overload;
 mod reads;
 mod sends;
 mod stage;
@@ -92,6 +93,7 @@ const STARTS: &[StartCase] = cases![
     starts::flipped_sidecars,
     starts::damaged_store_files,
     starts::stray_segment,
+    overload::what_waited_too_long_is_refused,
 ];
 
 fn main() -> ExitCode {

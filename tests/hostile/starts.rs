@@ -32,7 +32,7 @@ impl Yard {
     }
 
     /// A server that was never started.
-    fn setup(&mut self) -> Result<Setup> {
+    pub(crate) fn setup(&mut self) -> Result<Setup> {
         self.count += 1;
         let data = self.folder.join(format!("yard-{}", self.count));
         let ports = Ports::free(&mut self.draw)?;

@@ -189,6 +189,48 @@ impl Site {
         self.child.id()
     }
 
+    /// Lets it do nothing until [`Site::wake`]: what is sent to it meanwhile waits in the kernel.
+    ///
+    /// # Errors
+    /// It had ended by itself, or does not stop.
+    pub async fn pause(&self) -> Result<()> {
+        self.signal("-STOP")?;
+        let deadline = Instant::now() + STOP_MAX;
+        // Each thread stops when it is scheduled next.
+        while !self.is_stopped()? {
+            ensure!(Instant::now() < deadline, "strata does not pause");
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Whether every thread is stopped.
+    fn is_stopped(&self) -> Result<bool> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).context("cannot look at strata")?;
+        for thread in threads {
+            let stat = std::fs::read_to_string(thread?.path().join("stat")).context("cannot look at a thread")?;
+            let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+            if state != Some('T') {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// It had ended by itself.
+    pub fn wake(&self) -> Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> Result<()> {
+        let sent = command("kill").arg(signal).arg(self.id().to_string()).status().context("cannot run kill")?;
+        ensure!(sent.success(), "strata had ended by itself; its last words:\n{}", tail(&self.log));
+        Ok(())
+    }
+
     /// Ends it as a power button would, as far as a process can be (`kill -9`).
     ///
     /// # Errors
@@ -207,8 +249,7 @@ impl Site {
     /// # Errors
     /// It takes too long.
     pub async fn stop(mut self) -> Result<ExitStatus> {
-        let asked = command("kill").arg("-TERM").arg(self.id().to_string()).status().context("cannot run kill")?;
-        ensure!(asked.success(), "strata had ended by itself; its last words:\n{}", tail(&self.log));
+        self.signal("-TERM")?;
         let deadline = Instant::now() + STOP_MAX;
         loop {
             if let Some(status) = self.child.try_wait().context("cannot look at strata")? {

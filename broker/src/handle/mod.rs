@@ -33,6 +33,9 @@ pub(crate) use pull::answer_ready;
 
 /// Meets one request with the handler of its code.
 pub(crate) fn answer(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Answer {
+    if let Err(late) = refuse_late(hall, command.code, connection) {
+        return Answer::Now(late.into());
+    }
     let result = match command.code {
         request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
             send::send(hall, command, connection)
@@ -48,6 +51,24 @@ pub(crate) fn answer(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
         _ => at_once(hall, command, connection).map(Answer::Now),
     };
     result.unwrap_or_else(|refusal| Answer::Now(refusal.into()))
+}
+
+/// Refuses what lay unread for too long: an overloaded broker answers so within that time and does less work,
+/// where it would otherwise be later and later. What keeps clients alive, and progress, is always taken.
+fn refuse_late(hall: &Hall, code: i32, connection: &Connection) -> Result<(), Refusal> {
+    let limit_ms = match code {
+        request::SEND_MESSAGE
+        | request::SEND_MESSAGE_V2
+        | request::SEND_BATCH_MESSAGE
+        | request::CONSUMER_SEND_MSG_BACK => hall.options.patience.send_ms,
+        request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => hall.options.patience.pull_ms,
+        _ => return Ok(()),
+    };
+    let waited_ms = u64::try_from(connection.waited().as_millis()).unwrap_or(u64::MAX);
+    if waited_ms > limit_ms {
+        return Err(Refusal::Late { waited_ms, limit_ms });
+    }
+    Ok(())
 }
 
 /// The requests that are answered from memory or with one short read.

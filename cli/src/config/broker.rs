@@ -234,6 +234,18 @@ impl Role for BrokerDraft {
             show: |d| d.options.pull.bytes_max.to_string(),
         },
         Key {
+            name: "waitTimeMillsInSendQueue",
+            meaning: "milliseconds that a send may wait for a busy broker before it is refused",
+            apply: |d, v| number(&mut d.options.patience.send_ms, v, 1..=60_000),
+            show: |d| d.options.patience.send_ms.to_string(),
+        },
+        Key {
+            name: "waitTimeMillsInPullQueue",
+            meaning: "the same for a pull",
+            apply: |d, v| number(&mut d.options.patience.pull_ms, v, 1..=60_000),
+            show: |d| d.options.patience.pull_ms.to_string(),
+        },
+        Key {
             name: "metricsExporterType",
             meaning: "PROM gives figures out on the metrics port",
             apply: |d, v| {

@@ -30,12 +30,17 @@ class Suite:
     def __init__(self, name, client, folder, variant=""):
         self.name, self.client, self.folder, self.variant = name, client, CLIENTS / folder, variant
 
+    def sources(self):
+        """The folders whose files are the build's input."""
+        return [self.folder]
+
     def key(self):
         """Names the build: a digest over the variant and all source files."""
         digest = hashlib.sha256(self.variant.encode())
-        for path in sorted(self.folder.rglob("*")):
-            if path.is_file() and not LEFTOVERS & set(path.relative_to(self.folder).parts):
-                digest.update(str(path.relative_to(self.folder)).encode() + b"\0" + path.read_bytes())
+        for folder in self.sources():
+            for path in sorted(folder.rglob("*")):
+                if path.is_file() and not LEFTOVERS & set(path.relative_to(folder).parts):
+                    digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
         return digest.hexdigest()[:16]
 
     def built(self):
@@ -70,6 +75,8 @@ def call(command, cwd=None, env=None):
 class Java(Suite):
     """A Maven project with one profile per client version."""
 
+    program = "org.strata.clients.Suite"
+
     def make(self, into):
         call(["mvn", "-q", "-B", "-f", str(self.folder / "pom.xml"), f"-Dclient={self.variant}", f"-Dout={into}",
               "compile", "dependency:copy-dependencies"])
@@ -78,7 +85,16 @@ class Java(Suite):
         lib = self.built()
         # The client keeps logs and broadcast offsets below the home folder.
         return ["java", *JAVA_OPTIONS, f"-Duser.home={scratch}", "-cp", f"{lib}/classes:{lib}/lib/*",
-                "org.strata.clients.Suite"]
+                self.program]
+
+
+class Admin(Java):
+    """A Maven project for RocketMQ's administration tool; what surrounds a case is compiled from the Java suite."""
+
+    program = "org.strata.clients.Admin"
+
+    def sources(self):
+        return [self.folder, CLIENTS / "java"]
 
 
 class Go(Suite):
@@ -119,6 +135,7 @@ class Cpp(Suite):
 ALL = [
     Java("java", "rocketmq-client 5.5.0 (Java)", "java", "5"),
     Java("java49", "rocketmq-client 4.9.8 (Java)", "java", "4"),
+    Admin("mqadmin", "rocketmq-tools 5.5.0 (mqadmin)", "mqadmin"),
     Go("go", "rocketmq-client-go v2.1.2", "go"),
     Node("node", "ali-ons (Node.js)", "node"),
     Cpp("cpp", "librocketmq through PyPI's rocketmq (C++)", "cpp"),

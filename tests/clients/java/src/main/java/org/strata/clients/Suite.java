@@ -50,14 +50,19 @@ public final class Suite {
     }
 
     public static void main(String[] args) throws Exception {
+        run(args, cases());
+    }
+
+    /** Lists or runs cases; the end of the run ends the process. */
+    static void run(String[] args, List<Case> all) throws Exception {
         if (args.length == 1 && args[0].equals("--list")) {
-            for (Case each : cases()) {
+            for (Case each : all) {
                 say(each.name() + " " + each.limitSeconds());
             }
             return;
         }
         Set<String> wanted = Set.of(System.getenv("CASES").split(","));
-        List<Case> chosen = cases().stream().filter(each -> wanted.contains(each.name())).toList();
+        List<Case> chosen = all.stream().filter(each -> wanted.contains(each.name())).toList();
         ExecutorService slots = Executors.newFixedThreadPool(CASES_AT_ONCE);
         CountDownLatch open = new CountDownLatch(chosen.size());
         for (Case each : chosen) {
