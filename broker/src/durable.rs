@@ -7,11 +7,11 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use strata_protocol::json;
 use thiserror::Error;
 use tracing::warn;
 
@@ -44,12 +44,14 @@ pub(crate) struct DurableFile {
     path: PathBuf,
     /// One writer at a time: two would swap each other's half-made generations in.
     writing: Mutex<()>,
+    /// The file could not be read when it was loaded: it must not become the previous generation.
+    damaged: AtomicBool,
 }
 
 impl DurableFile {
     /// The file `name` in `folder`, which must exist.
     pub(crate) fn new(folder: &Path, name: &str) -> Self {
-        Self { path: folder.join(name), writing: Mutex::new(()) }
+        Self { path: folder.join(name), writing: Mutex::new(()), damaged: AtomicBool::new(false) }
     }
 
     /// Reads the file; `None` when it was never written.
@@ -65,6 +67,7 @@ impl DurableFile {
         };
         match (self.read_one(&backup)?, reason) {
             (Some(Ok(value)), reason) => {
+                self.damaged.store(reason.is_some(), Ordering::Relaxed);
                 let reason = reason.unwrap_or_else(|| String::from("it is missing"));
                 warn!(file = %self.path.display(), reason, "using the previous generation of a settings file");
                 Ok(Some(value))
@@ -97,13 +100,14 @@ impl DurableFile {
         let mut file = File::create(&fresh).map_err(|error| self.failed("create", error))?;
         file.write_all(&text).map_err(|error| self.failed("write", error))?;
         file.sync_all().map_err(|error| self.failed("sync", error))?;
-        if self.path.exists() {
+        if self.path.exists() && !self.damaged.load(Ordering::Relaxed) {
             let backup = self.backup();
             let _ = fs::remove_file(&backup);
             fs::hard_link(&self.path, &backup)
                 .map_err(|error| self.failed("keep the previous generation of", error))?;
         }
         fs::rename(&fresh, &self.path).map_err(|error| self.failed("replace", error))?;
+        self.damaged.store(false, Ordering::Relaxed);
         let folder = self.path.parent().unwrap_or(Path::new("."));
         File::open(folder)
             .and_then(|folder| folder.sync_all())
@@ -116,7 +120,7 @@ impl DurableFile {
 
     fn read_one<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<Result<T, String>>, DurableError> {
         match fs::read(path) {
-            Ok(bytes) => Ok(Some(json::from_slice(&bytes).map_err(|error| error.to_string()))),
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).map_err(|error| error.to_string()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.failed("read", error)),
         }
@@ -142,6 +146,10 @@ mod tests {
         assert_eq!(file.load::<Vec<i32>>().unwrap(), Some(vec![2]));
         fs::write(folder.path().join("x.json"), b"[2").unwrap();
         assert_eq!(file.load::<Vec<i32>>().unwrap(), Some(vec![1]));
+        // What could not be read does not take the place of what can.
+        file.save(|| Some(vec![3]), || ()).unwrap();
+        assert_eq!(fs::read(file.backup()).unwrap(), b"[1]");
+        fs::write(folder.path().join("x.json"), b"[2").unwrap();
         fs::write(file.backup(), b"").unwrap();
         assert!(matches!(file.load::<Vec<i32>>(), Err(DurableError::Damaged { .. })));
     }

@@ -9,6 +9,7 @@ use strata_store::AppendError;
 use thiserror::Error;
 
 use crate::durable::DurableError;
+use crate::limits::TOPIC_QUEUES_MAX;
 
 /// A condition under which a request is refused. Its text is the remark that clients show.
 #[derive(Debug, Error)]
@@ -37,6 +38,10 @@ pub(crate) enum Refusal {
     BrokerPermission { action: &'static str, perm: i32 },
     #[error("queueId[{queue_id}] is illegal, topic[{topic}] has {queues} queues")]
     NoQueue { topic: String, queue_id: i32, queues: i32 },
+    #[error("topic[{topic}] cannot have {queues} queues: 0 to {TOPIC_QUEUES_MAX} are allowed")]
+    QueueCount { topic: String, queues: i32 },
+    #[error("the topic attribute {change:?} is neither +name=value nor -name")]
+    Attribute { change: String },
     #[error("subscription group [{group}] does not exist")]
     NoGroup { group: String },
     #[error("subscription group no permission, {group}")]
@@ -95,15 +100,22 @@ pub(crate) enum Refusal {
     Sweep { reason: String },
     #[error("the change was not stored: {0}")]
     NotStored(#[from] DurableError),
+    #[error("the topic's messages were not forgotten: {reason}")]
+    NotForgotten { reason: String },
+    #[error("the work was not finished: {reason}")]
+    Broken { reason: String },
 }
 
 impl Refusal {
     /// The response code of each condition.
     pub(crate) fn code(&self) -> ResponseCode {
         match self {
-            Self::Field(_) | Self::Name(_) | Self::NoQueue { .. } | Self::SystemTopic { .. } => {
-                ResponseCode::InvalidParameter
-            }
+            Self::Field(_)
+            | Self::Name(_)
+            | Self::NoQueue { .. }
+            | Self::QueueCount { .. }
+            | Self::Attribute { .. }
+            | Self::SystemTopic { .. } => ResponseCode::InvalidParameter,
             Self::UnknownRequest { .. } | Self::NotServedYet { .. } | Self::NotOnFastPort => {
                 ResponseCode::RequestCodeNotSupported
             }
@@ -139,6 +151,8 @@ impl Refusal {
             | Self::NoProducers { .. }
             | Self::NoStats { .. }
             | Self::Sweep { .. }
+            | Self::NotForgotten { .. }
+            | Self::Broken { .. }
             | Self::NotStored(_) => ResponseCode::SystemError,
         }
     }

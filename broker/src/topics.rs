@@ -1,12 +1,13 @@
 //! The broker's topics: what exists, with how many queues, who may read and write.
 //!
-//! Owns `topics.json`. Explicit changes are on disk before they are answered; topics that sending
-//! creates are written soon after, since the log itself shows which topics it holds.
+//! Owns `topics.json`. A change is on disk before it is answered, and before a message is acknowledged that
+//! depends on it; what a crash leaves in the log alone comes back with the queues that hold messages.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -26,6 +27,8 @@ pub(crate) struct Topic {
     pub config: TopicConfig,
     /// Outlives changes of the settings.
     pub incoming: Arc<Traffic>,
+    /// The version of the table that these settings came with.
+    version: i64,
 }
 
 /// All topics of this broker.
@@ -34,8 +37,8 @@ pub(crate) struct Topics {
     table: ArcSwap<Table>,
     /// Serialises changes, so that none is lost and versions only rise.
     change: Mutex<DataVersion>,
-    /// Something changed that is not on disk.
-    unsaved: AtomicBool,
+    /// The version of the table that is on disk.
+    saved: AtomicI64,
     file: DurableFile,
 }
 
@@ -46,13 +49,13 @@ impl Topics {
         let stored: TopicTable = file.load()?.unwrap_or_default();
         let named = |(name, topic): (String, TopicConfig)| {
             let topic = TopicConfig { topic_name: name.clone(), ..topic };
-            (Arc::from(name), Arc::new(Topic { config: topic, incoming: Arc::default() }))
+            (Arc::from(name), Arc::new(Topic { config: topic, incoming: Arc::default(), version: 0 }))
         };
         let table: Table = stored.topic_config_table.into_iter().map(named).collect();
         Ok(Self {
             table: ArcSwap::from_pointee(table),
             change: Mutex::new(stored.data_version),
-            unsaved: AtomicBool::new(false),
+            saved: AtomicI64::new(stored.data_version.counter),
             file,
         })
     }
@@ -90,23 +93,8 @@ impl Topics {
 
     /// Creates or replaces a topic in memory; [`Topics::save`] makes it durable.
     pub(crate) fn put(&self, topic: TopicConfig, now_ms: i64) -> Result<Arc<Topic>, Refusal> {
-        name::check_topic(&topic.topic_name)?;
-        let queues = topic.read_queue_nums.max(topic.write_queue_nums);
-        if topic.read_queue_nums < 0 || topic.write_queue_nums < 0 || queues > TOPIC_QUEUES_MAX {
-            return Err(Refusal::NoQueue { topic: topic.topic_name, queue_id: queues, queues: TOPIC_QUEUES_MAX });
-        }
-        let mut version = self.change.lock();
-        let table = self.table.load();
-        if table.len() >= TOPICS_MAX && !table.contains_key(topic.topic_name.as_str()) {
-            return Err(Refusal::TooMany { what: "topics", limit: TOPICS_MAX });
-        }
-        let incoming =
-            table.get(topic.topic_name.as_str()).map(|known| Arc::clone(&known.incoming)).unwrap_or_default();
-        let topic = Arc::new(Topic { config: topic, incoming });
-        let mut next = Table::clone(&table);
-        next.insert(Arc::from(topic.config.topic_name.as_str()), Arc::clone(&topic));
-        self.replace(next, &mut version, now_ms);
-        Ok(topic)
+        check(&topic)?;
+        self.insert(topic, &mut self.change.lock(), now_ms)
     }
 
     /// Creates a topic if it is missing; gives the one that exists otherwise, and whether it is new.
@@ -114,8 +102,32 @@ impl Topics {
         if let Some(known) = self.find(&topic.topic_name) {
             return Ok((known, false));
         }
-        // Two requests may both come here; the second put writes the same settings again.
-        self.put(topic, now_ms).map(|topic| (topic, true))
+        check(&topic)?;
+        let mut version = self.change.lock();
+        // Another request may have created it meanwhile, with other settings: those stand.
+        if let Some(known) = self.find(&topic.topic_name) {
+            return Ok((known, false));
+        }
+        self.insert(topic, &mut version, now_ms).map(|topic| (topic, true))
+    }
+
+    fn insert(&self, topic: TopicConfig, version: &mut DataVersion, now_ms: i64) -> Result<Arc<Topic>, Refusal> {
+        let table = self.table.load();
+        let known = table.get(topic.topic_name.as_str());
+        if table.len() >= TOPICS_MAX && known.is_none() {
+            return Err(Refusal::TooMany { what: "topics", limit: TOPICS_MAX });
+        }
+        let incoming = known.map(|known| Arc::clone(&known.incoming)).unwrap_or_default();
+        let topic = Arc::new(Topic { config: topic, incoming, version: version.counter + 1 });
+        let mut next = Table::clone(&table);
+        next.insert(Arc::from(topic.config.topic_name.as_str()), Arc::clone(&topic));
+        self.replace(next, version, now_ms);
+        Ok(topic)
+    }
+
+    /// Whether a topic's settings are on disk, so that a message that depends on them may be acknowledged.
+    pub(crate) fn is_kept(&self, topic: &Topic) -> bool {
+        topic.version <= self.saved.load(Ordering::Acquire)
     }
 
     /// Removes a topic in memory; `false` when there was none.
@@ -133,14 +145,35 @@ impl Topics {
         version.counter += 1;
         version.timestamp = now_ms.max(version.timestamp);
         self.table.store(Arc::new(next));
-        self.unsaved.store(true, Ordering::Release);
     }
 
     /// Writes the table if it changed since it was last written.
     pub(crate) fn save(&self) -> Result<(), DurableError> {
-        let changed = || self.unsaved.swap(false, Ordering::AcqRel).then(|| self.snapshot());
-        self.file.save(changed, || self.unsaved.store(true, Ordering::Release))
+        let written = Cell::new(None);
+        let changed = || {
+            let table = self.snapshot();
+            let version = table.data_version.counter;
+            (version != self.saved.load(Ordering::Acquire)).then(|| {
+                written.set(Some(version));
+                table
+            })
+        };
+        self.file.save(changed, || written.set(None))?;
+        if let Some(version) = written.get() {
+            self.saved.fetch_max(version, Ordering::AcqRel);
+        }
+        Ok(())
     }
+}
+
+fn check(topic: &TopicConfig) -> Result<(), Refusal> {
+    name::check_topic(&topic.topic_name)?;
+    for queues in [topic.read_queue_nums, topic.write_queue_nums] {
+        if !(0..=TOPIC_QUEUES_MAX).contains(&queues) {
+            return Err(Refusal::QueueCount { topic: topic.topic_name.clone(), queues });
+        }
+    }
+    Ok(())
 }
 
 /// The settings that a topic gets which sending creates: at most the template's queues, its permission
@@ -176,8 +209,37 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let topics = Topics::load(folder.path()).unwrap();
         assert!(matches!(topics.put(TopicConfig::new("../x", 1), 0), Err(Refusal::Name(_))));
-        assert!(matches!(topics.put(TopicConfig::new("x", TOPIC_QUEUES_MAX + 1), 0), Err(Refusal::NoQueue { .. })));
+        assert!(matches!(topics.put(TopicConfig::new("x", TOPIC_QUEUES_MAX + 1), 0), Err(Refusal::QueueCount { .. })));
+        assert!(matches!(topics.put(TopicConfig::new("x", -1), 0), Err(Refusal::QueueCount { .. })));
         assert_eq!(topics.count(), 0);
+    }
+
+    #[test]
+    fn the_first_to_create_a_topic_decides_and_it_is_kept_when_it_is_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let topics = Topics::load(folder.path()).unwrap();
+        let (first, is_new) = topics.ensure(TopicConfig::new("t", 8), 1).unwrap();
+        assert!(is_new && !topics.is_kept(&first));
+        let (second, is_new) = topics.ensure(TopicConfig::new("t", 4), 2).unwrap();
+        assert!(!is_new && second.config.write_queue_nums == 8);
+        topics.save().unwrap();
+        assert!(topics.is_kept(&second));
+        let changed = topics.put(TopicConfig::new("t", 16), 3).unwrap();
+        assert!(!topics.is_kept(&changed), "messages of the new queues depend on the change");
+        assert!(Topics::load(folder.path()).unwrap().is_kept(&first));
+    }
+
+    #[test]
+    fn as_many_topics_as_are_allowed_can_be_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let topic = |n: usize| TopicConfig::new(format!("{n:0>100}"), 8);
+        let table: Table = (0..TOPICS_MAX)
+            .map(|n| (Arc::from(topic(n).topic_name), Arc::new(Topic { config: topic(n), incoming: Arc::default(), version: 1 })))
+            .collect();
+        let topics = Topics::load(folder.path()).unwrap();
+        topics.replace(table, &mut topics.change.lock(), 1);
+        topics.save().unwrap();
+        assert_eq!(Topics::load(folder.path()).unwrap().count(), TOPICS_MAX);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -194,7 +195,7 @@ impl Site {
     /// # Errors
     /// It had ended by itself, or does not stop.
     pub async fn pause(&self) -> Result<()> {
-        self.signal("-STOP")?;
+        self.signal(Signal::STOP)?;
         let deadline = Instant::now() + STOP_MAX;
         // Each thread stops when it is scheduled next.
         while !self.is_stopped()? {
@@ -222,13 +223,13 @@ impl Site {
     /// # Errors
     /// It had ended by itself.
     pub fn wake(&self) -> Result<()> {
-        self.signal("-CONT")
+        self.signal(Signal::CONT)
     }
 
-    fn signal(&self, signal: &str) -> Result<()> {
-        let sent = command("kill").arg(signal).arg(self.id().to_string()).status().context("cannot run kill")?;
-        ensure!(sent.success(), "strata had ended by itself; its last words:\n{}", tail(&self.log));
-        Ok(())
+    fn signal(&self, signal: Signal) -> Result<()> {
+        // The child is not waited for yet, so that its number cannot belong to another process.
+        let sent = kill_process(Pid::from_child(&self.child), signal);
+        sent.with_context(|| format!("strata had ended by itself; its last words:\n{}", tail(&self.log)))
     }
 
     /// Ends it as a power button would, as far as a process can be (`kill -9`).
@@ -249,7 +250,7 @@ impl Site {
     /// # Errors
     /// It takes too long.
     pub async fn stop(mut self) -> Result<ExitStatus> {
-        self.signal("-TERM")?;
+        self.signal(Signal::TERM)?;
         let deadline = Instant::now() + STOP_MAX;
         loop {
             if let Some(status) = self.child.try_wait().context("cannot look at strata")? {

@@ -13,6 +13,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Time that a start, an answer or an end may take on a busy machine.
@@ -80,10 +81,10 @@ impl Running {
         line.split_whitespace().next().unwrap().to_owned()
     }
 
-    /// Sends a signal and gives the exit status.
+    /// Sends `INT` or `TERM` and gives the exit status.
     pub(crate) fn stop(mut self, signal: &str) -> ExitStatus {
-        let sent = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        let sent = if signal == "INT" { Signal::INT } else { Signal::TERM };
+        kill_process(Pid::from_child(&self.child), sent).unwrap();
         let deadline = Instant::now() + WAIT;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -50,11 +50,11 @@ public final class Suite {
     }
 
     public static void main(String[] args) throws Exception {
-        run(args, cases());
+        run(args, cases(), CASES_AT_ONCE);
     }
 
-    /** Lists or runs cases; the end of the run ends the process. */
-    static void run(String[] args, List<Case> all) throws Exception {
+    /** Lists cases, or runs so many at once; the end of the run ends the process. */
+    static void run(String[] args, List<Case> all, int atOnce) throws Exception {
         if (args.length == 1 && args[0].equals("--list")) {
             for (Case each : all) {
                 say(each.name() + " " + each.limitSeconds());
@@ -63,7 +63,7 @@ public final class Suite {
         }
         Set<String> wanted = Set.of(System.getenv("CASES").split(","));
         List<Case> chosen = all.stream().filter(each -> wanted.contains(each.name())).toList();
-        ExecutorService slots = Executors.newFixedThreadPool(CASES_AT_ONCE);
+        ExecutorService slots = Executors.newFixedThreadPool(atOnce);
         CountDownLatch open = new CountDownLatch(chosen.size());
         for (Case each : chosen) {
             slots.submit(() -> {

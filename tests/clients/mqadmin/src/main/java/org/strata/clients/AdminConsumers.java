@@ -106,16 +106,7 @@ final class AdminConsumers {
     }
 
     static void waitProgress(String group, String topic, Map<Integer, String> expected) throws Exception {
-        Check.until("progress " + expected, PROGRESS_SECONDS, () -> expected.equals(progressOrEmpty(group, topic)),
-                () -> progressOrEmpty(group, topic));
-    }
-
-    private static Map<Integer, String> progressOrEmpty(String group, String topic) {
-        try {
-            return progress(group, topic);
-        } catch (Exception notYet) {
-            return Map.of();
-        }
+        Tool.until("progress of " + group, PROGRESS_SECONDS, expected, () -> progress(group, topic));
     }
 
     private static void progressOfOneGroup(Stage stage) throws Exception {
@@ -269,8 +260,7 @@ final class AdminConsumers {
         DefaultMQPushConsumer consumer = taking(stage, group, topic, inbox);
         inbox.waitFor(1);
         String clientId = consumer.getDefaultMQPushConsumerImpl().getmQClientFactory().getClientId();
-        // The tool cannot know that "Exception" in a stack is none of its own.
-        Printed shown = Tool.attempt("consumerStatus", "-g", group, "-i", clientId, "-s", "true");
+        Printed shown = Tool.run("consumerStatus", "-g", group, "-i", clientId, "-s", "true");
         shown.says("#Consumer jstack#").says("ConsumeMessageThread_" + group);
     }
 
@@ -279,8 +269,8 @@ final class AdminConsumers {
         stage.producer().send(message(topic, "known"));
         String group = stage.producer().getProducerGroup();
         String clientId = stage.producer().getDefaultMQProducerImpl().getmQClientFactory().getClientId();
-        Check.until("the producer is known", PROGRESS_SECONDS, () -> Tool.attempt("producerConnection", "-g", group,
-                "-t", topic).text().contains(clientId), () -> group);
+        Tool.until("the producer is known", PROGRESS_SECONDS, true,
+                () -> Tool.run("producerConnection", "-g", group, "-t", topic).text().contains(clientId));
         Printed shown = Tool.run("producerConnection", "-g", group, "-t", topic);
         List<String> row = List.of(shown.lines().stream().filter(line -> line.contains(clientId)).findFirst()
                 .orElseThrow().split("\\s+"));
@@ -296,8 +286,8 @@ final class AdminConsumers {
         String topic = AdminTopics.topic(stage, "t", 1);
         stage.producer().send(message(topic, "known"));
         String first = "producer group (" + stage.producer().getProducerGroup() + ") instance : ";
-        Check.until("the producer is listed", PROGRESS_SECONDS,
-                () -> Tool.attempt("producer", "-b", BROKER).text().contains(first), () -> first);
+        Tool.until("the producer is listed", PROGRESS_SECONDS, true,
+                () -> Tool.run("producer", "-b", BROKER).text().contains(first));
         return Tool.run("producer", "-b", BROKER).lines().stream().filter(line -> line.startsWith(first)).findFirst()
                 .orElseThrow().substring(first.length());
     }

@@ -1,6 +1,6 @@
 /**
- * RocketMQ's mqadmin, called the way its shell script calls it, with what it prints kept.
- * Owns the standard streams of the process and the order of commands: one at a time; knows no case.
+ * RocketMQ's mqadmin, its commands run as its shell script runs them, with what they print kept.
+ * Owns the standard streams of the process and the tool's list of commands; knows no case.
  */
 package org.strata.clients;
 
@@ -8,18 +8,39 @@ import java.io.ByteArrayOutputStream;
 import java.io.OutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.concurrent.locks.Lock;
+import java.util.concurrent.locks.ReadWriteLock;
+import java.util.concurrent.locks.ReentrantReadWriteLock;
+import org.apache.commons.cli.CommandLine;
+import org.apache.commons.cli.DefaultParser;
+import org.apache.commons.cli.Options;
+import org.apache.rocketmq.common.MQVersion;
+import org.apache.rocketmq.common.MixAll;
+import org.apache.rocketmq.remoting.protocol.RemotingCommand;
+import org.apache.rocketmq.srvutil.ServerUtil;
 import org.apache.rocketmq.tools.command.MQAdminStartup;
+import org.apache.rocketmq.tools.command.SubCommand;
 
 final class Tool extends MQAdminStartup {
     static final String CLUSTER = "DefaultCluster";
+    /** Commands name their clients by the millisecond in which they start; two must not have the same. */
+    private static final int APART_MILLIS = 20;
+    private static final String SAME_MILLISECOND = "has created already, specified another name";
+    private static final int POLL_MILLIS = 300;
+    /** Commands run side by side; one that is given other name servers runs alone, for their list is a system property. */
+    private static final ReadWriteLock ADDRESS = new ReentrantReadWriteLock();
     private static final Channel OUT = new Channel(System.out);
     private static final Channel ERR = new Channel(System.err);
+    private static String broker;
 
     static {
         System.setOut(new PrintStream(OUT, true, StandardCharsets.UTF_8));
         System.setErr(new PrintStream(ERR, true, StandardCharsets.UTF_8));
+        System.setProperty(RemotingCommand.REMOTING_VERSION_KEY, Integer.toString(MQVersion.CURRENT_VERSION));
     }
 
     private Tool() {
@@ -63,47 +84,112 @@ final class Tool extends MQAdminStartup {
 
     /** Runs a command that must succeed, against all name servers of the target. */
     static Printed run(String... words) throws Exception {
-        return at(Stage.NAMESRV, words).succeeded();
+        return attempt(words).succeeded();
     }
 
     /** Runs a command that may fail: the tool then prints a stack trace. */
-    static Printed attempt(String... words) {
+    static Printed attempt(String... words) throws Exception {
         return at(Stage.NAMESRV, words);
     }
 
     /** Runs a command against these name servers. */
-    static synchronized Printed at(String namesrv, String... words) {
-        String[] arguments = Arrays.copyOf(words, words.length + 2);
-        arguments[words.length] = "-n";
-        arguments[words.length + 1] = namesrv;
-        // A command keeps a client that starts only once; the script has a new process, and so a new one, each time.
+    static Printed at(String namesrv, String... words) throws Exception {
+        boolean usual = namesrv.equals(Stage.NAMESRV);
+        Lock lock = usual ? ADDRESS.readLock() : ADDRESS.writeLock();
+        lock.lock();
+        try {
+            System.setProperty(MixAll.NAMESRV_ADDR_PROPERTY, namesrv);
+            Printed printed = kept(words, () -> execute(namesrv, words));
+            return printed.errors().contains(SAME_MILLISECOND) ? kept(words, () -> execute(namesrv, words)) : printed;
+        } finally {
+            System.setProperty(MixAll.NAMESRV_ADDR_PROPERTY, Stage.NAMESRV);
+            lock.unlock();
+        }
+    }
+
+    /** Calls the tool's own entry, alone: its list of commands grows with each call and is read without a lock. */
+    static Printed script(String... words) throws Exception {
+        ADDRESS.writeLock().lock();
+        try {
+            SUB_COMMANDS.clear();
+            return kept(words, () -> {
+                main0(words, null);
+                return null;
+            });
+        } finally {
+            ADDRESS.writeLock().unlock();
+        }
+    }
+
+    /** A new object for each run, as each run of the script has: some keep a client that starts only once. */
+    private static synchronized SubCommand command(String name) throws Exception {
         SUB_COMMANDS.clear();
+        initCommand();
+        List<SubCommand> commands = new ArrayList<>(SUB_COMMANDS);
+        Thread.sleep(APART_MILLIS);
+        return commands.stream().filter(each -> each.commandName().equals(name)).findFirst().orElseThrow();
+    }
+
+    /** What the tool's entry does once it has found the command. */
+    private static Void execute(String namesrv, String... words) throws Exception {
+        SubCommand command = command(words[0]);
+        String[] arguments = Arrays.copyOfRange(words, 1, words.length + 2);
+        arguments[words.length - 1] = "-n";
+        arguments[words.length] = namesrv;
+        Options options = command.buildCommandlineOptions(ServerUtil.buildCommandlineOptions(new Options()));
+        CommandLine line = new DefaultParser().parse(options, arguments);
+        command.execute(line, options, null);
+        return null;
+    }
+
+    private static Printed kept(String[] words, Callable<Void> work) {
         OUT.kept.set(new ByteArrayOutputStream());
         ERR.kept.set(new ByteArrayOutputStream());
         String text;
         String errors;
         try {
-            main0(arguments, null);
+            work.call();
+        } catch (Exception failure) {
+            failure.printStackTrace();
         } finally {
             text = OUT.taken();
             errors = ERR.taken();
         }
-        System.err.println("mqadmin " + String.join(" ", words) + "\n" + text + errors);
-        return new Printed(String.join(" ", words), text, errors);
+        String command = String.join(" ", words);
+        System.err.println("mqadmin " + command + "\n" + text + errors);
+        return new Printed(command, text, errors);
     }
 
-    /** The name of the broker at this address, from the tool's own list. */
-    static String brokerName(String address) throws Exception {
+    /** Runs commands until what is read from them is as expected; what fails is not there yet. */
+    static <T> void until(String what, int seconds, T expected, Callable<T> read) throws Exception {
+        long deadline = System.nanoTime() + seconds * 1_000_000_000L;
+        Object last;
+        do {
+            try {
+                last = read.call();
+            } catch (Exception notYet) {
+                last = notYet;
+            }
+            if (expected.equals(last)) {
+                return;
+            }
+            Thread.sleep(POLL_MILLIS);
+        } while (System.nanoTime() < deadline);
+        throw new Check.Failed(what + ": not within " + seconds + " s, expected " + expected + ", last " + last);
+    }
+
+    /** The name of the broker that cases use, from the tool's own list. */
+    static synchronized String brokerName() throws Exception {
+        if (broker != null) {
+            return broker;
+        }
         List<List<String>> rows = run("clusterList").table("#Cluster Name");
         for (List<String> row : rows) {
-            if (row.get(3).equals(address)) {
-                return row.get(1);
+            if (row.get(3).equals(Stage.BROKER)) {
+                broker = row.get(1);
+                return broker;
             }
         }
-        throw new Check.Failed("no broker at " + address + " in " + rows);
-    }
-
-    static String brokerName() throws Exception {
-        return brokerName(Stage.BROKER);
+        throw new Check.Failed("no broker at " + Stage.BROKER + " in " + rows);
     }
 }
