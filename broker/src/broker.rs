@@ -2,16 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use strata_protocol::body::TopicConfig;
 use strata_protocol::command::Command;
-use strata_remoting::{Answer, Connection, Handler, Server};
+use strata_remoting::{Answer, Connection, Figures as PortFigures, Handler, Server};
 use strata_store::{Clock, OpenError, Recovery, Retention, Store, StoreOptions};
 use thiserror::Error;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::clients::Clients;
@@ -20,7 +21,7 @@ use crate::delay::{BadDelay, DelayLevels};
 use crate::durable::DurableError;
 use crate::figures::Figures;
 use crate::groups::Groups;
-use crate::hall::{self, Bell, Hall, Tables};
+use crate::hall::{self, Hall, Tables};
 use crate::handle;
 use crate::locks::Locks;
 use crate::offsets::Offsets;
@@ -31,8 +32,6 @@ use crate::topics::Topics;
 use crate::traffic::SAMPLE_MS;
 use crate::waiting::Waiting;
 
-/// Bytes of a record beyond its body: properties, topic and the fixed part.
-const RECORD_OVERHEAD_BYTES: usize = 64 * 1024;
 /// How often held pulls are looked at for the end of their time.
 const EXPIRY_TICK: Duration = Duration::from_millis(50);
 /// How often offsets and tables are written (`flushConsumerOffsetInterval`).
@@ -83,6 +82,8 @@ pub enum ServeError {
 pub struct Broker {
     hall: Arc<Hall>,
     schedule: Schedule,
+    /// What the ports count, by their names; known once they are served.
+    ports: OnceLock<Vec<(&'static str, Arc<PortFigures>)>>,
     ready: AtomicBool,
 }
 
@@ -96,8 +97,7 @@ impl Handler for Desk {
         let began = self.hall.clock.monotonic();
         let answer = handle::answer(&self.hall, &request, connection);
         if let Answer::Now(reply) = &answer {
-            let took = self.hall.clock.monotonic().saturating_sub(began);
-            self.hall.figures.request(request.code, reply.code.wire(), took);
+            self.hall.answered(request.code, reply, began);
         }
         answer
     }
@@ -126,9 +126,11 @@ impl Broker {
         let tables =
             Tables { topics: Topics::load(&config)?, groups: Groups::load(&config)?, offsets: Offsets::load(&config)? };
         let waiting = Arc::new(Waiting::default());
-        let delayed = Arc::new(Notify::new());
-        let bell = Bell { waiting: Arc::clone(&waiting), delayed: Arc::clone(&delayed) };
-        store.listen(Box::new(move |event| bell.ring(event)));
+        let bell = Arc::clone(&waiting);
+        store.listen(Box::new(move |event| {
+            bell.appended(event.topic, event.queue_id, event.queue_offset, event.tags_code);
+        }));
+        let registration = Registration::new(options.name_servers.len());
         let hall = Arc::new(Hall {
             options,
             clock,
@@ -138,17 +140,16 @@ impl Broker {
             locks: Locks::default(),
             waiting,
             delays,
-            registration: Registration::default(),
+            registration,
             figures: Figures::default(),
             creations: Creations::default(),
-            delayed,
         });
         hall.figures.started_ms.store(u64::try_from(hall.now_ms()).unwrap_or(0), Ordering::Relaxed);
         let kept = Arc::downgrade(&hall);
         hall.store.keep_topics_by(Box::new(move |topic| kept.upgrade()?.retention_ms(topic)));
         complete_topics(&hall);
         let schedule = Schedule::load(Arc::clone(&hall), &config)?;
-        Ok(Arc::new(Self { hall, schedule, ready: AtomicBool::new(false) }))
+        Ok(Arc::new(Self { hall, schedule, ports: OnceLock::new(), ready: AtomicBool::new(false) }))
     }
 
     /// Serves until `shutdown`, then drains: requests in work are answered, name servers told, offsets
@@ -162,15 +163,17 @@ impl Broker {
         fast: Option<Server>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
-        let (stop, stopped) = tokio::sync::watch::channel(false);
-        let ended = move || {
+        let (stop, stopped) = watch::channel(false);
+        let ended = || {
             let mut stopped = stopped.clone();
             async move {
                 // An error means that the sender is gone, which is the end as well.
                 let _ = stopped.wait_for(|stop| *stop).await;
             }
         };
-        let (bells, tasks) = self.start_tasks();
+        let (bells, tasks) = self.start_tasks(&stopped);
+        let ports = std::iter::once(("main", server.figures())).chain(fast.iter().map(|fast| ("fast", fast.figures())));
+        let _ = self.ports.set(ports.collect());
         let mut servers = vec![tokio::spawn(server.run(self.desk(), ended()))];
         if let Some(fast) = fast {
             servers.push(tokio::spawn(fast.run(self.desk(), ended())));
@@ -201,14 +204,19 @@ impl Broker {
     }
 
     /// Starts the tasks that work beside the connections; each has a bell that ends it.
-    fn start_tasks(self: &Arc<Self>) -> (Vec<Arc<Notify>>, Vec<tokio::task::JoinHandle<()>>) {
+    /// Name servers hear at once that it stops; the others end when the last request is answered.
+    fn start_tasks(
+        self: &Arc<Self>,
+        stopped: &watch::Receiver<bool>,
+    ) -> (Vec<Arc<Notify>>, Vec<tokio::task::JoinHandle<()>>) {
         let bells: Vec<_> = (0..4).map(|_| Arc::new(Notify::new())).collect();
         let delivering = (Arc::clone(self), Arc::clone(&bells[0]));
         let hall = &self.hall;
         let tasks = vec![
+            tokio::spawn(registration::run(Arc::clone(hall), stopped.clone())),
             tokio::spawn(async move { delivering.0.schedule.run(delivering.1).await }),
-            tokio::spawn(registration::run(Arc::clone(hall), Arc::clone(&bells[1]))),
-            tokio::spawn(answer_waiting(Arc::clone(hall), Arc::clone(&bells[2]))),
+            tokio::spawn(answer_waiting(Arc::clone(hall), Arc::clone(&bells[1]))),
+            tokio::spawn(save_often(Arc::clone(hall), Arc::clone(&bells[2]))),
             tokio::spawn(housekeeping(Arc::clone(hall), Arc::clone(&bells[3]))),
         ];
         (bells, tasks)
@@ -232,7 +240,7 @@ impl Broker {
     /// The broker's figures in Prometheus' text form.
     #[must_use]
     pub fn metrics_text(&self) -> String {
-        crate::metrics::text(&self.hall)
+        crate::metrics::text(&self.hall, self.ports.get().map_or(&[], Vec::as_slice))
     }
 
     /// Whether the broker takes requests.
@@ -263,6 +271,7 @@ fn store_options(options: &BrokerOptions) -> StoreOptions {
     let defaults = Retention::default();
     let retention = Retention {
         keep_ms: settings.retention_hours.saturating_mul(3_600_000),
+        log_bytes_max: settings.log_bytes_max,
         delete_ratio: percent,
         force_ratio: defaults.force_ratio.max(percent),
         refuse_ratio: defaults.refuse_ratio.max(percent),
@@ -273,13 +282,12 @@ fn store_options(options: &BrokerOptions) -> StoreOptions {
         flush: settings.flush,
         retention,
         store_host: SocketAddr::new(options.identity.ip, options.identity.port),
-        record_bytes_max: settings.message_bytes_max.saturating_add(RECORD_OVERHEAD_BYTES),
         ..StoreOptions::new(&options.data)
     }
 }
 
-/// Adds the system topics, and topics that the log holds but the settings lost: a topic that sending
-/// created is written shortly after its first message.
+/// Adds the system topics, and topics that the log holds but the settings lost, as when a message was stored
+/// and the broker killed before either was acknowledged.
 fn complete_topics(hall: &Hall) {
     for topic in hall::system_topics(&hall.options) {
         add_topic(hall, topic);
@@ -329,20 +337,29 @@ async fn answer_waiting(hall: Arc<Hall>, stop: Arc<Notify>) {
     }
 }
 
+/// Writes what changed every few seconds. A task of its own: a disk that stalls holds nothing else up.
+async fn save_often(hall: Arc<Hall>, stop: Arc<Notify>) {
+    let mut saving = tokio::time::interval(SAVE_TICK);
+    saving.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.notified() => return,
+            _ = saving.tick() => {}
+        }
+        let saving = Arc::clone(&hall);
+        // A failure is logged inside; a panic there must not end the saving.
+        let _ = tokio::task::spawn_blocking(move || saving.save_tables()).await;
+    }
+}
+
 async fn housekeeping(hall: Arc<Hall>, stop: Arc<Notify>) {
     let mut expiry = tokio::time::interval(EXPIRY_TICK);
-    let mut saving = tokio::time::interval(SAVE_TICK);
     let mut silence = tokio::time::interval(SILENCE_TICK);
     let mut sampling = tokio::time::interval(Duration::from_millis(u64::try_from(SAMPLE_MS).unwrap_or(10_000)));
     loop {
         tokio::select! {
             () = stop.notified() => return,
             _ = expiry.tick() => hall.waiting.expire(hall.elapsed_ms()),
-            _ = saving.tick() => {
-                let saving = Arc::clone(&hall);
-                // A failure is logged inside; a panic there must not end the housekeeping.
-                let _ = tokio::task::spawn_blocking(move || saving.save_tables()).await;
-            }
             _ = silence.tick() => {
                 for connection in hall.clients.silent(hall.elapsed_ms()) {
                     info!(peer = %connection.peer(), "closing the connection of a client without heartbeats");
@@ -355,7 +372,7 @@ async fn housekeeping(hall: Arc<Hall>, stop: Arc<Notify>) {
 }
 
 fn sample(hall: &Hall) {
-    let now = hall.now_ms();
+    let now = hall.elapsed_ms();
     for topic in hall.tables.topics.list() {
         topic.incoming.sample(now);
     }

@@ -11,7 +11,7 @@ use strata_protocol::body::{ClientConnection, ConsumerConnections, ConsumerData,
 use strata_protocol::command::Language;
 use strata_remoting::Connection;
 
-use crate::limits::CLIENT_SILENCE_MS_MAX;
+use crate::limits::{CLIENT_SILENCE_MS_MAX, GROUPS_MAX};
 
 /// A client as its heartbeats show it.
 #[derive(Clone)]
@@ -96,9 +96,12 @@ impl Clients {
         if is_new || changed { group.notice(&data.group_name) } else { Vec::new() }
     }
 
-    /// Takes a producer group of a heartbeat.
+    /// Takes a producer group of a heartbeat. Beyond the limit it is not listed; it may produce all the same.
     pub(crate) fn produce(&self, member: Member, group: String) {
         let mut state = self.state.lock();
+        if state.producers.len() >= GROUPS_MAX && !state.producers.contains_key(&group) {
+            return;
+        }
         let members = state.producers.entry(group).or_default();
         members.retain(|_, other| other.client_id != member.client_id);
         members.insert(member.connection.id(), member);

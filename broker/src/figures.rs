@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use strata_protocol::message_id::{UniqueKey, month_start_ms};
@@ -23,7 +22,7 @@ type GroupTopic = (Arc<str>, Arc<str>);
 pub(crate) struct Figures {
     /// Sends that wait for a flush.
     pub unflushed: AtomicUsize,
-    /// Requests by code and outcome.
+    /// Times of answered requests by code and outcome; a pull that is held counts from when it is woken.
     pub requests: Latencies,
     /// When the broker started, ms.
     pub started_ms: AtomicU64,
@@ -94,8 +93,8 @@ impl Figures {
     }
 
     /// Messages a second that a group read of a topic in the last minute.
-    pub(crate) fn consume_rate(&self, group: &str, topic: &str, now_ms: i64) -> f64 {
-        self.outgoing_of(group, topic).map_or(0.0, |traffic| traffic.window(now_ms, 60).rate())
+    pub(crate) fn consume_rate(&self, group: &str, topic: &str, elapsed_ms: i64) -> f64 {
+        self.outgoing_of(group, topic).map_or(0.0, |traffic| traffic.window(elapsed_ms, 60).rate())
     }
 
     /// A message went to a group's dead letters.
@@ -103,13 +102,20 @@ impl Figures {
         *self.dead.lock().entry((group.to_owned(), topic.to_owned())).or_default() += 1;
     }
 
+    /// A topic was deleted: what was counted of it goes.
+    pub(crate) fn forget_topic(&self, topic: &str) {
+        self.outgoing.lock().retain(|(_, of), _| of.as_ref() != topic);
+        self.dead.lock().retain(|(_, of), _| of != topic);
+    }
+
+    /// A group was deleted: what was counted of it goes.
+    pub(crate) fn forget_group(&self, group: &str) {
+        self.outgoing.lock().retain(|(of, _), _| of.as_ref() != group);
+        self.dead.lock().retain(|(of, _), _| of != group);
+    }
+
     /// Dead letters by group and topic.
     pub(crate) fn dead_letters(&self) -> Vec<((String, String), u64)> {
         self.dead.lock().iter().map(|(key, count)| (key.clone(), *count)).collect()
-    }
-
-    /// A request was answered at once, or left to be answered later.
-    pub(crate) fn request(&self, code: i32, outcome: i32, took: Duration) {
-        self.requests.observe(code, outcome, took);
     }
 }

@@ -1,16 +1,17 @@
-//! The hall: what all requests share, and how it wakes waiting pulls.
+//! The hall: what all requests share.
 //!
 //! A struct of rooms, each with one owner of its state; it decides nothing itself.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use strata_protocol::body::{GroupConfig, TopicConfig, perm};
 use strata_protocol::name;
+use strata_protocol::reply::Reply;
 use strata_protocol::{code::request, command::Command};
 use strata_remoting::Connection;
-use strata_store::{AppendedEvent, Clock, Store};
-use tokio::sync::Notify;
+use strata_store::{Clock, Store};
 use tracing::{info, warn};
 
 use crate::clients::{Clients, Notices};
@@ -39,8 +40,6 @@ pub(crate) struct Hall {
     pub registration: Registration,
     pub figures: Figures,
     pub creations: Creations,
-    /// Rung when a delayed message is stored.
-    pub delayed: Arc<Notify>,
 }
 
 /// What is on disk beside the log.
@@ -59,6 +58,12 @@ impl Hall {
     /// Time since some moment before the start, ms. Intervals are measured by it: the wall clock may jump.
     pub(crate) fn elapsed_ms(&self) -> i64 {
         i64::try_from(self.clock.monotonic().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// A request is answered that came at `began` of the measured time.
+    pub(crate) fn answered(&self, code: i32, reply: &Reply, began: Duration) {
+        let took = self.clock.monotonic().saturating_sub(began);
+        self.figures.requests.observe(code, reply.code.wire(), took);
     }
 
     /// The address that clients are told.
@@ -80,14 +85,23 @@ impl Hall {
     /// As [`Hall::ensure_topic`]; gives the registration that will tell of a new topic.
     pub(crate) fn create_topic(&self, topic: TopicConfig) -> Result<(Arc<Topic>, Option<u64>), Refusal> {
         let (topic, is_new) = self.tables.topics.ensure(topic, self.now_ms())?;
+        self.keep(&topic)?;
         let mut telling = None;
         if is_new {
-            info!(topic = topic.config.topic_name, queues = topic.config.write_queue_nums, "topic created");
-            // Creations are rare; the runtime moves the other connections of this thread away meanwhile.
-            tokio::task::block_in_place(|| self.tables.topics.save())?;
-            telling = Some(self.registration.request());
+            let TopicConfig { topic_name, write_queue_nums, .. } = &topic.config;
+            info!(topic = topic_name, queues = write_queue_nums, "topic created");
+            telling = Some(self.registration.topic_changed(topic_name));
         }
         Ok((topic, telling))
+    }
+
+    /// Has a topic's settings on disk before something is acknowledged that depends on them; mostly they are.
+    pub(crate) fn keep(&self, topic: &Topic) -> Result<(), Refusal> {
+        if !self.tables.topics.is_kept(topic) {
+            // Changes are rare; the runtime moves the other connections of this thread away meanwhile.
+            tokio::task::block_in_place(|| self.tables.topics.save())?;
+        }
+        Ok(())
     }
 
     /// Stores a group's offset of a queue. It never passes the queue's end: what is stored there later would
@@ -150,6 +164,7 @@ impl Hall {
 
     /// A connection ended: its clients are gone.
     pub(crate) fn connection_closed(&self, connection: &Arc<Connection>) {
+        self.waiting.closed(connection.id());
         self.notify_changed(self.clients.closed(connection.id()));
     }
 
@@ -160,22 +175,6 @@ impl Hall {
             if let Err(error) = result {
                 warn!(%error, "settings were not stored; trying again");
             }
-        }
-    }
-}
-
-/// Hears of each stored message and wakes whoever waits for it. Runs on the sender's thread.
-pub(crate) struct Bell {
-    pub waiting: Arc<Waiting>,
-    pub delayed: Arc<Notify>,
-}
-
-impl Bell {
-    /// A message became visible.
-    pub(crate) fn ring(&self, event: &AppendedEvent<'_>) {
-        self.waiting.appended(event.topic, event.queue_id, event.queue_offset, event.tags_code);
-        if event.topic == name::SCHEDULE_TOPIC {
-            self.delayed.notify_one();
         }
     }
 }

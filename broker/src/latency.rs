@@ -6,12 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use strata_protocol::code::request_name;
 
 /// Upper bounds of the buckets, ms, as Apache RocketMQ's `rocketmq_rpc_latency` has them.
 pub(crate) const BOUNDS_MS: [u64; 9] = [1, 3, 5, 7, 10, 100, 1_000, 2_000, 3_000];
 
-/// Pairs of codes remembered; a hostile client cannot grow the table beyond this.
+/// Pairs of codes remembered: those that occur are a few dozen.
 const PAIRS_MAX: usize = 512;
+
+/// What requests with codes that RocketMQ does not have are counted as, together, so that invented codes
+/// do not fill the table.
+pub(crate) const UNKNOWN_REQUEST: i32 = -1;
 
 /// One histogram.
 #[derive(Debug, Default)]
@@ -63,17 +68,22 @@ pub(crate) struct Latencies {
 impl Latencies {
     /// Counts one request.
     pub(crate) fn observe(&self, request: i32, response: i32, took: Duration) {
-        if let Some(histogram) = self.table.load().get(&(request, response)) {
+        let pair = (if request_name(request).is_some() { request } else { UNKNOWN_REQUEST }, response);
+        let table = self.table.load();
+        if let Some(histogram) = table.get(&pair) {
             return histogram.observe(took);
+        }
+        if table.len() >= PAIRS_MAX {
+            return;
         }
         self.table.rcu(|table| {
             let mut next = Table::clone(table);
             if next.len() < PAIRS_MAX {
-                next.entry((request, response)).or_default();
+                next.entry(pair).or_default();
             }
             next
         });
-        if let Some(histogram) = self.table.load().get(&(request, response)) {
+        if let Some(histogram) = self.table.load().get(&pair) {
             histogram.observe(took);
         }
     }
@@ -100,5 +110,7 @@ mod tests {
             (snapshot.cumulative[0], snapshot.cumulative[1], snapshot.cumulative[8], snapshot.count),
             (2, 3, 3, 4)
         );
+        (20_000..30_000).for_each(|code| latencies.observe(code, 3, Duration::ZERO));
+        assert_eq!(latencies.all().len(), 2, "invented codes are counted together");
     }
 }

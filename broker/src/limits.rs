@@ -3,6 +3,10 @@
 /// Pulls that may wait for messages at a time. A parked pull costs well below 2 KiB.
 pub const PARKED_PULLS_MAX: usize = 100_000;
 
+/// Pulls of one connection that may wait: a client has one per queue, and one client of many queues must not
+/// take all places.
+pub const PARKED_PULLS_PER_CONNECTION_MAX: usize = 10_000;
+
 /// Longest time a pull is held, whatever the client asks, ms. Clients ask for 15 to 30 s.
 pub const PULL_HOLD_MS_MAX: i64 = 60_000;
 
@@ -39,7 +43,7 @@ pub const HEARTBEAT_BYTES_MAX: usize = 1024 * 1024;
 /// Groups and subscriptions in one heartbeat.
 pub const HEARTBEAT_ENTRIES_MAX: usize = 1_000;
 
-/// Queues in one lock request.
+/// Queues in one lock request, and locked queues of one group.
 pub const LOCK_QUEUES_MAX: usize = 16_384;
 
 /// A client that said nothing for this long is gone, ms (`channelExpiredTimeout`).

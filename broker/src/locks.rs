@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 use strata_protocol::body::MessageQueue;
 
-use crate::limits::QUEUE_LOCK_MS_MAX;
+use crate::limits::{LOCK_QUEUES_MAX, QUEUE_LOCK_MS_MAX};
 
 /// All queue locks. They live in memory: after a restart clients lock anew.
 #[derive(Default)]
@@ -33,13 +33,19 @@ impl Locks {
         held.retain(|_, lock| now_ms - lock.renewed_ms <= QUEUE_LOCK_MS_MAX);
         let mut locked = Vec::with_capacity(queues.len());
         for queue in queues {
-            if held.get(&queue).is_some_and(|lock| lock.client_id != client_id) {
+            let is_others = held.get(&queue).is_some_and(|lock| lock.client_id != client_id);
+            if is_others || (held.len() >= LOCK_QUEUES_MAX && !held.contains_key(&queue)) {
                 continue;
             }
             held.insert(queue.clone(), Lock { client_id: client_id.to_owned(), renewed_ms: now_ms });
             locked.push(queue);
         }
         locked
+    }
+
+    /// Frees all locks of a group that is deleted.
+    pub(crate) fn forget(&self, group: &str) {
+        self.groups.lock().remove(group);
     }
 
     /// Whether somebody of the group holds a lock, which only orderly consumers do.

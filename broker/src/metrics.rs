@@ -8,6 +8,7 @@ use std::sync::Arc;
 use prometheus::{Encoder, GaugeVec, IntGaugeVec, Opts, TextEncoder};
 use strata_protocol::code::{ResponseCode, request_name};
 use strata_protocol::name;
+use strata_remoting::{CloseReason, Figures as PortFigures};
 
 use crate::hall::Hall;
 use crate::latency::BOUNDS_MS;
@@ -75,13 +76,14 @@ impl Page {
 }
 
 /// All figures as text.
-pub(crate) fn text(hall: &Arc<Hall>) -> String {
+pub(crate) fn text(hall: &Arc<Hall>, ports: &[(&'static str, Arc<PortFigures>)]) -> String {
     let mut page = Page::new(hall);
     traffic(hall, &mut page);
     lag(hall, &mut page);
     clients(hall, &mut page);
     storage(hall, &mut page);
     requests(hall, &mut page);
+    connections(ports, &mut page);
     page.text
 }
 
@@ -193,6 +195,28 @@ fn storage(hall: &Hall, page: &mut Page) {
     page.add("strata_store_latched", "1: a flush failed and no message is taken.", &[], latched);
 }
 
+fn connections(ports: &[(&'static str, Arc<PortFigures>)], page: &mut Page) {
+    let each = |value: fn(&PortFigures) -> u64| {
+        ports.iter().map(|(port, figures)| (texts(&[port]), int(value(figures)))).collect::<Vec<_>>()
+    };
+    let bytes = |figures: &PortFigures| u64::try_from(figures.read_buffers_bytes()).unwrap_or(u64::MAX);
+    let own = ["port"];
+    page.add("strata_connections", "Connections that are open.", &own, each(PortFigures::open));
+    page.add("strata_connections_total", "Connections that were accepted.", &own, each(PortFigures::accepted));
+    let refused = each(PortFigures::refused);
+    page.add("strata_connections_refused_total", "Connections beyond a limit.", &own, refused);
+    page.add("strata_frames_in_total", "Requests and answers that arrived.", &own, each(PortFigures::frames_in));
+    page.add("strata_network_in_bytes_total", "Bytes that arrived.", &own, each(PortFigures::bytes_in));
+    page.add("strata_network_out_bytes_total", "Bytes that were sent.", &own, each(PortFigures::bytes_out));
+    page.add("strata_request_panics_total", "Requests that failed by a defect.", &own, each(PortFigures::panics));
+    page.add("strata_read_buffers_bytes", "Memory of half-received requests.", &own, each(bytes));
+    let ended = |(port, figures): &(&'static str, Arc<PortFigures>)| {
+        CloseReason::ALL.map(|reason| (texts(&[port, &reason.name()]), int(figures.ended(reason))))
+    };
+    let rows = ports.iter().flat_map(ended).collect();
+    page.add("strata_connections_ended_total", "Connections that ended, by reason.", &["port", "reason"], rows);
+}
+
 fn requests(hall: &Hall, page: &mut Page) {
     use std::fmt::Write as _;
     let name = "rocketmq_rpc_latency_milliseconds";
@@ -201,7 +225,7 @@ fn requests(hall: &Hall, page: &mut Page) {
     let all = hall.figures.requests.all();
     for ((request, response), histogram) in &all {
         let snapshot = histogram.snapshot();
-        let code = request_name(*request).map_or_else(|| request.to_string(), str::to_lowercase);
+        let code = request_name(*request).map_or_else(|| String::from("unknown"), str::to_lowercase);
         let outcome =
             ResponseCode::of(*response).map_or_else(|| response.to_string(), |code| snake(&format!("{code:?}")));
         let labels = format!("{base}protocol_type=\"remoting\",request_code=\"{code}\",response_code=\"{outcome}\"");

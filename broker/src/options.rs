@@ -1,4 +1,4 @@
-//! What an operator decides: the broker's settings, with RocketMQ's defaults.
+//! What an operator decides: the broker's settings, with RocketMQ's defaults but where a field says otherwise.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ pub struct Identity {
     pub id: i64,
     /// The address that clients are told (`brokerIP1`).
     pub ip: IpAddr,
-    /// The port that clients are told; the listener's own when 0.
+    /// The port that clients are told. [`Broker::open`](crate::Broker::open) must know it.
     pub port: u16,
 }
 
@@ -56,6 +56,8 @@ pub struct StoreSettings {
     pub flush: FlushMode,
     /// Hours a segment is kept (`fileReservedTime`).
     pub retention_hours: u64,
+    /// Bytes of the log above which the oldest segments are deleted early; no such bound when `None`.
+    pub log_bytes_max: Option<u64>,
     /// Percent of the disk in use at which segments are deleted early (`diskMaxUsedSpaceRatio`).
     pub disk_used_percent_max: u32,
     /// Bytes of a message body (`maxMessageSize`).
@@ -74,7 +76,7 @@ pub struct TopicSettings {
     pub default_queues: i32,
     /// The delays of levels 1, 2, .. (`messageDelayLevel`).
     pub delay_levels: String,
-    /// Keep traces of clients (`traceTopicEnable`).
+    /// Keep traces of clients (`traceTopicEnable`). RocketMQ's default is off.
     pub trace_topic: bool,
 }
 
@@ -136,6 +138,7 @@ impl Default for StoreSettings {
             segment_bytes: 1 << 30,
             flush: FlushMode::Async { interval_ms: 500, bytes_max: 16 << 20 },
             retention_hours: 72,
+            log_bytes_max: None,
             disk_used_percent_max: 75,
             message_bytes_max: BODY_BYTES_MAX,
         }

@@ -15,11 +15,13 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use strata_filter::Filter;
 use strata_protocol::body::DataVersion;
+use strata_protocol::code::request;
 use strata_protocol::name::SCHEDULE_TOPIC;
 use strata_protocol::properties;
 use strata_protocol::record::{RecordView, records};
 use strata_store::ReadStatus;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::durable::{DurableError, DurableFile};
@@ -30,8 +32,12 @@ use crate::reading;
 use crate::refusal::Refusal;
 use crate::waiting::PullPlan;
 
-/// Longest sleep: progress is written at least this often while something is delivered.
+/// Time between looks at what is due, when nothing is known to be due earlier: no delay is shorter. Progress is
+/// written as often while something is delivered.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Shortest sleep: messages that are due within it are delivered together.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
 
 /// The form of `delayOffset.json`: level to offset.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,14 +98,18 @@ impl Schedule {
 
     /// Delivers until `stop` is rung.
     pub(crate) async fn run(&self, stop: Arc<Notify>) {
+        let mut saved = Instant::now();
         loop {
-            let pause = self.round();
-            if let Err(error) = self.save() {
-                warn!(%error, "the progress of delayed messages was not stored; trying again");
+            // Both touch the disk; the runtime moves the connections of this thread away meanwhile.
+            let pause = tokio::task::block_in_place(|| self.round());
+            if saved.elapsed() >= TICK {
+                if let Err(error) = tokio::task::block_in_place(|| self.save()) {
+                    warn!(%error, "the progress of delayed messages was not stored; trying again");
+                }
+                saved = Instant::now();
             }
             tokio::select! {
                 () = stop.notified() => return,
-                () = self.hall.delayed.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -112,7 +122,7 @@ impl Schedule {
         for queue in 0..self.hall.delays.count() {
             let wanted = match self.deliver(queue, now) {
                 Round::Until(None) | Round::Refused => TICK,
-                Round::Until(Some(due)) => Duration::from_millis(u64::try_from(due - now).unwrap_or(0).max(1)),
+                Round::Until(Some(due)) => Duration::from_millis(u64::try_from(due - now).unwrap_or(0)).max(PAUSE_MIN),
                 Round::More => Duration::ZERO,
             };
             pause = pause.min(wanted);
@@ -137,6 +147,7 @@ impl Schedule {
     fn deliver(&self, queue: i32, now_ms: i64) -> Round {
         let offset = self.offset(queue);
         let plan = PullPlan {
+            code: request::PULL_MESSAGE,
             group: Arc::from("SCHEDULE_CONSUMER"),
             topic: Arc::from(SCHEDULE_TOPIC),
             queue_id: queue,
@@ -168,7 +179,11 @@ impl Schedule {
             }
         }
         for record in read.slices.iter().flat_map(|slice| records(slice)) {
-            let Ok(message) = record else { continue };
+            let Ok(message) = record else {
+                error!(level = queue + 1, offset, "a delayed message cannot be read and is passed over");
+                self.advance(queue, read.next_offset.max(offset + 1), 0);
+                return Round::More;
+            };
             let due = message.store_timestamp() + self.hall.delays.of_queue(queue);
             if due > now_ms {
                 return Round::Until(Some(due));
@@ -218,9 +233,7 @@ impl Schedule {
             terms: properties::IndexTerms::of(text),
             delay_level: 0,
         };
-        let stored = draft.store(&self.hall)?;
-        known.incoming.add(1, u64::from(stored.bytes));
-        Ok(stored.log_end)
+        Ok(draft.store(&self.hall, &known)?.log_end)
     }
 
     /// Writes the progress if it changed since it was last written.

@@ -3,10 +3,10 @@
 //! Owns `topics.json`. A change is on disk before it is answered, and before a message is acknowledged that
 //! depends on it; what a crash leaves in the log alone comes back with the queues that hold messages.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
-use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
@@ -29,6 +29,22 @@ pub(crate) struct Topic {
     pub incoming: Arc<Traffic>,
     /// The version of the table that these settings came with.
     version: i64,
+}
+
+impl Topic {
+    /// Queues that are read or written.
+    pub(crate) fn queues(&self) -> i32 {
+        self.config.read_queue_nums.max(self.config.write_queue_nums)
+    }
+
+    /// Refuses a queue that the topic does not have.
+    pub(crate) fn check_queue(&self, queue_id: i32) -> Result<(), Refusal> {
+        let queues = self.queues();
+        if (0..queues).contains(&queue_id) {
+            return Ok(());
+        }
+        Err(Refusal::NoQueue { topic: self.config.topic_name.clone(), queue_id, queues })
+    }
 }
 
 /// All topics of this broker.
@@ -151,12 +167,12 @@ impl Topics {
     pub(crate) fn save(&self) -> Result<(), DurableError> {
         let written = Cell::new(None);
         let changed = || {
+            if self.change.lock().counter <= self.saved.load(Ordering::Acquire) {
+                return None;
+            }
             let table = self.snapshot();
-            let version = table.data_version.counter;
-            (version != self.saved.load(Ordering::Acquire)).then(|| {
-                written.set(Some(version));
-                table
-            })
+            written.set(Some(table.data_version.counter));
+            Some(table)
         };
         self.file.save(changed, || written.set(None))?;
         if let Some(version) = written.get() {
@@ -234,7 +250,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let topic = |n: usize| TopicConfig::new(format!("{n:0>100}"), 8);
         let table: Table = (0..TOPICS_MAX)
-            .map(|n| (Arc::from(topic(n).topic_name), Arc::new(Topic { config: topic(n), incoming: Arc::default(), version: 1 })))
+            .map(|n| {
+                (
+                    Arc::from(topic(n).topic_name),
+                    Arc::new(Topic { config: topic(n), incoming: Arc::default(), version: 1 }),
+                )
+            })
             .collect();
         let topics = Topics::load(folder.path()).unwrap();
         topics.replace(table, &mut topics.change.lock(), 1);

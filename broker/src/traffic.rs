@@ -61,12 +61,16 @@ impl Traffic {
     }
 
     /// Remembers where the counts stand, if they moved: an idle stream costs nothing.
-    pub(crate) fn sample(&self, now_ms: i64) {
-        let now = Sample { at_ms: now_ms, messages: self.messages(), bytes: self.bytes() };
+    pub(crate) fn sample(&self, elapsed_ms: i64) {
+        let now = Sample { at_ms: elapsed_ms, messages: self.messages(), bytes: self.bytes() };
         let mut samples = self.samples.lock();
         let last = samples.back().copied().unwrap_or_default();
         if (last.messages, last.bytes) == (now.messages, now.bytes) {
             return;
+        }
+        if samples.is_empty() {
+            // What came before the first sample came in the time that it ends.
+            samples.push_back(Sample { at_ms: elapsed_ms - SAMPLE_MS, ..Sample::default() });
         }
         samples.push_back(now);
         if samples.len() > SAMPLES_MAX {
@@ -76,16 +80,17 @@ impl Traffic {
 
     /// What happened in the last `seconds`, or since the oldest sample when that is younger.
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of an hour are far below 52 bits")]
-    pub(crate) fn window(&self, now_ms: i64, seconds: i64) -> Window {
+    pub(crate) fn window(&self, elapsed_ms: i64, seconds: i64) -> Window {
         let samples = self.samples.lock();
-        let from = now_ms - seconds * 1_000;
+        let from = elapsed_ms - seconds * 1_000;
         // Between two samples the counts are those of the earlier one, to within one sampling period.
         let before = samples.iter().rev().find(|sample| sample.at_ms <= from);
-        let Some(start) = before.or(samples.front()) else { return Window::default() };
+        let fresh = Sample { at_ms: elapsed_ms - SAMPLE_MS, ..Sample::default() };
+        let start = before.or(samples.front()).unwrap_or(&fresh);
         Window {
             messages: self.messages().saturating_sub(start.messages),
             bytes: self.bytes().saturating_sub(start.bytes),
-            seconds: (now_ms - start.at_ms.max(from)).max(0) as f64 / 1_000.0,
+            seconds: (elapsed_ms - start.at_ms.max(from)).max(0) as f64 / 1_000.0,
         }
     }
 }
@@ -95,17 +100,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_counts_from_its_first_sample() {
+    fn a_window_counts_all_that_came_in_it() {
         let traffic = Traffic::default();
         traffic.add(5, 50);
-        traffic.sample(0);
-        traffic.add(10, 100);
-        traffic.sample(10_000);
+        assert_eq!(traffic.window(20_000, 60), Window { messages: 5, bytes: 50, seconds: 10.0 });
         traffic.sample(20_000);
+        traffic.add(10, 100);
+        traffic.sample(30_000);
+        traffic.sample(40_000);
         traffic.add(1, 10);
-        assert_eq!(traffic.samples.lock().len(), 2, "a stream that did not move is not sampled");
-        assert_eq!(traffic.window(20_000, 60), Window { messages: 11, bytes: 110, seconds: 20.0 });
-        assert_eq!(traffic.window(20_000, 10), Window { messages: 1, bytes: 10, seconds: 10.0 });
-        assert_eq!(traffic.window(100_000, 10).messages, 1);
+        assert_eq!(traffic.samples.lock().len(), 3, "a stream that did not move is not sampled");
+        assert_eq!(traffic.window(40_000, 60), Window { messages: 16, bytes: 160, seconds: 30.0 });
+        assert_eq!(traffic.window(40_000, 10), Window { messages: 1, bytes: 10, seconds: 10.0 });
+        assert_eq!(traffic.window(120_000, 10).messages, 1);
     }
 }

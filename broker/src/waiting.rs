@@ -12,11 +12,13 @@ use strata_filter::Filter;
 use strata_remoting::Responder;
 use tokio::sync::Notify;
 
-use crate::limits::PARKED_PULLS_MAX;
+use crate::limits::{PARKED_PULLS_MAX, PARKED_PULLS_PER_CONNECTION_MAX};
 
 /// What a pull asks of the log.
 #[derive(Clone)]
 pub(crate) struct PullPlan {
+    /// The request's code, for the figures.
+    pub code: i32,
     pub group: Arc<str>,
     pub topic: Arc<str>,
     pub queue_id: i32,
@@ -52,9 +54,13 @@ pub(crate) struct Waiting {
     closing: AtomicBool,
 }
 
+type Queue = (Arc<str>, i32);
+
 #[derive(Default)]
 struct State {
     topics: HashMap<Arc<str>, HashMap<i32, Vec<Parked>>>,
+    /// The queues for which each connection has pulls held, by its number; a queue as often as it has pulls.
+    connections: HashMap<u64, Vec<Queue>>,
     deadlines: BinaryHeap<Reverse<(i64, Arc<str>, i32)>>,
 }
 
@@ -66,6 +72,11 @@ impl Waiting {
         }
         let (topic, queue_id) = (Arc::clone(&pull.plan.topic), pull.plan.queue_id);
         let mut state = self.state.lock();
+        let of_connection = state.connections.entry(pull.responder.connection().id()).or_default();
+        if of_connection.len() >= PARKED_PULLS_PER_CONNECTION_MAX {
+            return Err(pull);
+        }
+        of_connection.push((Arc::clone(&topic), queue_id));
         state.deadlines.push(Reverse((pull.plan.deadline_ms, Arc::clone(&topic), queue_id)));
         state.topics.entry(topic).or_default().entry(queue_id).or_default().push(pull);
         let parked = self.parked.fetch_add(1, Ordering::SeqCst) + 1;
@@ -95,17 +106,24 @@ impl Waiting {
 
     /// Pulls of a queue that satisfy `due` become ready.
     pub(crate) fn release(&self, topic: &str, queue_id: i32, mut due: impl FnMut(&PullPlan) -> bool) {
+        self.release_pulls(topic, queue_id, |pull| due(&pull.plan));
+    }
+
+    fn release_pulls(&self, topic: &str, queue_id: i32, mut due: impl FnMut(&Parked) -> bool) {
         let mut released = Vec::new();
         {
             let mut state = self.state.lock();
             let Some(queues) = state.topics.get_mut(topic) else { return };
             let Some(parked) = queues.get_mut(&queue_id) else { return };
-            released.extend(parked.extract_if(.., |pull| due(&pull.plan)));
+            released.extend(parked.extract_if(.., |pull| due(pull)));
             if parked.is_empty() {
                 queues.remove(&queue_id);
             }
             if queues.is_empty() {
                 state.topics.remove(topic);
+            }
+            for pull in &released {
+                state.leave(pull);
             }
         }
         if released.is_empty() {
@@ -131,6 +149,14 @@ impl Waiting {
         }
     }
 
+    /// A connection ended: its pulls become ready, which gives their places free.
+    pub(crate) fn closed(&self, connection: u64) {
+        let queues = self.state.lock().connections.get(&connection).cloned().unwrap_or_default();
+        for (topic, queue_id) in queues {
+            self.release_pulls(&topic, queue_id, |pull| pull.responder.connection().id() == connection);
+        }
+    }
+
     /// All pulls become ready and none is held any more, for shutdown.
     pub(crate) fn release_all(&self) {
         self.closing.store(true, Ordering::SeqCst);
@@ -150,6 +176,19 @@ impl Waiting {
 }
 
 impl State {
+    /// A pull is held no longer.
+    fn leave(&mut self, pull: &Parked) {
+        let connection = pull.responder.connection().id();
+        let Some(held) = self.connections.get_mut(&connection) else { return };
+        let is_its = |queue: &Queue| queue.1 == pull.plan.queue_id && queue.0 == pull.plan.topic;
+        if let Some(at) = held.iter().position(is_its) {
+            held.swap_remove(at);
+        }
+        if held.is_empty() {
+            self.connections.remove(&connection);
+        }
+    }
+
     /// Drops the deadlines of pulls that are gone.
     fn compact(&mut self) {
         let parked = self.topics.values().flat_map(HashMap::values).flatten();

@@ -49,16 +49,19 @@ impl Running {
     }
 
     /// Waits until so many pulls are held.
-    async fn held(&self, pulls: usize) {
-        let wanted = format!(" {pulls}\n");
+    async fn held(&self, pulls: u64) {
         let deadline = tokio::time::Instant::now() + TIMEOUT;
-        let is_there = |text: String| {
-            text.lines().any(|line| line.starts_with("strata_parked_pulls{") && format!("{line}\n").ends_with(&wanted))
-        };
-        while !is_there(self.broker.metrics_text()) {
-            assert!(tokio::time::Instant::now() < deadline, "the pull was not held");
+        while self.figure("strata_parked_pulls", "") != Some(pulls) {
+            assert!(tokio::time::Instant::now() < deadline, "not {pulls} pulls are held");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// The first figure of a name whose labels hold a text.
+    fn figure(&self, name: &str, labels: &str) -> Option<u64> {
+        let text = self.broker.metrics_text();
+        let line = text.lines().find(|line| line.starts_with(&format!("{name}{{")) && line.contains(labels))?;
+        line.rsplit(' ').next()?.parse().ok()
     }
 
     async fn stop(self) {
@@ -94,6 +97,22 @@ impl Running {
         };
         self.ask(request::PULL_MESSAGE, &header).await
     }
+}
+
+fn held_pull() -> Command {
+    let header = Pull {
+        group: "g".into(),
+        topic: "T".into(),
+        queue_offset: 3,
+        messages_max: 1,
+        sys_flag: pull_flag::SUBSCRIPTION | pull_flag::SUSPEND,
+        suspend_timeout_ms: 20_000,
+        subscription: Some("*".into()),
+        ..Pull::default()
+    };
+    let mut command = Command::request(request::PULL_MESSAGE);
+    header.encode(&mut command.fields);
+    command
 }
 
 fn send_command(topic: &str, body: &[u8], text: &str) -> Command {
@@ -181,6 +200,17 @@ async fn a_held_pull_wakes_for_its_tag_only_and_ends_with_its_time() {
     let answer = held.await.unwrap();
     assert_eq!((answer.code, bodies(&answer)), (0, vec![String::from("wanted")]));
 
+    let peer = broker.client.peer().to_string();
+    let gone = Client::connect(&peer, TIMEOUT).await.unwrap();
+    let pulls = tokio::spawn({
+        let gone = gone.clone();
+        async move { tokio::join!(gone.call(held_pull(), TIMEOUT), gone.call(held_pull(), TIMEOUT)) }
+    });
+    broker.held(2).await;
+    gone.close();
+    broker.held(0).await;
+    assert!(pulls.await.unwrap().0.is_err(), "nobody answers a client that is gone");
+
     let began = tokio::time::Instant::now();
     let answer = broker.pull("g", "T", 3, ("*", 300)).await;
     assert_eq!((answer.code, field(&answer, "nextBeginOffset")), (19, 3));
@@ -210,6 +240,11 @@ async fn positions_out_of_range_are_corrected() {
     assert_eq!(broker.pull("g", "T", -1, ("*", 0)).await.code, 21);
     let no_queue = Pull { group: "g".into(), topic: "T".into(), queue_id: 7, ..Pull::default() };
     assert_eq!(broker.ask(request::PULL_MESSAGE, &no_queue).await.code, 29);
+    for queue_id in [-1, 7, i32::MAX] {
+        let commit = UpdateConsumerOffset { group: "g".into(), topic: "T".into(), queue_id, commit_offset: 1 };
+        let answer = broker.ask(request::UPDATE_CONSUMER_OFFSET, &commit).await;
+        assert_eq!(answer.code, 29, "progress in queue {queue_id} would be kept for ever: {answer:?}");
+    }
     assert_eq!(broker.pull("g", "Missing", 0, ("*", 0)).await.code, 17);
     broker.stop().await;
 }
@@ -242,6 +277,11 @@ async fn a_failed_message_is_retried_and_then_a_dead_letter() {
     assert_eq!(property(&dead, "DELAY").as_deref(), Some("0"));
     let lost = broker.ask(request::CONSUMER_SEND_MSG_BACK, &back(1 << 40)).await;
     assert_eq!(lost.code, 1);
+    for (topic, count) in [("T", 1), ("SCHEDULE_TOPIC_XXXX", 1)] {
+        let of = format!("topic=\"{topic}\"");
+        assert_eq!(broker.figure("rocketmq_messages_in_total", &of), Some(count), "{topic}");
+    }
+    assert_eq!(broker.figure("rocketmq_send_to_dlq_messages_total", "topic=\"T\""), Some(1));
     broker.stop().await;
 }
 
@@ -265,6 +305,9 @@ async fn sync_flush_answers_and_refusals_have_their_codes() {
     let mut offsets: Vec<_> = answers.iter().map(|answer| field(answer, "queueOffset")).collect();
     offsets.sort_unstable();
     assert_eq!(offsets, (0..20).collect::<Vec<_>>());
+    let observed = "request_code=\"send_message_v2\",response_code=\"success\"";
+    assert_eq!(broker.figure("rocketmq_rpc_latency_milliseconds_count", observed), Some(20));
+    assert_eq!(broker.figure("strata_connections", "main"), Some(1));
 
     assert_eq!(broker.send("T", b"", "").await.code, 13);
     assert_eq!(broker.send("T", &vec![0; (4 << 20) + 1], "").await.code, 13);

@@ -3,7 +3,8 @@
 //! Requests are handled as they are read, so a server that falls behind leaves them in its sockets. The kernel
 //! stamps what arrives; the oldest unread byte is looked at without taking it. One look costs a system call of
 //! half a microsecond, so a connection looks once per [`LOOK_EVERY`] and lets the result stand in between; what
-//! was late is looked at again at the next read, so that a server that has caught up refuses nothing.
+//! was late is looked at again at the next read, so that a server that has caught up refuses nothing. What a
+//! peer could not send yet, because the connection's window was full, has not arrived: its wait is the peer's.
 
 use std::io;
 use std::io::IoSliceMut;

@@ -17,8 +17,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::starts::Yard;
 
-/// Messages that are sent while the server does nothing.
-const LATE: usize = 500;
+/// Messages that are sent while the server does nothing: no more than the kernel takes for it meanwhile, since
+/// what could not be sent has not arrived and cannot be late.
+const LATE: usize = 100;
 
 /// Three times as long as a send may wait, and shorter than a pull may.
 const PAUSE: Duration = Duration::from_millis(600);

@@ -20,9 +20,9 @@ use crate::topics::Topic;
 /// Stores a batch: all of its messages or none.
 pub(super) fn send(
     hall: &Arc<Hall>,
-    command: &Command,
-    header: &Send<'_>,
+    (command, header): (&Command, &Send<'_>),
     (topic, queue_id): (&Topic, i32),
+    telling: Option<u64>,
     connection: &Arc<Connection>,
 ) -> Result<Answer, Refusal> {
     let bad = |reason: &str| Refusal::BadBatch { reason: reason.to_owned() };
@@ -66,5 +66,5 @@ pub(super) fn send(
     let id = |physical_offset| OffsetMessageId { host: hall.address(), physical_offset }.encode();
     let ids: Vec<_> = stored.iter().map(|one| id(one.physical_offset)).collect();
     let reply = send::reply(hall, ids.join(","), queue_id, first.queue_offset);
-    Ok(send::when_durable(hall, &send::Sent { command, connection, log_end: last.log_end, waits }, reply))
+    Ok(send::when_settled(hall, &send::Sent { command, connection, log_end: last.log_end, waits, telling }, reply))
 }

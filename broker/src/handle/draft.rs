@@ -11,6 +11,7 @@ use strata_store::{Appended, NewMessage};
 
 use crate::hall::Hall;
 use crate::refusal::Refusal;
+use crate::topics::Topic;
 
 /// A message that is not stored yet.
 pub(crate) struct Draft<'a> {
@@ -152,10 +153,17 @@ impl Draft<'_> {
         }
     }
 
-    /// Appends the message.
-    pub(crate) fn store(mut self, hall: &Hall) -> Result<Appended, Refusal> {
+    /// Appends the message and counts it for the topic that it is in then: `topic`, or that of delayed messages
+    /// or dead letters.
+    pub(crate) fn store(mut self, hall: &Hall, topic: &Topic) -> Result<Appended, Refusal> {
         self.delay(hall)?;
-        Ok(hall.store.append(&self.as_new())?)
+        let stored = hall.store.append(&self.as_new())?;
+        if self.topic == topic.config.topic_name.as_str() {
+            topic.incoming.add(1, u64::from(stored.bytes));
+        } else if let Some(other) = hall.tables.topics.find(&self.topic) {
+            other.incoming.add(1, u64::from(stored.bytes));
+        }
+        Ok(stored)
     }
 }
 

@@ -8,24 +8,31 @@ use strata_protocol::command::Command;
 use strata_protocol::name;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::{ConsumerGroupOf, DeleteGroup, GroupOf, ProducerGroupOf, TopicAndGroup};
+use strata_remoting::{Answer, Connection};
 use tracing::info;
 
-use super::{body, document, header};
+use super::{body, document, header, later, off_runtime};
 use crate::hall::Hall;
 use crate::refusal::Refusal;
 
 /// Answers 200.
-pub(super) fn create(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
-    put(hall, vec![body(command)?])
+pub(super) fn create(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
+    put(hall, vec![body(command)?])?;
+    Ok(saved(hall, command, connection, Reply::success()))
 }
 
 /// Answers 225.
-pub(super) fn create_list(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+pub(super) fn create_list(
+    hall: &Arc<Hall>,
+    command: &Command,
+    connection: &Arc<Connection>,
+) -> Result<Answer, Refusal> {
     let request: GroupConfigs = body(command)?;
-    put(hall, request.group_config_list)
+    put(hall, request.group_config_list)?;
+    Ok(saved(hall, command, connection, Reply::success()))
 }
 
-fn put(hall: &Hall, groups: Vec<GroupConfig>) -> Result<Reply, Refusal> {
+fn put(hall: &Hall, groups: Vec<GroupConfig>) -> Result<(), Refusal> {
     for group in &groups {
         name::check_group(&group.group_name)?;
     }
@@ -33,8 +40,18 @@ fn put(hall: &Hall, groups: Vec<GroupConfig>) -> Result<Reply, Refusal> {
         info!(group = group.group_name, "group created or changed");
         hall.tables.groups.put(group, hall.now_ms())?;
     }
-    hall.tables.groups.save()?;
-    Ok(Reply::success())
+    Ok(())
+}
+
+/// Answers when groups and offsets are on disk: an operator's change is kept once it is confirmed.
+pub(super) fn saved(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>, reply: Reply) -> Answer {
+    let saving = Arc::clone(hall);
+    let saving = off_runtime(move || {
+        saving.tables.groups.save()?;
+        saving.tables.offsets.save()?;
+        Ok(reply)
+    });
+    later(hall, command, connection, saving)
 }
 
 /// Answers 201 with the whole table; see the note at the topics' answer.
@@ -50,27 +67,31 @@ pub(super) fn one(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal>
 }
 
 /// Answers 207.
-pub(super) fn delete(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+pub(super) fn delete(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: DeleteGroup = header(command)?;
     hall.tables.groups.remove(&request.group, hall.now_ms());
     if request.clean_offset == Some(true) {
         hall.tables.offsets.forget_group(&request.group);
     }
+    hall.figures.forget_group(&request.group);
+    hall.locks.forget(&request.group);
     info!(group = request.group, "group deleted");
-    hall.tables.groups.save()?;
-    Ok(Reply::success())
+    Ok(saved(hall, command, connection, Reply::success()))
 }
 
 /// Answers 353: asks or changes whether a group may read a topic.
-pub(super) fn forbidden(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+pub(super) fn forbidden(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let TopicAndGroup { topic, group, readable } = header(command)?;
     let topic = topic.unwrap_or_default();
     if let Some(readable) = readable {
+        // Only of what exists, so that the table is bounded as they are.
+        hall.topic(&topic)?;
+        hall.tables.groups.find(&group).ok_or_else(|| Refusal::NoGroup { group: group.clone() })?;
         hall.tables.groups.allow_read(&group, &topic, readable, hall.now_ms());
-        hall.tables.groups.save()?;
     }
     let readable = hall.tables.groups.may_read(&group, &topic);
-    document(&serde_json::json!({ "topic": topic, "group": group, "readable": readable }))
+    let reply = document(&serde_json::json!({ "topic": topic, "group": group, "readable": readable }))?;
+    Ok(saved(hall, command, connection, reply))
 }
 
 /// Answers 343.

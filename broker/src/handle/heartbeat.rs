@@ -5,9 +5,11 @@ use std::sync::Arc;
 use strata_filter::Filter;
 use strata_protocol::body::{CheckClient, ConsumerIds, Heartbeat};
 use strata_protocol::command::Command;
+use strata_protocol::name;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::{ConsumerGroupOf, UnregisterClient};
 use strata_remoting::Connection;
+use tracing::warn;
 
 use super::{body, document, header};
 use crate::clients::Member;
@@ -33,12 +35,19 @@ pub(super) fn heartbeat(hall: &Arc<Hall>, command: &Command, connection: &Arc<Co
         seen_ms: hall.elapsed_ms(),
     };
     for data in beat.producer_data_set {
-        hall.clients.produce(member.clone(), data.group_name);
+        // RocketMQ checks a producer group's name in the client alone; what no client sends is passed over.
+        if name::check_group(&data.group_name).is_ok() {
+            hall.clients.produce(member.clone(), data.group_name);
+        }
     }
     for data in beat.consumer_data_set {
-        // As in RocketMQ, a group that may not be created is passed over; its pulls are refused by name.
+        // As in RocketMQ, a group that may not be created is passed over; its pulls are refused by name. One
+        // group must not keep the client's others from being known.
         let Ok(group) = hall.group(&data.group_name, connection) else { continue };
-        hall.retry_topic(&group)?;
+        if let Err(refusal) = hall.retry_topic(&group) {
+            warn!(group = data.group_name, %refusal, "a consumer group has no retry topic and is not served");
+            continue;
+        }
         let notices = hall.clients.consume(member.clone(), data);
         hall.notify_changed(notices);
     }

@@ -22,6 +22,10 @@ fn request(command: &Command) -> Result<LockQueues, Refusal> {
 /// Answers 41.
 pub(super) fn lock(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
     let LockQueues { consumer_group, client_id, mq_set, .. } = request(command)?;
+    // A client's heartbeat made its group known before it locks anything.
+    if hall.tables.groups.find(&consumer_group).is_none() {
+        return Err(Refusal::NoGroup { group: consumer_group });
+    }
     let locked = hall.locks.lock(&consumer_group, &client_id, mq_set, hall.elapsed_ms());
     document(&LockedQueues { locked })
 }

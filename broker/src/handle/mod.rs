@@ -45,6 +45,14 @@ pub(crate) fn answer(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
         request::UPDATE_AND_CREATE_TOPIC => topic::create(hall, command, connection),
         request::UPDATE_AND_CREATE_TOPIC_LIST => topic::create_list(hall, command, connection),
         request::DELETE_TOPIC_IN_BROKER => topic::delete(hall, command, connection),
+        request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => group::create(hall, command, connection),
+        request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => group::create_list(hall, command, connection),
+        request::DELETE_SUBSCRIPTIONGROUP => group::delete(hall, command, connection),
+        request::UPDATE_AND_GET_GROUP_FORBIDDEN => group::forbidden(hall, command, connection),
+        request::INVOKE_BROKER_TO_RESET_OFFSET => reset::reset(hall, command, connection),
+        request::CLONE_GROUP_OFFSET => reset::copy(hall, command, connection),
+        request::QUERY_MESSAGE => query::by_key(hall, command, connection),
+        request::DELETE_EXPIRED_COMMITLOG => Ok(state::sweep(hall, command, connection)),
         request::GET_CONSUMER_RUNNING_INFO => relay::running_info(hall, command, connection),
         request::CONSUME_MESSAGE_DIRECTLY => relay::consume_directly(hall, command, connection),
         request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => relay::consumer_status(hall, command, connection),
@@ -86,10 +94,7 @@ fn at_once(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) ->
         request::GET_MAX_OFFSET => offset::max(hall, command),
         request::GET_MIN_OFFSET => offset::min(hall, command),
         request::GET_EARLIEST_MSG_STORETIME => offset::earliest(hall, command),
-        request::QUERY_MESSAGE => query::by_key(hall, command),
         request::VIEW_MESSAGE_BY_ID => query::by_position(hall, command),
-        request::INVOKE_BROKER_TO_RESET_OFFSET => reset::reset(hall, command),
-        request::CLONE_GROUP_OFFSET => reset::copy(hall, command, connection),
         _ => administration(hall, command),
     }
 }
@@ -102,12 +107,8 @@ fn administration(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal>
         request::GET_TOPIC_STATS_INFO => topic::stats(hall, command),
         request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => topic::system(hall),
         request::QUERY_TOPIC_CONSUME_BY_WHO => topic::consumers(hall, command),
-        request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => group::create(hall, command),
-        request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => group::create_list(hall, command),
         request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => group::all(hall),
         request::GET_SUBSCRIPTIONGROUP_CONFIG => group::one(hall, command),
-        request::DELETE_SUBSCRIPTIONGROUP => group::delete(hall, command),
-        request::UPDATE_AND_GET_GROUP_FORBIDDEN => group::forbidden(hall, command),
         request::QUERY_TOPICS_BY_CONSUMER => group::topics(hall, command),
         request::QUERY_SUBSCRIPTION_BY_CONSUMER => group::subscription(hall, command),
         request::GET_CONSUMER_CONNECTION_LIST => group::connections(hall, command),
@@ -120,7 +121,6 @@ fn administration(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal>
         request::GET_BROKER_RUNTIME_INFO => state::runtime(hall),
         request::GET_BROKER_CONFIG => state::settings(hall),
         request::VIEW_BROKER_STATS_DATA => state::statistic(hall, command),
-        request::DELETE_EXPIRED_COMMITLOG => state::sweep(hall),
         // Nothing per queue is on disk, so there is nothing to clean; the answer says so.
         request::CLEAN_EXPIRED_CONSUMEQUEUE | request::CLEAN_UNUSED_TOPIC => {
             Ok(Reply::success().remark("this broker keeps no files per topic or queue; nothing to clean"))
@@ -148,14 +148,26 @@ fn document<T: serde::Serialize>(value: &T) -> Result<Reply, Refusal> {
     Ok(Reply::with_body(text))
 }
 
-/// Runs `work`, which may touch the disk or wait, away from the connection, and answers then.
-fn later<F>(command: &Command, connection: &Arc<Connection>, work: F) -> Answer
+/// Runs `work` that blocks on the disk where it holds no connection up.
+async fn off_runtime<T, F>(work: F) -> Result<T, Refusal>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, Refusal> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.map_err(|error| Refusal::Broken { reason: error.to_string() })?
+}
+
+/// Runs `work`, which may wait, away from the connection, and answers then.
+fn later<F>(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>, work: F) -> Answer
 where
     F: Future<Output = Result<Reply, Refusal>> + Send + 'static,
 {
+    let (hall, code, began) = (Arc::clone(hall), command.code, hall.clock.monotonic());
     let responder = connection.responder(command);
     tokio::spawn(async move {
-        responder.send(work.await.unwrap_or_else(Reply::from));
+        let reply = work.await.unwrap_or_else(Reply::from);
+        hall.answered(code, &reply, began);
+        responder.send(reply);
     });
     Answer::Later
 }

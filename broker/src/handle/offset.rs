@@ -33,7 +33,7 @@ pub(super) fn update(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refus
     if hall.tables.groups.find(group).is_none() && !name::is_system_group(group) {
         return Err(Refusal::NoGroup { group: group.clone() });
     }
-    hall.topic(topic)?;
+    hall.topic(topic)?.check_queue(*queue_id)?;
     if *commit_offset < 0 {
         return Err(strata_protocol::request::BadField::Invalid { name: "commitOffset", expected: "0 or more" }.into());
     }

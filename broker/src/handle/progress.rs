@@ -25,7 +25,8 @@ pub(super) fn of_group(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Ref
     for topic in &topics {
         queues.extend(offsets(hall, &request.group, topic));
     }
-    let rate = topics.iter().map(|topic| hall.figures.consume_rate(&request.group, topic, hall.now_ms())).sum::<f64>();
+    let rate =
+        topics.iter().map(|topic| hall.figures.consume_rate(&request.group, topic, hall.elapsed_ms())).sum::<f64>();
     Ok(Reply::with_body(format!("{{\"consumeTps\":{rate:?},\"offsetTable\":{}}}", object_map(queues))))
 }
 

@@ -28,7 +28,7 @@ pub(super) fn pull(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connect
     if request.sys_flag & pull_flag::COMMIT_OFFSET != 0 && request.commit_offset >= 0 {
         hall.commit(&request.group, &request.topic, request.queue_id, request.commit_offset);
     }
-    let plan = plan(hall, request, filter);
+    let plan = plan(hall, command.code, request, filter);
     let read = reading::read(hall, &plan);
     if !is_nothing_yet(&plan, &read) || !may_hold(hall, &plan) {
         return Ok(Answer::Now(reply(hall, &plan, read)));
@@ -42,7 +42,7 @@ pub(super) fn pull(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connect
 fn park(hall: &Hall, pull: Parked) {
     let (topic, queue_id, offset) = (Arc::clone(&pull.plan.topic), pull.plan.queue_id, pull.plan.offset);
     if let Err(refused) = hall.waiting.park(pull) {
-        refused.responder.send(Refusal::Busy { what: "too many pulls wait" }.into());
+        refused.responder.send(Refusal::Busy { what: "too many pulls wait, in all or on this connection" }.into());
         return;
     }
     if hall.store.queue_range(&topic, queue_id).is_some_and(|range| range.max > offset) {
@@ -56,12 +56,14 @@ pub(crate) fn answer_ready(hall: &Hall, ready: Vec<Parked>) {
         if !pull.responder.connection().is_open() {
             continue;
         }
+        let began = hall.clock.monotonic();
         let read = reading::read(hall, &pull.plan);
         if is_nothing_yet(&pull.plan, &read) && may_hold(hall, &pull.plan) {
             park(hall, pull);
             continue;
         }
         let reply = reply(hall, &pull.plan, read);
+        hall.answered(pull.plan.code, &reply, began);
         pull.responder.send(reply);
     }
 }
@@ -118,7 +120,7 @@ fn admit(hall: &Hall, request: &Pull, connection: &Connection) -> Result<Arc<Fil
 }
 
 /// Bounds what the client asks for.
-fn plan(hall: &Hall, request: Pull, filter: Arc<Filter>) -> PullPlan {
+fn plan(hall: &Hall, code: i32, request: Pull, filter: Arc<Filter>) -> PullPlan {
     let settings = &hall.options.pull;
     let asked = usize::try_from(request.messages_max.clamp(1, PULL_MESSAGES_MAX)).unwrap_or(1);
     let bytes = request.bytes_max.and_then(|bytes| usize::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
@@ -128,6 +130,7 @@ fn plan(hall: &Hall, request: Pull, filter: Arc<Filter>) -> PullPlan {
         _ => request.suspend_timeout_ms.clamp(0, PULL_HOLD_MS_MAX),
     };
     PullPlan {
+        code,
         group: Arc::from(request.group),
         topic: Arc::from(request.topic),
         queue_id: request.queue_id,

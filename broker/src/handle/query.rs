@@ -5,9 +5,10 @@ use std::sync::Arc;
 use strata_protocol::command::Command;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::{QueryMessage, ViewMessage};
+use strata_remoting::{Answer, Connection};
 use strata_store::KeyKind;
 
-use super::header;
+use super::{header, later, off_runtime};
 use crate::hall::Hall;
 use crate::limits::{PULL_BYTES_MAX, QUERY_MESSAGES_MAX};
 use crate::refusal::Refusal;
@@ -16,9 +17,15 @@ use crate::refusal::Refusal;
 const UNIQUE_KEY_MESSAGES_MAX: usize = 32;
 
 /// Answers 12.
-pub(super) fn by_key(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+pub(super) fn by_key(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: QueryMessage = header(command)?;
     hall.topic(&request.topic)?;
+    // Every segment's index may have to be read.
+    let searching = Arc::clone(hall);
+    Ok(later(hall, command, connection, off_runtime(move || found_by_key(&searching, request))))
+}
+
+fn found_by_key(hall: &Hall, request: QueryMessage) -> Result<Reply, Refusal> {
     let (kind, most) = match request.unique_key {
         Some(true) => (KeyKind::UniqueKey, UNIQUE_KEY_MESSAGES_MAX),
         _ => (KeyKind::Key, usize::try_from(request.messages_max).unwrap_or(0).min(QUERY_MESSAGES_MAX)),

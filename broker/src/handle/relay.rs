@@ -10,6 +10,7 @@ use strata_protocol::message_id::OffsetMessageId;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::{ConsumeDirectly, ConsumerRunningInfo, ConsumerStatus, Header};
 use strata_remoting::{Answer, Connection};
+use tokio::task::JoinSet;
 
 use super::{header, later};
 use crate::clients::Member;
@@ -27,7 +28,7 @@ pub(super) fn running_info(
     let member = member(hall, &question.group, Some(&question.client_id))?;
     let mut relayed = Command::request(request::GET_CONSUMER_RUNNING_INFO);
     question.encode(&mut relayed.fields);
-    Ok(later(command, connection, ask(member, question.group, relayed)))
+    Ok(later(hall, command, connection, ask(member, question.group, relayed)))
 }
 
 /// Answers 309: the client consumes a stored message now and tells how it went.
@@ -47,7 +48,7 @@ pub(super) fn consume_directly(
     question.encode(&mut relayed.fields);
     relayed.fields.push("topicSysFlag", "0");
     relayed.fields.push("groupSysFlag", "0");
-    Ok(later(command, connection, ask(member, question.group, relayed)))
+    Ok(later(hall, command, connection, ask(member, question.group, relayed)))
 }
 
 /// Answers 223: every online client's own offsets of a topic.
@@ -65,13 +66,19 @@ pub(super) fn consumer_status(
     if members.is_empty() {
         return Err(Refusal::NotOnline { group: question.group });
     }
-    Ok(later(command, connection, async move {
-        let mut table = BTreeMap::new();
+    Ok(later(hall, command, connection, async move {
+        let mut asked = JoinSet::new();
         for member in members {
             let client_id = member.client_id.to_string();
             let mut relayed = Command::request(request::GET_CONSUMER_STATUS_FROM_CLIENT);
             question.encode(&mut relayed.fields);
-            let reply = ask(member, question.group.clone(), relayed).await?;
+            let answer = ask(member, question.group.clone(), relayed);
+            asked.spawn(async move { (client_id, answer.await) });
+        }
+        let mut table = BTreeMap::new();
+        while let Some(Ok((client_id, reply))) = asked.join_next().await {
+            // As in RocketMQ, a client that does not answer is left out.
+            let Ok(reply) = reply else { continue };
             let body: Vec<u8> = reply.body.iter().flat_map(|part| part.iter().copied()).collect();
             let text = String::from_utf8_lossy(&body);
             // The client's map has objects as names; its text is passed on as it is.

@@ -8,23 +8,27 @@ use strata_protocol::code::request;
 use strata_protocol::command::{Command, Language};
 use strata_protocol::reply::Reply;
 use strata_protocol::request::{CloneGroupOffset, ResetOffset};
-use strata_remoting::Connection;
+use strata_remoting::{Answer, Connection};
 use strata_store::Boundary;
 
+use super::group::saved;
 use super::header;
 use crate::hall::Hall;
 use crate::refusal::Refusal;
 
 /// Answers 222: stores the new offsets and tells the group's clients to take them.
-pub(super) fn reset(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+pub(super) fn reset(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: ResetOffset = header(command)?;
     let topic = hall.topic(&request.topic)?;
     hall.tables.groups.find(&request.group).ok_or_else(|| Refusal::NoGroup { group: request.group.clone() })?;
     let queues = match request.queue_id.filter(|queue| *queue >= 0) {
-        Some(queue) => queue..queue + 1,
-        None => 0..topic.config.read_queue_nums,
+        Some(queue) => {
+            topic.check_queue(queue)?;
+            vec![queue]
+        }
+        None => (0..topic.config.read_queue_nums).collect(),
     };
-    let offsets: BTreeMap<i32, i64> = queues.map(|queue| (queue, target(hall, &request, queue))).collect();
+    let offsets: BTreeMap<i32, i64> = queues.into_iter().map(|queue| (queue, target(hall, &request, queue))).collect();
     let force = request.is_force.unwrap_or(false);
     let moved: Vec<_> = offsets
         .into_iter()
@@ -40,7 +44,8 @@ pub(super) fn reset(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusa
     let queue = |queue_id| MessageQueue { topic: request.topic.clone(), broker_name: broker_name.clone(), queue_id };
     let table: Vec<_> = moved.iter().map(|(queue_id, offset)| (queue(*queue_id), *offset)).collect();
     tell_clients(hall, &request, &table);
-    Ok(Reply::with_body(format!("{{\"offsetTable\":{}}}", object_map(table))))
+    let reply = Reply::with_body(format!("{{\"offsetTable\":{}}}", object_map(table)));
+    Ok(saved(hall, command, connection, reply))
 }
 
 fn target(hall: &Hall, request: &ResetOffset, queue: i32) -> i64 {
@@ -73,7 +78,7 @@ fn tell_clients(hall: &Hall, reset: &ResetOffset, table: &[(MessageQueue, i64)])
 }
 
 /// Answers 314.
-pub(super) fn copy(hall: &Arc<Hall>, command: &Command, connection: &Connection) -> Result<Reply, Refusal> {
+pub(super) fn copy(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: CloneGroupOffset = header(command)?;
     let topics = match request.topic.filter(|topic| !topic.is_empty()) {
         Some(topic) => vec![topic],
@@ -83,5 +88,5 @@ pub(super) fn copy(hall: &Arc<Hall>, command: &Command, connection: &Connection)
     for topic in topics {
         hall.tables.offsets.copy(&request.source_group, &request.target_group, &topic);
     }
-    Ok(Reply::success())
+    Ok(saved(hall, command, connection, Reply::success()))
 }

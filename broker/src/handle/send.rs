@@ -31,18 +31,8 @@ pub(super) fn send(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connect
         return Err(Refusal::Busy { what: "too many messages wait for the disk" });
     }
     let (topic, telling) = admit(hall, &header, connection)?;
-    let answer = accept(hall, (command, &header), &topic, connection)?;
-    Ok(match (telling, answer) {
-        // Whoever asks a name server for the new topic after this answer finds it there.
-        (Some(number), Answer::Now(reply)) if !command.is_oneway() => {
-            let hall = Arc::clone(hall);
-            later(command, connection, async move {
-                hall.registration.done(number, CREATION_TOLD_WITHIN).await;
-                Ok(reply)
-            })
-        }
-        (_, answer) => answer,
-    })
+    hall.keep(&topic)?;
+    accept(hall, (command, &header), (&topic, telling), connection)
 }
 
 /// Time that the first message of a created topic waits for the name servers to know it.
@@ -52,13 +42,13 @@ const CREATION_TOLD_WITHIN: Duration = Duration::from_secs(1);
 fn accept(
     hall: &Arc<Hall>,
     (command, header): (&Command, &Send<'_>),
-    topic: &Topic,
+    (topic, telling): (&Topic, Option<u64>),
     connection: &Arc<Connection>,
 ) -> Result<Answer, Refusal> {
     let queue_id = choose_queue(hall, header, topic)?;
     check_body(hall, &command.body)?;
     if header.batch || command.code == request::SEND_BATCH_MESSAGE {
-        return batch::send(hall, command, header, (topic, queue_id), connection);
+        return batch::send(hall, (command, header), (topic, queue_id), telling, connection);
     }
 
     let seen = Seen::of(header.properties.as_bytes());
@@ -78,16 +68,22 @@ fn accept(
         terms: IndexTerms { unique_key, ..seen.terms },
         delay_level: seen.delay_level,
     };
-    if name::is_retry(header.topic) {
-        redirect_spent(hall, header, command.version, &mut draft)?;
+    let is_dead = name::is_retry(header.topic) && redirect_spent(hall, header, command.version, &mut draft)?;
+    let stored = draft.store(hall, topic)?;
+    if is_dead {
+        let group = header.topic.strip_prefix(name::RETRY_PREFIX).unwrap_or_default();
+        hall.figures.dead_letter(group, first_topic(header.properties.as_bytes()).unwrap_or(header.topic));
     }
-    let stored = draft.store(hall)?;
-    topic.incoming.add(1, u64::from(stored.bytes));
     let message_id = OffsetMessageId { host: hall.address(), physical_offset: stored.physical_offset };
     let reply = reply(hall, message_id.encode(), queue_id, stored.queue_offset)
         .text("transactionId", unique_key.unwrap_or_default().to_owned());
     let log_end = stored.log_end;
-    Ok(when_durable(hall, &Sent { command, connection, log_end, waits: seen.waits }, reply))
+    Ok(when_settled(hall, &Sent { command, connection, log_end, waits: seen.waits, telling }, reply))
+}
+
+/// The topic that a message which was given back came from first.
+pub(super) fn first_topic(properties: &[u8]) -> Option<&str> {
+    properties::find_str(properties, properties::RETRY_TOPIC)
 }
 
 /// The answer to a stored message.
@@ -108,19 +104,30 @@ pub(super) struct Sent<'a> {
     pub log_end: i64,
     /// The producer wants to hear when it is on disk.
     pub waits: bool,
+    /// The registration that tells of the message's topic, when that is new.
+    pub telling: Option<u64>,
 }
 
-/// Answers at once, or with sync flush when the message is on disk.
-pub(super) fn when_durable(hall: &Arc<Hall>, sent: &Sent<'_>, reply: Reply) -> Answer {
-    if !sent.waits || !matches!(hall.options.store.flush, FlushMode::Sync) || sent.command.is_oneway() {
+/// Answers at once, or with sync flush when the message is on disk, and for a new topic when the name servers
+/// know it: whoever asks one after this answer finds the topic there.
+pub(super) fn when_settled(hall: &Arc<Hall>, sent: &Sent<'_>, reply: Reply) -> Answer {
+    let Sent { command, connection, telling, .. } = *sent;
+    if command.is_oneway() {
         return Answer::Now(reply);
     }
-    let responder = sent.connection.responder(sent.command);
+    if !sent.waits || !matches!(hall.options.store.flush, FlushMode::Sync) {
+        let Some(number) = telling else { return Answer::Now(reply) };
+        let telling = Arc::clone(hall);
+        return later(hall, command, connection, async move {
+            telling.registration.done(number, CREATION_TOLD_WITHIN).await;
+            Ok(reply)
+        });
+    }
     hall.figures.unflushed.fetch_add(1, Ordering::Relaxed);
     let (flushed, wait) = tokio::sync::oneshot::channel();
     hall.store.when_durable(sent.log_end, Box::new(move |result| drop(flushed.send(result))));
-    let hall = Arc::clone(hall);
-    tokio::spawn(async move {
+    let waiting = Arc::clone(hall);
+    later(hall, command, connection, async move {
         let limit = Duration::from_millis(FLUSH_WAIT_MS_MAX);
         let reply = match tokio::time::timeout(limit, wait).await {
             Ok(Ok(Ok(()))) => reply,
@@ -131,10 +138,12 @@ pub(super) fn when_durable(hall: &Arc<Hall>, sent: &Sent<'_>, reply: Reply) -> A
                 Reply { code: ResponseCode::FlushDiskTimeout, ..reply }.remark("the flush takes too long")
             }
         };
-        hall.figures.unflushed.fetch_sub(1, Ordering::Relaxed);
-        responder.send(reply);
-    });
-    Answer::Later
+        waiting.figures.unflushed.fetch_sub(1, Ordering::Relaxed);
+        if let Some(number) = telling {
+            waiting.registration.done(number, CREATION_TOLD_WITHIN).await;
+        }
+        Ok(reply)
+    })
 }
 
 /// The topic of a send; creates it where that is allowed, and then gives the registration that tells of it.
@@ -170,14 +179,10 @@ fn admit(hall: &Hall, header: &Send<'_>, connection: &Connection) -> Result<(Arc
 }
 
 fn choose_queue(hall: &Hall, header: &Send<'_>, topic: &Topic) -> Result<i32, Refusal> {
-    let config = &topic.config;
-    let queues = config.read_queue_nums.max(config.write_queue_nums);
-    if header.queue_id >= queues {
-        return Err(Refusal::NoQueue { topic: config.topic_name.clone(), queue_id: header.queue_id, queues });
-    }
     if header.queue_id < 0 {
-        return Ok(hall.figures.next_queue(config.write_queue_nums));
+        return Ok(hall.figures.next_queue(topic.config.write_queue_nums));
     }
+    topic.check_queue(header.queue_id)?;
     Ok(header.queue_id)
 }
 
@@ -204,15 +209,15 @@ pub(super) fn refuse_unserved(header: &Send<'_>, seen: &Seen<'_>) -> Result<(), 
     Ok(())
 }
 
-/// A retried message that was delivered too often goes to the group's dead letters.
-fn redirect_spent(hall: &Hall, header: &Send<'_>, version: i32, draft: &mut Draft<'_>) -> Result<(), Refusal> {
+/// A retried message that was delivered too often goes to the group's dead letters; whether it does.
+fn redirect_spent(hall: &Hall, header: &Send<'_>, version: i32, draft: &mut Draft<'_>) -> Result<bool, Refusal> {
     let group = header.topic.strip_prefix(name::RETRY_PREFIX).unwrap_or_default();
     let known = hall.tables.groups.find(group).ok_or_else(|| Refusal::NoGroup { group: group.to_owned() })?;
     let asked = header.max_reconsume_times.filter(|_| version >= super::send_back::VERSION_WITH_MAX_RECONSUME);
     // An orderly consumer gives a message back only when it gave up: a retry would come out of order.
     let orderly = hall.locks.is_orderly(group, hall.elapsed_ms());
-    if orderly || header.reconsume_times > asked.unwrap_or(known.retry_max_times) {
-        hall.figures.dead_letter(group, header.topic);
+    let is_spent = orderly || header.reconsume_times > asked.unwrap_or(known.retry_max_times);
+    if is_spent {
         hall.dlq_topic(group)?;
         draft.topic = Cow::Owned(name::dlq_topic(group));
         draft.queue_id = 0;
@@ -220,5 +225,5 @@ fn redirect_spent(hall: &Hall, header: &Send<'_>, version: i32, draft: &mut Draf
         draft.properties = properties::without(&draft.properties, &[properties::DELAY]);
         put(&mut draft.properties, properties::DELAY, "-1");
     }
-    Ok(())
+    Ok(is_spent)
 }

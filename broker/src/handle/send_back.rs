@@ -4,18 +4,18 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use strata_protocol::body::perm;
 use strata_protocol::command::Command;
 use strata_protocol::message_id::OffsetMessageId;
 use strata_protocol::properties;
 use strata_protocol::record::RecordView;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::SendBack;
-use strata_protocol::{body::perm, name};
 use strata_remoting::{Answer, Connection};
 
 use super::draft::{Draft, put};
 use super::header;
-use super::send::{Sent, when_durable};
+use super::send::{Sent, first_topic, when_settled};
 use crate::hall::Hall;
 use crate::refusal::Refusal;
 
@@ -46,40 +46,35 @@ pub(super) fn send_back(hall: &Arc<Hall>, command: &Command, connection: &Arc<Co
     let times = message.reconsume_times();
     let is_dead = request.delay_level < 0 || times >= asked.unwrap_or(group.retry_max_times);
     let (topic, queue_id, delay_level) = if is_dead {
-        hall.dlq_topic(&group.group_name)?;
-        hall.figures.dead_letter(&group.group_name, &message_topic(&message));
-        (name::dlq_topic(&group.group_name), 0, 0)
+        (hall.dlq_topic(&group.group_name)?, 0, 0)
     } else {
         let topic = hall.retry_topic(&group)?;
         let queue_id = hall.figures.next_queue(topic.config.write_queue_nums);
-        let level = if request.delay_level == 0 { FIRST_DELAY_LEVEL + times } else { request.delay_level };
-        (topic.config.topic_name.clone(), queue_id, level)
+        let level =
+            if request.delay_level == 0 { FIRST_DELAY_LEVEL.saturating_add(times) } else { request.delay_level };
+        (topic, queue_id, level)
     };
     let draft = Draft {
-        topic: Cow::Owned(topic),
+        topic: Cow::Borrowed(&topic.config.topic_name),
         queue_id,
         flag: message.flag(),
         sys_flag: message.sys_flag(),
         born_timestamp: message.born_timestamp(),
         born_host: message.born_host(),
-        reconsume_times: times + 1,
+        reconsume_times: times.saturating_add(1),
         body: message.body(),
         properties: retry_properties(hall, &message, is_dead),
         terms: properties::IndexTerms::of(message.properties()),
         delay_level,
     };
-    let topic = hall.tables.topics.find(&draft.topic);
-    let stored = draft.store(hall)?;
-    if let Some(topic) = topic {
-        topic.incoming.add(1, u64::from(stored.bytes));
+    let stored = draft.store(hall, &topic)?;
+    if is_dead {
+        let first = first_topic(message.properties()).unwrap_or_else(|| message.topic());
+        hall.figures.dead_letter(&group.group_name, first);
     }
     // The consumer forgets the message with this answer, so that its copy must be kept as promised.
     let log_end = stored.log_end;
-    Ok(when_durable(hall, &Sent { command, connection, log_end, waits: true }, Reply::success()))
-}
-
-fn message_topic(message: &RecordView<'_>) -> String {
-    properties::find_str(message.properties(), properties::RETRY_TOPIC).unwrap_or_else(|| message.topic()).to_owned()
+    Ok(when_settled(hall, &Sent { command, connection, log_end, waits: true, telling: None }, Reply::success()))
 }
 
 /// The message's properties, and where it came from first.

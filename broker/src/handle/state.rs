@@ -10,16 +10,17 @@ use strata_protocol::command::{Command, VERSION};
 use strata_protocol::name;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::BrokerStats;
+use strata_remoting::{Answer, Connection};
 use strata_store::FlushMode;
 
-use super::{document, header};
+use super::{document, header, later, off_runtime};
 use crate::hall::Hall;
 use crate::refusal::Refusal;
 use crate::traffic::{Traffic, Window};
 
 /// Answers 28. The names are those that the dashboard and the exporter read.
 pub(super) fn runtime(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
-    let now = hall.now_ms();
+    let (now, elapsed) = (hall.now_ms(), hall.elapsed_ms());
     let stats = hall.store.stats();
     let mut table = BTreeMap::new();
     let mut put = |key: &str, value: &dyn Display| drop(table.insert(key.to_owned(), value.to_string()));
@@ -36,11 +37,11 @@ pub(super) fn runtime(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
     put("brokerActive", &true);
     put("startAcceptSendRequestTimeStamp", &0);
     for key in ["putTps", "getTotalTps", "getFoundTps"] {
-        put(key, &rates(if key == "putTps" { &incoming } else { &outgoing }, now));
+        put(key, &rates(if key == "putTps" { &incoming } else { &outgoing }, elapsed));
     }
     put("getMissTps", &"0.0 0.0 0.0");
-    put("getTransferredTps", &rates(&outgoing, now));
-    put("getTransferedTps", &rates(&outgoing, now));
+    put("getTransferredTps", &rates(&outgoing, elapsed));
+    put("getTransferedTps", &rates(&outgoing, elapsed));
     put("msgPutTotalTodayNow", &put_total);
     put("msgGetTotalTodayNow", &get_total);
     for key in [
@@ -78,8 +79,8 @@ fn totals(traffic: &[Arc<Traffic>]) -> (u64, u64) {
 }
 
 /// Messages a second over 10 s, a minute, 10 minutes.
-fn rates(traffic: &[Arc<Traffic>], now_ms: i64) -> String {
-    let rate = |seconds| traffic.iter().map(|one| one.window(now_ms, seconds).rate()).sum::<f64>();
+fn rates(traffic: &[Arc<Traffic>], elapsed_ms: i64) -> String {
+    let rate = |seconds| traffic.iter().map(|one| one.window(elapsed_ms, seconds).rate()).sum::<f64>();
     format!("{:?} {:?} {:?}", rate(10), rate(60), rate(600))
 }
 
@@ -127,7 +128,7 @@ pub(super) fn settings(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
 /// Answers 315: one statistic over a minute, an hour and a day.
 pub(super) fn statistic(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
     let request: BrokerStats = header(command)?;
-    let now = hall.now_ms();
+    let now = hall.elapsed_ms();
     let absent = || Refusal::NoStats { name: request.name.clone(), key: request.key.clone() };
     let traffic =
         traffic_of(hall, &request.name, &request.key).filter(|streams| !streams.is_empty()).ok_or_else(absent)?;
@@ -169,8 +170,12 @@ fn traffic_of(hall: &Hall, name: &str, key: &str) -> Option<Vec<Arc<Traffic>>> {
 }
 
 /// Answers 329.
-pub(super) fn sweep(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
-    let swept = hall.store.sweep(&|topic| hall.retention_ms(topic), hall.now_ms());
-    let swept = swept.map_err(|error| Refusal::Sweep { reason: error.to_string() })?;
-    Ok(Reply::success().remark(format!("{swept:?}")))
+pub(super) fn sweep(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Answer {
+    let owner = Arc::clone(hall);
+    let sweeping = off_runtime(move || {
+        let swept = owner.store.sweep(&|topic| owner.retention_ms(topic), owner.now_ms());
+        let swept = swept.map_err(|error| Refusal::Sweep { reason: error.to_string() })?;
+        Ok(Reply::success().remark(format!("{swept:?}")))
+    });
+    later(hall, command, connection, sweeping)
 }

@@ -12,7 +12,7 @@ use strata_protocol::request::{CreateTopic, TopicOf};
 use strata_remoting::{Answer, Connection};
 use tracing::info;
 
-use super::{body, document, header, later};
+use super::{body, document, header, later, off_runtime};
 use crate::hall::Hall;
 use crate::refusal::Refusal;
 use crate::topics::Topic;
@@ -26,7 +26,8 @@ pub(super) fn create(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
         match (change.strip_prefix('+').and_then(|pair| pair.split_once('=')), change.strip_prefix('-')) {
             (Some((key, value)), _) => drop(attributes.insert(key.to_owned(), value.to_owned())),
             (None, Some(key)) => drop(attributes.remove(key)),
-            (None, None) => {}
+            (None, None) if change.is_empty() => {}
+            (None, None) => return Err(Refusal::Attribute { change: change.to_owned() }),
         }
     }
     let config = TopicConfig {
@@ -39,8 +40,8 @@ pub(super) fn create(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
         order: request.order.unwrap_or(false),
         attributes,
     };
-    put(hall, vec![config])?;
-    Ok(later(command, connection, settle(Arc::clone(hall))))
+    let number = put(hall, vec![config])?;
+    Ok(later(hall, command, connection, settle(Arc::clone(hall), number)))
 }
 
 /// Answers 18.
@@ -50,17 +51,19 @@ pub(super) fn create_list(
     connection: &Arc<Connection>,
 ) -> Result<Answer, Refusal> {
     let request: TopicConfigs = body(command)?;
-    put(hall, request.topic_config_list)?;
-    Ok(later(command, connection, settle(Arc::clone(hall))))
+    let number = put(hall, request.topic_config_list)?;
+    Ok(later(hall, command, connection, settle(Arc::clone(hall), number)))
 }
 
-fn put(hall: &Hall, configs: Vec<TopicConfig>) -> Result<(), Refusal> {
+/// Takes settings into the table; gives the last registration that tells of them.
+fn put(hall: &Hall, configs: Vec<TopicConfig>) -> Result<u64, Refusal> {
     for config in &configs {
         name::check_topic(&config.topic_name)?;
         if name::is_system_topic(&config.topic_name) {
             return Err(Refusal::SystemTopic { topic: config.topic_name.clone() });
         }
     }
+    let mut number = 0;
     for config in configs {
         info!(
             topic = config.topic_name,
@@ -68,20 +71,19 @@ fn put(hall: &Hall, configs: Vec<TopicConfig>) -> Result<(), Refusal> {
             perm = config.perm,
             "topic created or changed"
         );
-        hall.tables.topics.put(config, hall.now_ms())?;
+        hall.tables.topics.put(config.clone(), hall.now_ms())?;
+        number = hall.registration.topic_changed(&config.topic_name);
     }
-    Ok(())
+    Ok(number)
 }
 
 /// Time that a change waits for the name servers to know it.
 const TOLD_WITHIN: Duration = Duration::from_secs(4);
 
-/// Waits until changed topics are on disk and registered.
-async fn settle(hall: Arc<Hall>) -> Result<Reply, Refusal> {
+/// Waits until changed topics are on disk and the registration `number` is made.
+async fn settle(hall: Arc<Hall>, number: u64) -> Result<Reply, Refusal> {
     let saving = Arc::clone(&hall);
-    let saved = tokio::task::spawn_blocking(move || saving.tables.topics.save()).await;
-    saved.map_err(|error| Refusal::Body { reason: error.to_string() })??;
-    let number = hall.registration.request();
+    off_runtime(move || Ok(saving.tables.topics.save()?)).await?;
     hall.registration.done(number, TOLD_WITHIN).await;
     Ok(Reply::success())
 }
@@ -96,15 +98,18 @@ pub(super) fn delete(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
     }
     hall.tables.topics.remove(&request.topic, hall.now_ms());
     hall.tables.offsets.forget_topic(&request.topic);
+    hall.figures.forget_topic(&request.topic);
     info!(topic = request.topic, "topic deleted");
-    let hall = Arc::clone(hall);
-    Ok(later(command, connection, async move {
-        let forgetting = Arc::clone(&hall);
-        let forgotten = tokio::task::spawn_blocking(move || forgetting.store.forget_topic(&request.topic)).await;
-        let forgotten =
-            forgotten.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string()));
-        forgotten.map_err(|reason| Refusal::Body { reason })?;
-        settle(hall).await
+    let (forgetting, settling) = (Arc::clone(hall), Arc::clone(hall));
+    Ok(later(hall, command, connection, async move {
+        off_runtime(move || {
+            let forgotten = forgetting.store.forget_topic(&request.topic);
+            forgotten.map_err(|error| Refusal::NotForgotten { reason: error.to_string() })?;
+            Ok(forgetting.tables.offsets.save()?)
+        })
+        .await?;
+        let number = settling.registration.table_changed();
+        settle(settling, number).await
     }))
 }
 
@@ -123,15 +128,14 @@ pub(super) fn one(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal>
 pub(super) fn stats(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
     let request: TopicOf = header(command)?;
     let topic = hall.topic(&request.topic)?;
-    let rate = topic.incoming.window(hall.now_ms(), 60).rate();
+    let rate = topic.incoming.window(hall.elapsed_ms(), 60).rate();
     let table = object_map(queue_offsets(hall, &topic));
     Ok(Reply::with_body(format!("{{\"topicPutTps\":{rate:?},\"offsetTable\":{table}}}")))
 }
 
 fn queue_offsets(hall: &Hall, topic: &Topic) -> Vec<(MessageQueue, TopicOffset)> {
-    let config = &topic.config;
-    let name = &config.topic_name;
-    let queues = 0..config.read_queue_nums.max(config.write_queue_nums);
+    let name = &topic.config.topic_name;
+    let queues = 0..topic.queues();
     let offsets = |queue_id| {
         let range = hall.store.queue_range(name, queue_id);
         let (min_offset, max_offset) = range.map_or((0, 0), |range| (range.min, range.max));

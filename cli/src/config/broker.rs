@@ -168,6 +168,17 @@ impl Role for BrokerDraft {
             show: |d| d.options.store.retention_hours.to_string(),
         },
         Key {
+            name: "retentionBytes",
+            meaning: "bytes of the log above which the oldest messages go early; 0 for no such bound",
+            apply: |d, v| {
+                let mut bytes = 0;
+                number(&mut bytes, v, 0..=i64::MAX as u64)?;
+                d.options.store.log_bytes_max = Some(bytes).filter(|bytes| *bytes > 0);
+                Ok(())
+            },
+            show: |d| d.options.store.log_bytes_max.unwrap_or(0).to_string(),
+        },
+        Key {
             name: "diskMaxUsedSpaceRatio",
             meaning: "percent of the disk in use at which old messages go early",
             apply: |d, v| number(&mut d.options.store.disk_used_percent_max, v, 10..=95),

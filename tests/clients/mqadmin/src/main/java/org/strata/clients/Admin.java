@@ -22,6 +22,7 @@ public final class Admin {
         all.addAll(AdminMessages.cases());
         all.addAll(AdminTopics.cases());
         all.addAll(AdminGroups.cases());
+        all.addAll(AdminRefusals.cases());
         all.addAll(AdminClusters.cases());
         Suite.run(args, all, CASES_AT_ONCE);
     }

@@ -16,7 +16,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
-import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 
 final class AdminBrokers {
@@ -25,6 +24,7 @@ final class AdminBrokers {
     private static final int NOT_FOUND = 22;
     /** Both brokers sample their statistics every 10 s, so a rate is known within two samples. */
     private static final int STATISTICS_SECONDS = 45;
+    private static final int LIMIT_SECONDS = 90;
     /** What brokerStatus of the reference prints; the path of a log is part of one more name. */
     private static final List<String> STATUS_NAMES = List.of(
             "EndTransactionQueueSize", "EndTransactionThreadPoolQueueCapacity", "ackThreadPoolQueueCapacity",
@@ -49,17 +49,20 @@ final class AdminBrokers {
 
     static List<Case> cases() {
         return List.of(
-                Case.of("broker.statistics", AdminBrokers::statistics),
+                new Case("broker.statistics", LIMIT_SECONDS, AdminBrokers::statistics),
                 Case.of("broker.statistics_without_group", AdminBrokers::statisticsWithoutGroup),
                 Case.of("broker.cluster_list", AdminBrokers::clusterList),
                 Case.of("broker.status", AdminBrokers::status),
+                Case.of("broker.status_rates", AdminBrokers::statusRates),
                 Case.of("broker.status_names", AdminBrokers::statusNames),
                 Case.of("broker.configuration", AdminBrokers::configuration),
                 Case.of("broker.consume_statistics", AdminBrokers::consumeStatistics),
+                Case.of("broker.consume_statistics_ordered", AdminBrokers::consumeStatisticsOrdered),
                 Case.of("broker.export_metadata", AdminBrokers::exportMetadata),
                 Case.of("broker.export_without_system_topics", AdminBrokers::exportWithoutSystemTopics),
                 Case.of("broker.export_others", AdminBrokers::exportOthers),
                 Case.of("namesrv.configuration", AdminBrokers::namesrvConfiguration),
+                Case.of("namesrv.places", AdminBrokers::namesrvPlaces),
                 Case.of("namesrv.key_values", AdminBrokers::keyValues));
     }
 
@@ -103,7 +106,8 @@ final class AdminBrokers {
     }
 
     private static void clusterList(Stage stage) throws Exception {
-        List<String> row = Tool.script("clusterList", "-n", NAMESRV).succeeded().row(CLUSTERS, CLUSTER, Tool.brokerName());
+        List<String> row = Tool.script("clusterList", "-n", NAMESRV).succeeded()
+                .row(CLUSTERS, CLUSTER, Tool.brokerName());
         Check.equal("id and address", List.of("0", BROKER), row.subList(2, 4));
         Check.that("rates are not negative: " + row, row.get(5).matches("\\d+\\.\\d\\d\\(0,0ms\\)")
                 && row.get(6).matches("\\d+\\.\\d\\d\\(0,0ms\\|0,0ms\\)"));
@@ -118,13 +122,17 @@ final class AdminBrokers {
         return Tool.run("brokerStatus", "-b", BROKER).settings();
     }
 
+    private static long grown(Map<String, String> before, Map<String, String> after, String name) {
+        return Long.parseLong(after.get(name)) - Long.parseLong(before.get(name));
+    }
+
     private static void status(Stage stage) throws Exception {
         Map<String, String> before = figures();
         filled(stage);
         Map<String, String> after = figures();
-        long sent = Long.parseLong(after.get("msgPutTotalTodayNow")) - Long.parseLong(before.get("msgPutTotalTodayNow"));
+        long sent = grown(before, after, "msgPutTotalTodayNow");
         Check.that("messages counted: " + sent, sent >= 20);
-        long grown = Long.parseLong(after.get("commitLogMaxOffset")) - Long.parseLong(before.get("commitLogMaxOffset"));
+        long grown = grown(before, after, "commitLogMaxOffset");
         Check.that("bytes of the log: " + grown, grown >= 20 * 100);
         Check.equal("begin of the log", "0", after.get("commitLogMinOffset"));
         long started = Long.parseLong(after.get("bootTimestamp"));
@@ -132,16 +140,20 @@ final class AdminBrokers {
         Check.equal("active", "true", after.get("brokerActive"));
         Check.that("runtime " + after.get("runtime"),
                 after.get("runtime").matches("\\[ 0 days, \\d+ hours, \\d+ minutes, \\d+ seconds \\]"));
-        for (String rates : List.of("putTps", "getTotalTps", "getFoundTps", "getMissTps", "getTransferredTps")) {
-            // A broker of less than ten seconds has no rate to show.
-            for (String rate : after.get(rates).isEmpty() ? new String[0] : after.get(rates).split(" ")) {
-                Check.that(rates + " is not negative: " + rate, !rate.startsWith("-") && Double.parseDouble(rate) >= 0);
-            }
-        }
         Check.that("size", Double.parseDouble(after.get("putMessageAverageSize")) > 100);
         Check.that("disk", Double.parseDouble(after.get("commitLogDiskRatio")) > 0);
         Map<String, String> whole = Tool.run("brokerStatus", "-c", CLUSTER).settings();
         Check.equal("start, asked for the cluster", after.get("bootTimestamp"), whole.get("bootTimestamp"));
+    }
+
+    private static void statusRates(Stage stage) throws Exception {
+        Map<String, String> found = figures();
+        for (String rates : List.of("putTps", "getTotalTps", "getFoundTps", "getMissTps", "getTransferredTps")) {
+            // A broker of less than ten seconds has no rate to show.
+            for (String rate : found.get(rates).isEmpty() ? new String[0] : found.get(rates).split(" ")) {
+                Check.that(rates + " is not negative: " + rate, !rate.startsWith("-") && Double.parseDouble(rate) >= 0);
+            }
+        }
     }
 
     private static void statusNames(Stage stage) throws Exception {
@@ -162,8 +174,8 @@ final class AdminBrokers {
             Check.equal(each.getKey(), each.getValue(), settings.get(each.getKey()));
         }
         for (Map.Entry<String, String> each : Map.of("defaultTopicQueueNums", "8", "maxMessageSize", "4194304",
-                "fileReservedTime", "72", "messageDelayLevel", "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h")
-                .entrySet()) {
+                "fileReservedTime", "72", "messageDelayLevel",
+                "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h").entrySet()) {
             Check.equal(each.getKey(), each.getValue(), settings.get(each.getKey()));
         }
         Printed whole = Tool.run("getBrokerConfig", "-c", CLUSTER);
@@ -180,6 +192,22 @@ final class AdminBrokers {
         Check.equal("queue, offsets, lag", List.of(Tool.brokerName(), "0", "20", "13", "7"), row.subList(2, 7));
         String total = printed.text().replaceAll("(?s).*Diff Total: (\\d+).*", "$1");
         Check.that("lag of all: " + total, Long.parseLong(total) >= 7);
+    }
+
+    /** With -o only topics of which the order is kept are shown. */
+    private static void consumeStatisticsOrdered(Stage stage) throws Exception {
+        String ordered = stage.name("ordered");
+        Tool.attempt("updateTopic", "-b", BROKER, "-t", ordered, "-r", "1", "-w", "1", "-o", "true");
+        String other = AdminTopics.topic(stage, "other", 1);
+        String group = AdminGroups.group(stage, "g");
+        for (String topic : List.of(ordered, other)) {
+            Suite.ask("route " + topic);
+            AdminConsumers.fill(stage, stage.queues(topic).get(0), 2);
+            AdminOffsets.resetQueue(group, topic, 0, 1);
+        }
+        Printed printed = Tool.run("brokerConsumeStats", "-b", BROKER, "-o", "true");
+        Check.equal("the ordered topic", 1, printed.rows("#Topic", ordered, group).size());
+        Check.equal("the other topic", 0, printed.rows("#Topic", other, group).size());
     }
 
     private static JSONObject export(Stage stage, String command, String file, String... more) throws Exception {
@@ -233,8 +261,15 @@ final class AdminBrokers {
     private static void namesrvConfiguration(Stage stage) throws Exception {
         Printed shown = Tool.run("getNamesrvConfig");
         shown.says("============" + NAMESRV + "============");
-        Check.equal("port", NAMESRV.substring(NAMESRV.indexOf(':') + 1), shown.settings().get("listenPort"));
         Check.equal("ordered topics", "false", shown.settings().get("orderMessageEnable"));
+        Check.equal("all topics", "true", shown.settings().get("enableAllTopicList"));
+    }
+
+    /** Where the name server listens and keeps its files is part of its configuration. */
+    private static void namesrvPlaces(Stage stage) throws Exception {
+        Map<String, String> settings = Tool.run("getNamesrvConfig").settings();
+        Check.equal("port", NAMESRV.substring(NAMESRV.indexOf(':') + 1), settings.get("listenPort"));
+        Check.that("kvConfigPath: " + settings, settings.getOrDefault("kvConfigPath", "").endsWith("kvConfig.json"));
     }
 
     private static RemotingCommand keyValue(Stage stage, String namespace, String key) throws Exception {

@@ -1,6 +1,6 @@
 /**
  * mqadmin on those who are connected, and on how far they are.
- * Owns cases of consumerProgress, consumerConnection, producerConnection, producer, consumerStatus and of the lag shown.
+ * Owns cases of consumerProgress, consumerConnection, producerConnection, producer and consumerStatus.
  */
 package org.strata.clients;
 
@@ -15,6 +15,7 @@ import java.util.TreeMap;
 import java.util.concurrent.CountDownLatch;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.common.message.MessageQueue;
 
 final class AdminConsumers {
@@ -70,19 +71,18 @@ final class AdminConsumers {
         return consumer;
     }
 
-    /** A started consumer that takes messages of one queue up to this offset and holds the next one until the case ends. */
+    /** A started consumer that takes messages of one queue up to this offset and holds the next until the case ends. */
     static DefaultMQPushConsumer stuck(Stage stage, String group, String topic, long offset) throws Exception {
         DefaultMQPushConsumer consumer = consumer(stage, group, topic);
         consumer.setConsumeThreadMin(1);
         consumer.setConsumeThreadMax(1);
         CountDownLatch ending = new CountDownLatch(1);
-        consumer.registerMessageListener((org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently)
-                (messages, context) -> {
-                    if (messages.get(0).getQueueOffset() >= offset) {
-                        await(ending);
-                    }
-                    return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
-                });
+        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+            if (messages.get(0).getQueueOffset() >= offset) {
+                await(ending);
+            }
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
         consumer.start();
         stage.atEnd(ending::countDown);
         return consumer;
@@ -223,7 +223,7 @@ final class AdminConsumers {
         Tool.attempt("consumerProgress", "-g", unknown).refused(NO_ROUTE, "%RETRY%" + unknown);
         String group = AdminGroups.group(stage, "g");
         Tool.attempt("consumerConnection", "-g", group, "-b", BROKER)
-                .refused(CONSUMER_OFFLINE, "the consumer group[" + group + "] not online");
+                .refused(CONSUMER_OFFLINE, group + "] not online");
     }
 
     /** What a consumer tells about itself reaches the tool through the broker. */

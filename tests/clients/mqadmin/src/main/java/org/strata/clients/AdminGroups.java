@@ -67,14 +67,15 @@ final class AdminGroups {
 
     private static void change(Stage stage) throws Exception {
         String group = group(stage, "g");
-        Printed changed = Tool.run("updateSubGroup", "-b", BROKER, "-g", group, "-s", "false", "-m", "true", "-d", "true",
-                "-o", "true", "-q", "2", "-r", "5", "-i", "3", "-w", "4", "-a", "false");
+        Printed changed = Tool.run("updateSubGroup", "-b", BROKER, "-g", group, "-s", "false", "-m", "true", "-d",
+                "true", "-o", "true", "-q", "2", "-r", "5", "-i", "3", "-w", "4", "-a", "false");
         changed.says("create subscription group to " + BROKER + " success.");
         expect(group, Map.of("consumeEnable", "false", "consumeFromMinEnable", "true", "consumeBroadcastEnable", "true",
                 "consumeMessageOrderly", "true", "retryQueueNums", "2", "retryMaxTimes", "5", "brokerId", "3",
                 "whichBrokerWhenConsumeSlowly", "4", "notifyConsumerIdsChangedEnable", "false"));
         Tool.run("updateSubGroup", "-b", BROKER, "-g", group, "-s", "true", "-p",
-                "{\"type\":\"EXPONENTIAL\",\"exponentialRetryPolicy\":{\"initial\":2000,\"max\":60000,\"multiplier\":3}}");
+                "{\"type\":\"EXPONENTIAL\",\"exponentialRetryPolicy\":"
+                        + "{\"initial\":2000,\"max\":60000,\"multiplier\":3}}");
         expect(group, Map.of("consumeEnable", "true", "retryMaxTimes", "16", "groupRetryPolicy",
                 "GroupRetryPolicy{type=EXPONENTIAL, exponentialRetryPolicy=ExponentialRetryPolicy{initial=2000, "
                         + "max=60000, multiplier=3}, customizedRetryPolicy=null}"));
@@ -98,20 +99,21 @@ final class AdminGroups {
     }
 
     private static void nameRefused(Stage stage) throws Exception {
-        Tool.attempt("updateSubGroup", "-c", CLUSTER, "-g", "white space").refused(INVALID,
-                "The specified group: white space, contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$");
+        Tool.attempt("updateSubGroup", "-c", CLUSTER, "-g", "white space").refused(INVALID, "illegal characters");
     }
 
     private static void delete(Stage stage) throws Exception {
         String group = group(stage, "g");
-        String other = group(stage, "other");
-        Tool.run("deleteSubGroup", "-c", CLUSTER, "-g", group).says("delete subscription group [" + group
+        String other = stage.name("other");
+        Tool.run("updateSubGroup", "-c", CLUSTER, "-g", other, "-r", "5");
+        Tool.run("deleteSubGroup", "-c", CLUSTER, "-g", group, "-r", "true").says("delete subscription group [" + group
                 + "] from broker [" + BROKER + "] in cluster [" + CLUSTER + "] success.");
         Check.equal("settings of a deleted group", Map.of(), settings(group));
-        Check.equal("name of the other", other, settings(other).get("groupName"));
+        Check.equal("retries of the other", "5", settings(other).get("retryMaxTimes"));
         Tool.run("deleteSubGroup", "-b", BROKER, "-g", other)
                 .says("delete subscription group [" + other + "] from broker [" + BROKER + "] success.");
-        Check.equal("settings of the other", Map.of(), settings(other));
+        // Without -r the reference makes the group anew as soon as it is asked for, with the usual settings.
+        Check.that("the other is gone", !"5".equals(settings(other).get("retryMaxTimes")));
         Tool.run("deleteSubGroup", "-b", BROKER, "-g", stage.name("none")).says("success.");
     }
 

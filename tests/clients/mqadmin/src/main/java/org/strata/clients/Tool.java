@@ -31,7 +31,7 @@ final class Tool extends MQAdminStartup {
     private static final int APART_MILLIS = 20;
     private static final String SAME_MILLISECOND = "has created already, specified another name";
     private static final int POLL_MILLIS = 300;
-    /** Commands run side by side; one that is given other name servers runs alone, for their list is a system property. */
+    /** Commands run side by side; one with other name servers runs alone, for their list is a system property. */
     private static final ReadWriteLock ADDRESS = new ReentrantReadWriteLock();
     private static final Channel OUT = new Channel(System.out);
     private static final Channel ERR = new Channel(System.err);
