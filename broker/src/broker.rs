@@ -376,7 +376,7 @@ fn sample(hall: &Hall) {
     for topic in hall.tables.topics.list() {
         topic.incoming.sample(now);
     }
-    for (_, traffic) in hall.figures.outgoing() {
-        traffic.sample(now);
+    for (_, outgoing) in hall.figures.outgoing() {
+        outgoing.traffic.sample(now);
     }
 }

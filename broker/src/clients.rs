@@ -204,7 +204,8 @@ impl Clients {
     pub(crate) fn producers(&self, epoch_ms: i64) -> BTreeMap<String, Vec<ProducerInfo>> {
         let info = |member: &Member| ProducerInfo {
             client_id: member.client_id.to_string(),
-            remote_ip: member.connection.peer().ip().to_string(),
+            // As Java prints a socket's address.
+            remote_ip: format!("/{}", member.connection.peer()),
             language: member.language.name().to_owned(),
             version: member.version,
             last_update_timestamp: epoch_ms + member.seen_ms,

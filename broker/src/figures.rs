@@ -1,6 +1,6 @@
 //! What the broker counts, and the small sources of numbers that handlers share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -17,6 +17,22 @@ use crate::waiting::PullPlan;
 /// Group and topic.
 type GroupTopic = (Arc<str>, Arc<str>);
 
+/// What a group took of a topic.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    /// Messages and bytes.
+    pub traffic: Arc<Traffic>,
+    /// Where the next pull of each queue begins.
+    pulled: Mutex<BTreeMap<i32, i64>>,
+}
+
+impl Outgoing {
+    /// Where the next pull of each queue begins, of those that were pulled since the start.
+    pub(crate) fn pulled(&self) -> BTreeMap<i32, i64> {
+        self.pulled.lock().clone()
+    }
+}
+
 /// Counts of this broker since its start.
 #[derive(Default)]
 pub(crate) struct Figures {
@@ -29,7 +45,7 @@ pub(crate) struct Figures {
     own_properties: OnceLock<Vec<u8>>,
     counter: AtomicUsize,
     /// What left a topic for a group. Held for one look-up a pull.
-    outgoing: Mutex<HashMap<GroupTopic, Arc<Traffic>>>,
+    outgoing: Mutex<HashMap<GroupTopic, Arc<Outgoing>>>,
     /// Messages given up, by group and topic.
     dead: Mutex<HashMap<(String, String), u64>>,
 }
@@ -72,29 +88,27 @@ impl Figures {
         i32::try_from(self.counter.fetch_add(1, Ordering::Relaxed) % queues).unwrap_or(0)
     }
 
-    /// Messages left for a consumer.
-    pub(crate) fn delivered(&self, plan: &PullPlan, messages: u64, bytes: u64) {
-        self.traffic(&plan.group, &plan.topic).add(messages, bytes);
-    }
-
-    fn traffic(&self, group: &Arc<str>, topic: &Arc<str>) -> Arc<Traffic> {
-        let mut outgoing = self.outgoing.lock();
-        Arc::clone(outgoing.entry((Arc::clone(group), Arc::clone(topic))).or_default())
+    /// Messages left for a consumer, who goes on at `next`.
+    pub(crate) fn delivered(&self, plan: &PullPlan, next: i64, (messages, bytes): (u64, u64)) {
+        let key = (Arc::clone(&plan.group), Arc::clone(&plan.topic));
+        let outgoing = Arc::clone(self.outgoing.lock().entry(key).or_default());
+        outgoing.traffic.add(messages, bytes);
+        outgoing.pulled.lock().insert(plan.queue_id, next);
     }
 
     /// Everything that left, by group and topic.
-    pub(crate) fn outgoing(&self) -> Vec<(GroupTopic, Arc<Traffic>)> {
-        self.outgoing.lock().iter().map(|(key, traffic)| (key.clone(), Arc::clone(traffic))).collect()
+    pub(crate) fn outgoing(&self) -> Vec<(GroupTopic, Arc<Outgoing>)> {
+        self.outgoing.lock().iter().map(|(key, outgoing)| (key.clone(), Arc::clone(outgoing))).collect()
     }
 
     /// What left a topic for a group; `None` when nothing did.
-    pub(crate) fn outgoing_of(&self, group: &str, topic: &str) -> Option<Arc<Traffic>> {
+    pub(crate) fn outgoing_of(&self, group: &str, topic: &str) -> Option<Arc<Outgoing>> {
         self.outgoing.lock().get(&(Arc::from(group), Arc::from(topic))).map(Arc::clone)
     }
 
     /// Messages a second that a group read of a topic in the last minute.
     pub(crate) fn consume_rate(&self, group: &str, topic: &str, elapsed_ms: i64) -> f64 {
-        self.outgoing_of(group, topic).map_or(0.0, |traffic| traffic.window(elapsed_ms, 60).rate())
+        self.outgoing_of(group, topic).map_or(0.0, |outgoing| outgoing.traffic.window(elapsed_ms, 60).rate())
     }
 
     /// A message went to a group's dead letters.

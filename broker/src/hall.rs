@@ -14,11 +14,13 @@ use strata_remoting::Connection;
 use strata_store::{Clock, Store};
 use tracing::{info, warn};
 
+use crate::attributes::RESERVE_TIME;
 use crate::clients::{Clients, Notices};
 use crate::creation::Creations;
 use crate::delay::DelayLevels;
 use crate::figures::Figures;
 use crate::groups::Groups;
+use crate::latency::Pair;
 use crate::locks::Locks;
 use crate::offsets::Offsets;
 use crate::options::BrokerOptions;
@@ -62,8 +64,16 @@ impl Hall {
 
     /// A request is answered that came at `began` of the measured time.
     pub(crate) fn answered(&self, code: i32, reply: &Reply, began: Duration) {
-        let took = self.clock.monotonic().saturating_sub(began);
-        self.figures.requests.observe(code, reply.code.wire(), took);
+        self.observe(Pair { request: code, response: reply.code.wire(), held: false }, began);
+    }
+
+    /// A request is answered that was held until `began` of the measured time.
+    pub(crate) fn answered_held(&self, code: i32, reply: &Reply, began: Duration) {
+        self.observe(Pair { request: code, response: reply.code.wire(), held: true }, began);
+    }
+
+    fn observe(&self, pair: Pair, began: Duration) {
+        self.figures.requests.observe(pair, self.clock.monotonic().saturating_sub(began));
     }
 
     /// The address that clients are told.
@@ -104,9 +114,12 @@ impl Hall {
         Ok(())
     }
 
-    /// Stores a group's offset of a queue. It never passes the queue's end: what is stored there later would
-    /// be passed over.
+    /// Stores the offset of a queue that a group's client tells. It never passes the queue's end: what is stored
+    /// there later would be passed over.
     pub(crate) fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        if self.tables.offsets.is_reset(group, topic, queue_id, self.elapsed_ms()) {
+            return;
+        }
         let end = self.store.queue_range(topic, queue_id).map_or(0, |range| range.max);
         self.tables.offsets.commit(group, topic, queue_id, offset.clamp(0, end));
     }
@@ -140,7 +153,7 @@ impl Hall {
     /// attribute `reserve.time`, in hours as in RocketMQ's tiered store.
     pub(crate) fn retention_ms(&self, topic: &str) -> Option<u64> {
         let topic = self.tables.topics.find(topic)?;
-        let hours: u64 = topic.config.attributes.get("reserve.time")?.parse().ok()?;
+        let hours: u64 = topic.config.attributes.get(RESERVE_TIME)?.parse().ok()?;
         hours.checked_mul(3_600_000)
     }
 

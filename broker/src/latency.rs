@@ -56,7 +56,18 @@ impl Histogram {
     }
 }
 
-type Table = HashMap<(i32, i32), Arc<Histogram>>;
+/// What a histogram is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Pair {
+    /// The request's code, or [`UNKNOWN_REQUEST`].
+    pub request: i32,
+    /// The answer's code.
+    pub response: i32,
+    /// The request was held until there was something to answer.
+    pub held: bool,
+}
+
+type Table = HashMap<Pair, Arc<Histogram>>;
 
 /// Histograms by request code and response code.
 #[derive(Default)]
@@ -67,8 +78,9 @@ pub(crate) struct Latencies {
 
 impl Latencies {
     /// Counts one request.
-    pub(crate) fn observe(&self, request: i32, response: i32, took: Duration) {
-        let pair = (if request_name(request).is_some() { request } else { UNKNOWN_REQUEST }, response);
+    pub(crate) fn observe(&self, pair: Pair, took: Duration) {
+        let request = if request_name(pair.request).is_some() { pair.request } else { UNKNOWN_REQUEST };
+        let pair = Pair { request, ..pair };
         let table = self.table.load();
         if let Some(histogram) = table.get(&pair) {
             return histogram.observe(took);
@@ -89,8 +101,8 @@ impl Latencies {
     }
 
     /// All histograms.
-    pub(crate) fn all(&self) -> Vec<((i32, i32), Arc<Histogram>)> {
-        self.table.load().iter().map(|(key, histogram)| (*key, Arc::clone(histogram))).collect()
+    pub(crate) fn all(&self) -> Vec<(Pair, Arc<Histogram>)> {
+        self.table.load().iter().map(|(pair, histogram)| (*pair, Arc::clone(histogram))).collect()
     }
 }
 
@@ -101,8 +113,9 @@ mod tests {
     #[test]
     fn times_fall_into_their_buckets() {
         let latencies = Latencies::default();
+        let pair = |request, response| Pair { request, response, held: false };
         for us in [1, 1_000, 1_001, 4_000_000] {
-            latencies.observe(10, 0, Duration::from_micros(us));
+            latencies.observe(pair(10, 0), Duration::from_micros(us));
         }
         let all = latencies.all();
         let snapshot = all[0].1.snapshot();
@@ -110,7 +123,7 @@ mod tests {
             (snapshot.cumulative[0], snapshot.cumulative[1], snapshot.cumulative[8], snapshot.count),
             (2, 3, 3, 4)
         );
-        (20_000..30_000).for_each(|code| latencies.observe(code, 3, Duration::ZERO));
+        (20_000..30_000).for_each(|code| latencies.observe(pair(code, 3), Duration::ZERO));
         assert_eq!(latencies.all().len(), 2, "invented codes are counted together");
     }
 }

@@ -13,6 +13,7 @@ mod hall;
 mod reading;
 mod refusal;
 mod topics;
+mod attributes;
 mod groups;
 mod offsets;
 mod clients;

@@ -11,7 +11,7 @@ use strata_protocol::name;
 use strata_remoting::{CloseReason, Figures as PortFigures};
 
 use crate::hall::Hall;
-use crate::latency::BOUNDS_MS;
+use crate::latency::{BOUNDS_MS, Pair};
 
 /// Collects families and writes them as text.
 struct Page {
@@ -102,16 +102,25 @@ fn traffic(hall: &Hall, page: &mut Page) {
         if name::is_retry(name) || name::is_dlq(name) || topic.incoming.messages() == 0 {
             continue;
         }
-        let labels = texts(&[name, &"normal", &name::is_system_topic(name)]);
-        messages.push((labels.clone(), int(topic.incoming.messages())));
-        bytes.push((labels, int(topic.incoming.bytes())));
+        // All that is in the schedule topic waits for its time.
+        let all = &topic.incoming;
+        let delayed = if name == name::SCHEDULE_TOPIC { all } else { &topic.delayed };
+        let normal = (all.messages().saturating_sub(delayed.messages()), all.bytes().saturating_sub(delayed.bytes()));
+        for (kind, (count, size)) in [("normal", normal), ("delay", (delayed.messages(), delayed.bytes()))] {
+            if count > 0 {
+                let labels = texts(&[name, &kind, &name::is_system_topic(name)]);
+                messages.push((labels.clone(), int(count)));
+                bytes.push((labels, int(size)));
+            }
+        }
     }
     let own = ["topic", "message_type", "is_system"];
     page.add("rocketmq_messages_in_total", "Messages stored.", &own, messages);
     page.add("rocketmq_throughput_in_total", "Bytes of messages stored.", &own, bytes);
 
     let (mut messages, mut bytes) = (Vec::new(), Vec::new());
-    for ((group, topic), traffic) in hall.figures.outgoing() {
+    for ((group, topic), outgoing) in hall.figures.outgoing() {
+        let traffic = &outgoing.traffic;
         let is_system = name::is_system_topic(&topic) || name::is_system_group(&group);
         let labels = texts(&[&topic, &group, &is_system, &name::is_retry(&topic)]);
         messages.push((labels.clone(), int(traffic.messages())));
@@ -173,6 +182,17 @@ fn clients(hall: &Hall, page: &mut Page) {
     page.add("rocketmq_broker_permission", "2: write, 4: read.", &[], none(i64::from(hall.options.permission)));
     page.add("rocketmq_topic_number", "Topics.", &[], none(int(hall.tables.topics.count())));
     page.add("rocketmq_consumer_group_number", "Consumer groups.", &[], none(int(hall.tables.groups.count())));
+    let pulled = hall.figures.outgoing().into_iter();
+    let rows = pulled.map(|((group, topic), outgoing)| {
+        let in_flight = |(queue_id, pulled): (i32, i64)| {
+            let consumed = hall.tables.offsets.find(&group, &topic, queue_id).unwrap_or(0);
+            (pulled - consumed).max(0)
+        };
+        let labels = texts(&[&group, &topic, &name::is_retry(&topic), &name::is_system_topic(&topic)]);
+        (labels, outgoing.pulled().into_iter().map(in_flight).sum())
+    });
+    let own = ["consumer_group", "topic", "is_retry", "is_system"];
+    page.add("rocketmq_consumer_inflight_messages", "Messages pulled and not yet consumed.", &own, rows.collect());
     page.add("strata_parked_pulls", "Pulls that wait for messages.", &[], none(int(hall.waiting.count())));
 }
 
@@ -223,12 +243,16 @@ fn requests(hall: &Hall, page: &mut Page) {
     let mut text = format!("# HELP {name} Time from a request to its answer.\n# TYPE {name} histogram\n");
     let base: String = page.base.iter().map(|(label, value)| format!("{label}=\"{value}\",")).collect();
     let all = hall.figures.requests.all();
-    for ((request, response), histogram) in &all {
+    for (pair, histogram) in &all {
+        let Pair { request, response, held } = pair;
         let snapshot = histogram.snapshot();
         let code = request_name(*request).map_or_else(|| String::from("unknown"), str::to_lowercase);
         let outcome =
             ResponseCode::of(*response).map_or_else(|| response.to_string(), |code| snake(&format!("{code:?}")));
-        let labels = format!("{base}protocol_type=\"remoting\",request_code=\"{code}\",response_code=\"{outcome}\"");
+        let labels = format!(
+            "{base}protocol_type=\"remoting\",request_code=\"{code}\",response_code=\"{outcome}\",\
+             is_long_polling=\"{held}\",result=\"success\""
+        );
         for (bound, count) in BOUNDS_MS.iter().zip(snapshot.cumulative) {
             let _ = writeln!(text, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}");
         }

@@ -14,6 +14,14 @@ use crate::durable::{DurableError, DurableFile};
 /// Separates topic and group in the file; no name can contain it.
 const SEPARATOR: char = '@';
 
+/// Group, topic and queue.
+type Position = (String, String, i32);
+
+struct Reset {
+    offset: i64,
+    until_ms: i64,
+}
+
 type ByGroup = HashMap<String, BTreeMap<i32, i64>>;
 
 /// The offsets of all groups.
@@ -26,6 +34,8 @@ pub(crate) struct Offsets {
 #[derive(Default)]
 struct State {
     topics: HashMap<String, ByGroup>,
+    /// Offsets that an operator set and that the group's client may not have taken yet.
+    resets: HashMap<Position, Reset>,
     version: DataVersion,
     unsaved: bool,
 }
@@ -60,6 +70,36 @@ impl Offsets {
         };
         if queues.insert(queue_id, offset) != Some(offset) {
             state.unsaved = true;
+        }
+    }
+
+    /// Stores what an operator decided. Clients that consume meanwhile tell their old offsets until they have
+    /// taken the new one: those are passed over, at most until `until_ms`.
+    pub(crate) fn reset(&self, group: &str, topic: &str, queue_id: i32, (offset, until_ms): (i64, i64)) {
+        self.commit(group, topic, queue_id, offset);
+        let position = (group.to_owned(), topic.to_owned(), queue_id);
+        self.state.lock().resets.insert(position, Reset { offset, until_ms });
+    }
+
+    /// Whether an operator's offset stands against what a client tells now.
+    pub(crate) fn is_reset(&self, group: &str, topic: &str, queue_id: i32, now_ms: i64) -> bool {
+        let mut state = self.state.lock();
+        if state.resets.is_empty() {
+            return false;
+        }
+        state.resets.retain(|_, reset| reset.until_ms > now_ms);
+        state.resets.contains_key(&(group.to_owned(), topic.to_owned(), queue_id))
+    }
+
+    /// A client pulls from `offset`: if that is an operator's, the client has taken it.
+    pub(crate) fn taken(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        let mut state = self.state.lock();
+        if state.resets.is_empty() {
+            return;
+        }
+        let position = (group.to_owned(), topic.to_owned(), queue_id);
+        if state.resets.get(&position).is_some_and(|reset| reset.offset == offset) {
+            state.resets.remove(&position);
         }
     }
 
@@ -98,12 +138,14 @@ impl Offsets {
     /// Forgets all offsets of a topic that is deleted.
     pub(crate) fn forget_topic(&self, topic: &str) {
         let mut state = self.state.lock();
+        state.resets.retain(|(_, of, _), _| of != topic);
         state.unsaved |= state.topics.remove(topic).is_some();
     }
 
     /// Forgets all offsets of a group that is deleted.
     pub(crate) fn forget_group(&self, group: &str) {
         let mut state = self.state.lock();
+        state.resets.retain(|(of, ..), _| of != group);
         for groups in state.topics.values_mut() {
             groups.remove(group);
         }
@@ -136,6 +178,21 @@ impl Offsets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_operators_offset_stands_until_the_client_has_taken_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let offsets = Offsets::load(folder.path()).unwrap();
+        offsets.reset("g", "t", 0, (3, 100));
+        assert_eq!(offsets.find("g", "t", 0), Some(3));
+        assert!(offsets.is_reset("g", "t", 0, 99) && !offsets.is_reset("h", "t", 0, 99));
+        offsets.taken("g", "t", 0, 9);
+        assert!(offsets.is_reset("g", "t", 0, 99), "it still pulls where it was");
+        offsets.taken("g", "t", 0, 3);
+        assert!(!offsets.is_reset("g", "t", 0, 99));
+        offsets.reset("g", "t", 0, (3, 100));
+        assert!(!offsets.is_reset("g", "t", 0, 100), "a client that never takes it is not held up for ever");
+    }
 
     #[test]
     fn offsets_survive_and_are_forgotten_with_their_topic_or_group() {

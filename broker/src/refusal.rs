@@ -28,7 +28,7 @@ pub(crate) enum Refusal {
     NotOnFastPort,
     #[error("sending message to topic[{topic}] is forbidden.")]
     SendForbidden { topic: String },
-    #[error("the topic[{topic}] is conflict with system topic.")]
+    #[error("The topic[{topic}] is conflict with system topic.")]
     SystemTopic { topic: String },
     #[error("topic[{topic}] not exist, apply first please!")]
     NoTopic { topic: String },
@@ -42,6 +42,10 @@ pub(crate) enum Refusal {
     QueueCount { topic: String, queues: i32 },
     #[error("the topic attribute {change:?} is neither +name=value nor -name")]
     Attribute { change: String },
+    #[error("unsupported key: {key}")]
+    UnknownAttribute { key: String },
+    #[error("the topic attribute {key} cannot be {value:?} on this broker")]
+    AttributeValue { key: String, value: String },
     #[error("subscription group [{group}] does not exist")]
     NoGroup { group: String },
     #[error("subscription group no permission, {group}")]
@@ -86,7 +90,7 @@ pub(crate) enum Refusal {
     NoOffset,
     #[error("no consumer for this group, {group}")]
     NoConsumers { group: String },
-    #[error("the consumer group [{group}] not online")]
+    #[error("the consumer group[{group}] not online")]
     NotOnline { group: String },
     #[error("the consumer <{group}> <{client}> not online")]
     ClientNotOnline { group: String, client: String },
@@ -115,6 +119,8 @@ impl Refusal {
             | Self::NoQueue { .. }
             | Self::QueueCount { .. }
             | Self::Attribute { .. }
+            | Self::UnknownAttribute { .. }
+            | Self::AttributeValue { .. }
             | Self::SystemTopic { .. } => ResponseCode::InvalidParameter,
             Self::UnknownRequest { .. } | Self::NotServedYet { .. } | Self::NotOnFastPort => {
                 ResponseCode::RequestCodeNotSupported

@@ -233,7 +233,9 @@ impl Schedule {
             terms: properties::IndexTerms::of(text),
             delay_level: 0,
         };
-        Ok(draft.store(&self.hall, &known)?.log_end)
+        let stored = draft.store(&self.hall, &known)?;
+        known.delayed.add(1, u64::from(stored.bytes));
+        Ok(stored.log_end)
     }
 
     /// Writes the progress if it changed since it was last written.

@@ -27,11 +27,17 @@ pub(crate) struct Topic {
     pub config: TopicConfig,
     /// Outlives changes of the settings.
     pub incoming: Arc<Traffic>,
+    /// What of that was delayed before; as durable.
+    pub delayed: Arc<Traffic>,
     /// The version of the table that these settings came with.
     version: i64,
 }
 
 impl Topic {
+    fn new(config: TopicConfig, version: i64) -> Self {
+        Self { config, incoming: Arc::default(), delayed: Arc::default(), version }
+    }
+
     /// Queues that are read or written.
     pub(crate) fn queues(&self) -> i32 {
         self.config.read_queue_nums.max(self.config.write_queue_nums)
@@ -65,7 +71,7 @@ impl Topics {
         let stored: TopicTable = file.load()?.unwrap_or_default();
         let named = |(name, topic): (String, TopicConfig)| {
             let topic = TopicConfig { topic_name: name.clone(), ..topic };
-            (Arc::from(name), Arc::new(Topic { config: topic, incoming: Arc::default(), version: 0 }))
+            (Arc::from(name), Arc::new(Topic::new(topic, 0)))
         };
         let table: Table = stored.topic_config_table.into_iter().map(named).collect();
         Ok(Self {
@@ -133,8 +139,11 @@ impl Topics {
         if table.len() >= TOPICS_MAX && known.is_none() {
             return Err(Refusal::TooMany { what: "topics", limit: TOPICS_MAX });
         }
-        let incoming = known.map(|known| Arc::clone(&known.incoming)).unwrap_or_default();
-        let topic = Arc::new(Topic { config: topic, incoming, version: version.counter + 1 });
+        let mut topic = Topic::new(topic, version.counter + 1);
+        if let Some(known) = known {
+            (topic.incoming, topic.delayed) = (Arc::clone(&known.incoming), Arc::clone(&known.delayed));
+        }
+        let topic = Arc::new(topic);
         let mut next = Table::clone(&table);
         next.insert(Arc::from(topic.config.topic_name.as_str()), Arc::clone(&topic));
         self.replace(next, version, now_ms);
@@ -249,14 +258,8 @@ mod tests {
     fn as_many_topics_as_are_allowed_can_be_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let topic = |n: usize| TopicConfig::new(format!("{n:0>100}"), 8);
-        let table: Table = (0..TOPICS_MAX)
-            .map(|n| {
-                (
-                    Arc::from(topic(n).topic_name),
-                    Arc::new(Topic { config: topic(n), incoming: Arc::default(), version: 1 }),
-                )
-            })
-            .collect();
+        let table: Table =
+            (0..TOPICS_MAX).map(|n| (Arc::from(topic(n).topic_name), Arc::new(Topic::new(topic(n), 1)))).collect();
         let topics = Topics::load(folder.path()).unwrap();
         topics.replace(table, &mut topics.change.lock(), 1);
         topics.save().unwrap();

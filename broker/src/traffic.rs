@@ -8,8 +8,14 @@ use parking_lot::Mutex;
 /// Time between samples, ms. RocketMQ samples statistics every 10 s too.
 pub(crate) const SAMPLE_MS: i64 = 10_000;
 
-/// Samples kept: an hour. Longer windows are answered with what there is.
+/// Samples kept: an hour.
 const SAMPLES_MAX: usize = 361;
+
+/// Samples kept of one in an hour: a day, for longer windows.
+const HOURS_MAX: usize = 25;
+
+/// An hour, ms.
+const HOUR_MS: i64 = 3_600_000;
 
 /// One stream of messages: what came into a topic, or left it for a group.
 #[derive(Debug, Default)]
@@ -17,7 +23,13 @@ pub(crate) struct Traffic {
     messages: AtomicU64,
     bytes: AtomicU64,
     /// Touched every [`SAMPLE_MS`] and by statistics requests only.
-    samples: Mutex<VecDeque<Sample>>,
+    samples: Mutex<Samples>,
+}
+
+#[derive(Debug, Default)]
+struct Samples {
+    recent: VecDeque<Sample>,
+    hourly: VecDeque<Sample>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,24 +76,33 @@ impl Traffic {
     pub(crate) fn sample(&self, elapsed_ms: i64) {
         let now = Sample { at_ms: elapsed_ms, messages: self.messages(), bytes: self.bytes() };
         let mut samples = self.samples.lock();
-        let last = samples.back().copied().unwrap_or_default();
+        let last = samples.recent.back().copied().unwrap_or_default();
         if (last.messages, last.bytes) == (now.messages, now.bytes) {
             return;
         }
-        if samples.is_empty() {
+        if samples.recent.is_empty() {
             // What came before the first sample came in the time that it ends.
-            samples.push_back(Sample { at_ms: elapsed_ms - SAMPLE_MS, ..Sample::default() });
+            let before = Sample { at_ms: elapsed_ms - SAMPLE_MS, ..Sample::default() };
+            samples.recent.push_back(before);
+            samples.hourly.push_back(before);
         }
-        samples.push_back(now);
-        if samples.len() > SAMPLES_MAX {
-            samples.pop_front();
+        if samples.hourly.back().is_some_and(|last| elapsed_ms - last.at_ms >= HOUR_MS) {
+            samples.hourly.push_back(now);
+        }
+        samples.recent.push_back(now);
+        if samples.recent.len() > SAMPLES_MAX {
+            samples.recent.pop_front();
+        }
+        if samples.hourly.len() > HOURS_MAX {
+            samples.hourly.pop_front();
         }
     }
 
     /// What happened in the last `seconds`, or since the oldest sample when that is younger.
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds of an hour are far below 52 bits")]
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of a day are far below 52 bits")]
     pub(crate) fn window(&self, elapsed_ms: i64, seconds: i64) -> Window {
         let samples = self.samples.lock();
+        let samples = if seconds * 1_000 > HOUR_MS { &samples.hourly } else { &samples.recent };
         let from = elapsed_ms - seconds * 1_000;
         // Between two samples the counts are those of the earlier one, to within one sampling period.
         let before = samples.iter().rev().find(|sample| sample.at_ms <= from);
@@ -109,9 +130,15 @@ mod tests {
         traffic.sample(30_000);
         traffic.sample(40_000);
         traffic.add(1, 10);
-        assert_eq!(traffic.samples.lock().len(), 3, "a stream that did not move is not sampled");
+        assert_eq!(traffic.samples.lock().recent.len(), 3, "a stream that did not move is not sampled");
         assert_eq!(traffic.window(40_000, 60), Window { messages: 16, bytes: 160, seconds: 30.0 });
         assert_eq!(traffic.window(40_000, 10), Window { messages: 1, bytes: 10, seconds: 10.0 });
         assert_eq!(traffic.window(120_000, 10).messages, 1);
+        traffic.sample(2 * HOUR_MS);
+        traffic.add(2, 20);
+        assert_eq!(
+            (traffic.window(3 * HOUR_MS, 7_200).messages, traffic.window(3 * HOUR_MS, 86_400).messages),
+            (2, 18)
+        );
     }
 }

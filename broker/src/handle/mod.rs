@@ -115,7 +115,7 @@ fn administration(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal>
         request::GET_PRODUCER_CONNECTION_LIST => group::producers(hall, command),
         request::GET_ALL_PRODUCER_INFO => group::all_producers(hall),
         request::GET_CONSUME_STATS => progress::of_group(hall, command),
-        request::GET_BROKER_CONSUME_STATS => progress::of_broker(hall),
+        request::GET_BROKER_CONSUME_STATS => progress::of_broker(hall, command),
         request::QUERY_CONSUME_TIME_SPAN => progress::time_span(hall, command),
         request::GET_ALL_CONSUMER_OFFSET => progress::all_offsets(hall),
         request::GET_BROKER_RUNTIME_INFO => state::runtime(hall),

@@ -25,8 +25,8 @@ pub(super) fn of_group(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Ref
     for topic in &topics {
         queues.extend(offsets(hall, &request.group, topic));
     }
-    let rate =
-        topics.iter().map(|topic| hall.figures.consume_rate(&request.group, topic, hall.elapsed_ms())).sum::<f64>();
+    let rate_of = |topic: &String| hall.figures.consume_rate(&request.group, topic, hall.elapsed_ms());
+    let rate = topics.iter().fold(0.0, |sum, topic| sum + rate_of(topic));
     Ok(Reply::with_body(format!("{{\"consumeTps\":{rate:?},\"offsetTable\":{}}}", object_map(queues))))
 }
 
@@ -41,24 +41,33 @@ fn all_topics(hall: &Hall, group: &str) -> Vec<String> {
 /// A group's offsets of a topic; a topic that is missing has none.
 fn offsets(hall: &Hall, group: &str, topic: &str) -> Vec<(MessageQueue, ConsumeOffset)> {
     let Some(known) = hall.tables.topics.find(topic) else { return Vec::new() };
+    let pulled = hall.figures.outgoing_of(group, topic).map(|outgoing| outgoing.pulled()).unwrap_or_default();
     let of_queue = |queue_id| {
         let max = hall.store.queue_range(topic, queue_id).map_or(0, |range| range.max);
         let consumed = hall.tables.offsets.find(group, topic, queue_id).unwrap_or(0);
         let last = (consumed > 0).then(|| hall.store.store_time(topic, queue_id, consumed - 1)).flatten();
         let queue = MessageQueue { topic: topic.to_owned(), broker_name: hall.options.identity.name.clone(), queue_id };
+        let pull_offset = pulled.get(&queue_id).copied().unwrap_or(0).max(consumed);
         let last_timestamp = last.unwrap_or(0);
-        (queue, ConsumeOffset { broker_offset: max, consumer_offset: consumed, pull_offset: consumed, last_timestamp })
+        (queue, ConsumeOffset { broker_offset: max, consumer_offset: consumed, pull_offset, last_timestamp })
     };
     (0..known.config.read_queue_nums).map(of_queue).collect()
 }
 
 /// Answers 317.
-pub(super) fn of_broker(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
+pub(super) fn of_broker(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+    let ordered_only = command.fields.value("isOrder").is_some_and(|text| text.eq_ignore_ascii_case("true"));
     let mut by_group: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut behind = 0;
+    let (mut behind, mut in_flight) = (0, 0);
     for (group, topic, _) in hall.tables.offsets.all() {
+        if ordered_only && hall.tables.topics.find(&topic).is_none_or(|topic| !topic.config.order) {
+            continue;
+        }
         let queues = offsets(hall, &group, &topic);
-        behind += queues.iter().map(|(_, offset)| (offset.broker_offset - offset.consumer_offset).max(0)).sum::<i64>();
+        for (_, offset) in &queues {
+            behind += (offset.broker_offset - offset.consumer_offset).max(0);
+            in_flight += offset.pull_offset - offset.consumer_offset;
+        }
         let text = format!("{{\"consumeTps\":0.0,\"offsetTable\":{}}}", object_map(queues));
         by_group.entry(group).or_default().push(text);
     }
@@ -67,7 +76,8 @@ pub(super) fn of_broker(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
     let list = by_group.into_iter().map(entry).collect::<Vec<_>>().join(",");
     let address = hall.address();
     Ok(Reply::with_body(format!(
-        "{{\"brokerAddr\":\"{address}\",\"consumeStatsList\":[{list}],\"totalDiff\":{behind},\"totalInflightDiff\":0}}"
+        "{{\"brokerAddr\":\"{address}\",\"consumeStatsList\":[{list}],\"totalDiff\":{behind},\
+         \"totalInflightDiff\":{in_flight}}}"
     )))
 }
 

@@ -25,6 +25,7 @@ pub(super) fn pull(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connect
     }
     let request: Pull = header(command)?;
     let filter = admit(hall, &request, connection)?;
+    hall.tables.offsets.taken(&request.group, &request.topic, request.queue_id, request.queue_offset);
     if request.sys_flag & pull_flag::COMMIT_OFFSET != 0 && request.commit_offset >= 0 {
         hall.commit(&request.group, &request.topic, request.queue_id, request.commit_offset);
     }
@@ -63,7 +64,7 @@ pub(crate) fn answer_ready(hall: &Hall, ready: Vec<Parked>) {
             continue;
         }
         let reply = reply(hall, &pull.plan, read);
-        hall.answered(pull.plan.code, &reply, began);
+        hall.answered_held(pull.plan.code, &reply, began);
         pull.responder.send(reply);
     }
 }
@@ -165,7 +166,7 @@ fn reply(hall: &Hall, plan: &PullPlan, read: Read) -> Reply {
         ReadStatus::Damaged { .. } => return damaged(plan, &read),
     };
     if matches!(code, ResponseCode::Success) {
-        hall.figures.delivered(plan, read.messages as u64, read.bytes as u64);
+        hall.figures.delivered(plan, next, (read.messages as u64, read.bytes as u64));
     }
     let mut reply = Reply { body: read.slices.into_iter().collect(), ..Reply::new(code) };
     reply = bounds(reply, next, read.min, read.max);

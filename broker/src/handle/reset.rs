@@ -16,6 +16,10 @@ use super::header;
 use crate::hall::Hall;
 use crate::refusal::Refusal;
 
+/// How long an operator's offset stands against clients that tell their old one, ms. A client takes it within
+/// ten seconds, one of RocketMQ's at least.
+const RESET_STANDS_MS: i64 = 60_000;
+
 /// Answers 222: stores the new offsets and tells the group's clients to take them.
 pub(super) fn reset(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: ResetOffset = header(command)?;
@@ -38,7 +42,8 @@ pub(super) fn reset(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connec
         })
         .collect();
     for (queue, offset) in &moved {
-        hall.commit(&request.group, &request.topic, *queue, *offset);
+        let until_ms = hall.elapsed_ms() + RESET_STANDS_MS;
+        hall.tables.offsets.reset(&request.group, &request.topic, *queue, (*offset, until_ms));
     }
     let broker_name = &hall.options.identity.name;
     let queue = |queue_id| MessageQueue { topic: request.topic.clone(), broker_name: broker_name.clone(), queue_id };

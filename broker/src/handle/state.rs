@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -24,8 +25,10 @@ pub(super) fn runtime(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
     let stats = hall.store.stats();
     let mut table = BTreeMap::new();
     let mut put = |key: &str, value: &dyn Display| drop(table.insert(key.to_owned(), value.to_string()));
-    let incoming: Vec<_> = hall.tables.topics.list().iter().map(|topic| Arc::clone(&topic.incoming)).collect();
-    let outgoing: Vec<_> = hall.figures.outgoing().into_iter().map(|(_, traffic)| traffic).collect();
+    let topics = hall.tables.topics.list();
+    let incoming: Vec<_> = topics.iter().map(|topic| &*topic.incoming).collect();
+    let outgoing = hall.figures.outgoing();
+    let outgoing: Vec<_> = outgoing.iter().map(|(_, outgoing)| &*outgoing.traffic).collect();
     let (put_total, put_bytes) = totals(&incoming);
     let (get_total, _) = totals(&outgoing);
     let started = hall.figures.started_ms.load(Ordering::Relaxed);
@@ -71,16 +74,47 @@ pub(super) fn runtime(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
     }
     put("EndTransactionQueueSize", &0);
     put("EndTransactionThreadPoolQueueCapacity", &0);
+    put("commitLogDirCapacity", &capacity(&hall.options.data));
+    put("putMessageDistributeTime", &"");
+    for key in ABSENT_HERE {
+        put(key, &0);
+    }
     document(&KvTable { table })
 }
 
-fn totals(traffic: &[Arc<Traffic>]) -> (u64, u64) {
+/// Figures of parts that RocketMQ's broker has and this one does not; tools look for the names.
+const ABSENT_HERE: [&str; 11] = [
+    "dispatchMaxBuffer",
+    "getMessageEntireTimeMax",
+    "putLatency99",
+    "putLatency999",
+    "putMessageEntireTimeMax",
+    "remainTransientStoreBufferNumbs",
+    "timerCongestNum",
+    "timerDequeueTps",
+    "timerEnqueueTps",
+    "timerOffsetBehind",
+    "timerReadBehind",
+];
+
+/// Size of the data folder's file system, as RocketMQ words it; empty when it cannot be told.
+fn capacity(data: &Path) -> String {
+    let gib = |bytes: u64| format!("{}.{:02} GiB", bytes >> 30, ((bytes & ((1 << 30) - 1)) * 100) >> 30);
+    let told = rustix::fs::statvfs(data).map(|disk| {
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        format!("Total : {}, Free : {}.", gib(bytes(disk.f_blocks)), gib(bytes(disk.f_bavail)))
+    });
+    told.unwrap_or_default()
+}
+
+fn totals(traffic: &[&Traffic]) -> (u64, u64) {
     traffic.iter().fold((0, 0), |(messages, bytes), one| (messages + one.messages(), bytes + one.bytes()))
 }
 
 /// Messages a second over 10 s, a minute, 10 minutes.
-fn rates(traffic: &[Arc<Traffic>], elapsed_ms: i64) -> String {
-    let rate = |seconds| traffic.iter().map(|one| one.window(elapsed_ms, seconds).rate()).sum::<f64>();
+fn rates(traffic: &[&Traffic], elapsed_ms: i64) -> String {
+    // An empty sum of floats is -0.0.
+    let rate = |seconds| traffic.iter().fold(0.0, |sum, one| sum + one.window(elapsed_ms, seconds).rate());
     format!("{:?} {:?} {:?}", rate(10), rate(60), rate(600))
 }
 
@@ -97,7 +131,7 @@ pub(super) fn settings(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
         FlushMode::Async { interval_ms, .. } => ("ASYNC_FLUSH", interval_ms),
         FlushMode::Sync => ("SYNC_FLUSH", 0),
     };
-    let pairs: [(&str, &dyn Display); 20] = [
+    let pairs: [(&str, &dyn Display); 26] = [
         ("brokerClusterName", &options.identity.cluster),
         ("brokerName", &options.identity.name),
         ("brokerId", &options.identity.id),
@@ -118,6 +152,12 @@ pub(super) fn settings(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
         ("autoCreateSubscriptionGroup", &options.topics.auto_create_groups),
         ("defaultTopicQueueNums", &options.topics.default_queues),
         ("messageDelayLevel", &options.topics.delay_levels),
+        ("traceTopicEnable", &options.topics.trace_topic),
+        ("traceOn", &true),
+        ("msgTraceTopicName", &name::TRACE_TOPIC),
+        ("slaveReadEnable", &false),
+        ("waitTimeMillsInSendQueue", &options.patience.send_ms),
+        ("waitTimeMillsInPullQueue", &options.patience.pull_ms),
     ];
     let text: String = pairs.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
     let version = hall.tables.topics.snapshot().data_version;
@@ -154,7 +194,7 @@ fn traffic_of(hall: &Hall, name: &str, key: &str) -> Option<Vec<Arc<Traffic>>> {
         "TOPIC_PUT_NUMS" | "TOPIC_PUT_SIZE" => Some(vec![Arc::clone(&hall.tables.topics.find(key)?.incoming)]),
         "GROUP_GET_NUMS" | "GROUP_GET_SIZE" => {
             let (topic, group) = key.split_once('@')?;
-            Some(vec![hall.figures.outgoing_of(group, topic)?])
+            Some(vec![Arc::clone(&hall.figures.outgoing_of(group, topic)?.traffic)])
         }
         "SNDBCK_PUT_NUMS" => {
             let (_, group) = key.split_once('@')?;
@@ -163,7 +203,7 @@ fn traffic_of(hall: &Hall, name: &str, key: &str) -> Option<Vec<Arc<Traffic>>> {
         "BROKER_PUT_NUMS" => Some(all_topics(&|_| true)),
         "BROKER_PUT_NUMS_WITHOUT_SYSTEM_TOPIC" => Some(all_topics(&|topic| !name::is_system_topic(topic))),
         "BROKER_GET_NUMS" | "BROKER_GET_NUMS_WITHOUT_SYSTEM_TOPIC" => {
-            Some(hall.figures.outgoing().into_iter().map(|(_, traffic)| traffic).collect())
+            Some(hall.figures.outgoing().into_iter().map(|(_, outgoing)| Arc::clone(&outgoing.traffic)).collect())
         }
         _ => None,
     }

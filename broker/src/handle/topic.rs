@@ -13,7 +13,8 @@ use strata_remoting::{Answer, Connection};
 use tracing::info;
 
 use super::{body, document, header, later, off_runtime};
-use crate::hall::Hall;
+use crate::attributes;
+use crate::hall::{Hall, system_topics};
 use crate::refusal::Refusal;
 use crate::topics::Topic;
 
@@ -24,8 +25,14 @@ pub(super) fn create(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
     let mut attributes = known.map(|topic| topic.config.attributes.clone()).unwrap_or_default();
     for change in request.attributes.as_deref().unwrap_or_default().split(',').map(str::trim) {
         match (change.strip_prefix('+').and_then(|pair| pair.split_once('=')), change.strip_prefix('-')) {
-            (Some((key, value)), _) => drop(attributes.insert(key.to_owned(), value.to_owned())),
-            (None, Some(key)) => drop(attributes.remove(key)),
+            (Some((key, value)), _) => {
+                attributes::check(key, Some(value))?;
+                attributes.insert(key.to_owned(), value.to_owned());
+            }
+            (None, Some(key)) => {
+                attributes::check(key, None)?;
+                attributes.remove(key);
+            }
             (None, None) if change.is_empty() => {}
             (None, None) => return Err(Refusal::Attribute { change: change.to_owned() }),
         }
@@ -148,8 +155,9 @@ fn queue_offsets(hall: &Hall, topic: &Topic) -> Vec<(MessageQueue, TopicOffset)>
 
 /// Answers 305.
 pub(super) fn system(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
+    let own: BTreeSet<_> = system_topics(&hall.options).into_iter().map(|topic| topic.topic_name).collect();
     let names = hall.tables.topics.all().into_keys();
-    let topic_list = names.filter(|topic| name::is_system_topic(topic)).collect();
+    let topic_list = names.filter(|topic| name::is_system_topic(topic) || own.contains(topic)).collect();
     document(&TopicList { topic_list, broker_addr: Some(hall.address().to_string()) })
 }
 
