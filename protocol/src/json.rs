@@ -33,7 +33,7 @@ pub enum JsonError {
         /// Where.
         at: usize,
     },
-    /// The document is larger than any body that is parsed.
+    /// The document is larger than any body of a request.
     #[error("{bytes} bytes of JSON exceed the limit of {JSON_BODY_BYTES_MAX}")]
     TooLong {
         /// Its size.
@@ -55,9 +55,15 @@ pub enum JsonError {
 /// # Errors
 /// See [`JsonError`].
 pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
-    if bytes.len() > JSON_BODY_BYTES_MAX {
-        return Err(JsonError::TooLong { bytes: bytes.len() });
-    }
+    check_length(bytes)?;
+    parse_answer(bytes)
+}
+
+/// As [`parse`], of an answer that was asked for: nothing but its frame bounds its length.
+///
+/// # Errors
+/// See [`JsonError`].
+pub fn parse_answer(bytes: &[u8]) -> Result<Value, JsonError> {
     let text = std::str::from_utf8(bytes).map_err(|_| JsonError::NotUtf8)?;
     let mut cursor = Cursor::new(text);
     let value = cursor.value()?;
@@ -70,14 +76,28 @@ pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
 /// # Errors
 /// See [`JsonError`]; [`JsonError::Shape`] when the document does not fit the type.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
-    if bytes.len() > JSON_BODY_BYTES_MAX {
-        return Err(JsonError::TooLong { bytes: bytes.len() });
-    }
+    check_length(bytes)?;
+    from_answer(bytes)
+}
+
+/// As [`from_slice`], of an answer that was asked for: nothing but its frame bounds its length.
+///
+/// # Errors
+/// See [`JsonError`]; [`JsonError::Shape`] when the document does not fit the type.
+pub fn from_answer<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
     check_depth(bytes)?;
     if let Ok(value) = serde_json::from_slice(bytes) {
         return Ok(value);
     }
-    serde_json::from_value(without_nulls(parse(bytes)?)).map_err(|error| JsonError::Shape { reason: error.to_string() })
+    let value = without_nulls(parse_answer(bytes)?);
+    serde_json::from_value(value).map_err(|error| JsonError::Shape { reason: error.to_string() })
+}
+
+fn check_length(bytes: &[u8]) -> Result<(), JsonError> {
+    if bytes.len() > JSON_BODY_BYTES_MAX {
+        return Err(JsonError::TooLong { bytes: bytes.len() });
+    }
+    Ok(())
 }
 
 /// A member that is `null` is a member that is absent, as Java's beans read it.
@@ -140,6 +160,15 @@ pub fn ascii_string(text: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_answer_may_be_longer_than_a_request() {
+        let long = format!("[\"{}\"]", "x".repeat(JSON_BODY_BYTES_MAX));
+        assert!(matches!(parse(long.as_bytes()), Err(JsonError::TooLong { .. })));
+        assert!(matches!(from_slice::<Vec<String>>(long.as_bytes()), Err(JsonError::TooLong { .. })));
+        assert_eq!(parse_answer(long.as_bytes()).unwrap()[0].as_str().map(str::len), Some(JSON_BODY_BYTES_MAX));
+        assert_eq!(from_answer::<Vec<String>>(long.as_bytes()).unwrap()[0].len(), JSON_BODY_BYTES_MAX);
+    }
 
     #[test]
     fn the_dialect_of_fastjson_is_read() {

@@ -158,7 +158,16 @@ pub(crate) fn command(code: i32, header: &impl Header) -> Command {
 
 /// Reads a body that must be there.
 pub(crate) fn document<T: DeserializeOwned>(answer: &Command) -> Outcome<T> {
-    json::from_slice(&answer.body).or_fail_with(Exit::Failed, "the server's answer cannot be read")
+    json::from_answer(&answer.body).or_fail_with(Exit::Failed, "the server's answer cannot be read")
+}
+
+/// Reads the body of an answer about something that may not exist; `None` when it does not.
+pub(crate) fn found<T: DeserializeOwned>(answer: Outcome<Command>) -> Outcome<Option<T>> {
+    match answer {
+        Ok(answer) => document(&answer).map(Some),
+        Err(failure) if failure.exit == Exit::NotFound => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Turns an answer other than success into a failure that tells it.
