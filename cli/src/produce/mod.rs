@@ -7,10 +7,10 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet, LocalSet};
 use tokio::time::Instant;
 
@@ -100,7 +100,11 @@ pub(crate) async fn run(args: ProduceArgs) -> Outcome {
     let started = Instant::now();
     let bar = progress(args.count.map(NonZeroU64::get));
     let mut summary = Summary { topic: args.topic, messages: 0, bytes: 0, elapsed_ms: 0, last: None };
-    let sent = send_all(Arc::clone(&sender), &mut messages, places, |sent| count(&mut summary, &bar, sent));
+    let send = |body| {
+        let sender = Arc::clone(&sender);
+        async move { sender.send(body).await }
+    };
+    let sent = send_all(send, &mut messages, places, |sent| count(&mut summary, &bar, sent));
     // Tasks of one thread begin in the order they were made: messages leave in the order they came.
     let failure = LocalSet::new().run_until(sent).await?;
     bar.finish_and_clear();
@@ -114,14 +118,18 @@ pub(crate) async fn run(args: ProduceArgs) -> Outcome {
     show(&args.output, &summary, summary_text)
 }
 
-/// Sends every body, `places` at once, until one fails; gives the first failure.
-async fn send_all(
-    sender: Arc<Sender>,
+/// Sends every body, `places` at once, until one fails; gives the first failure. A send gives its place up
+/// only when its result was looked at, so that nothing follows a failure that is known.
+async fn send_all<F>(
+    send: impl Fn(Bytes) -> F,
     messages: &mut Bodies,
     places: usize,
     mut done: impl FnMut(Sent),
-) -> Outcome<Option<Failure>> {
-    let (places, mut sends) = (Arc::new(Semaphore::new(places)), JoinSet::new());
+) -> Outcome<Option<Failure>>
+where
+    F: Future<Output = Outcome<Sent>> + 'static,
+{
+    let mut sends = JoinSet::new();
     let mut failure = None;
     let mut take = |sent: Result<Outcome<Sent>, JoinError>| match sent.or_fail(Exit::Failed).and_then(|sent| sent) {
         Ok(sent) => {
@@ -139,15 +147,15 @@ async fn send_all(
                 break;
             }
         };
-        let place = Arc::clone(&places).acquire_owned().await.or_fail(Exit::Failed)?;
-        let sender = Arc::clone(&sender);
-        sends.spawn_local(async move {
-            let sent = sender.send(body).await;
-            drop(place);
-            sent
-        });
         while let Some(sent) = sends.try_join_next() {
             failure = failure.or(take(sent));
+        }
+        while failure.is_none() && sends.len() >= places {
+            let Some(sent) = sends.join_next().await else { break };
+            failure = take(sent);
+        }
+        if failure.is_none() {
+            sends.spawn_local(send(body));
         }
     }
     while let Some(sent) = sends.join_next().await {
@@ -186,4 +194,40 @@ fn progress(total: Option<u64>) -> ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// Sends five bodies of which the second fails, and gives those whose sending began.
+    async fn begun_with(places: usize) -> (Vec<Bytes>, u64) {
+        let (feed, mut bodies) = tokio::sync::mpsc::channel(5);
+        for body in ["0", "1", "2", "3", "4"] {
+            feed.try_send(Ok(Bytes::from(body))).unwrap();
+        }
+        drop(feed);
+        let (begun, mut stored) = (RefCell::new(Vec::new()), 0);
+        let send = |body: Bytes| {
+            begun.borrow_mut().push(body.clone());
+            async move {
+                tokio::task::yield_now().await;
+                if body == "1" {
+                    return Err(Failure::new(Exit::Refused, "full"));
+                }
+                Ok(Sent { message_id: String::new(), queue: String::new(), offset: 0, bytes: 1 })
+            }
+        };
+        let sent = LocalSet::new().run_until(send_all(send, &mut bodies, places, |_| stored += 1)).await;
+        assert_eq!(sent.unwrap().map(|failure| failure.to_string()).as_deref(), Some("full"));
+        (begun.into_inner(), stored)
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_behind_a_failure_that_is_known() {
+        assert_eq!(begun_with(1).await, (vec![Bytes::from("0"), Bytes::from("1")], 1));
+        assert_eq!(begun_with(5).await.1, 4, "what was under way is counted");
+    }
 }
