@@ -1,4 +1,4 @@
-//! `strata group`: list, create, describe and delete consumer groups.
+//! `strata group`: list, create, describe, update and delete consumer groups.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,11 +8,12 @@ use strata_protocol::body::{ConsumeOffset, ConsumerConnections, GroupConfig, Gro
 use strata_protocol::code::request as code;
 use strata_protocol::command::Command;
 use strata_protocol::name;
-use strata_protocol::request::{ConsumeStats, ConsumerGroupOf, DeleteGroup};
+use strata_protocol::request::{ConsumeStats, ConsumerGroupOf, DeleteGroup, GroupOf};
 
 use crate::args::{ClusterArgs, OutputArgs};
-use crate::cluster::{Cluster, Master, command, document, queue_of, queue_table};
+use crate::cluster::{Cluster, Master, command, document, found, queue_of, queue_table};
 use crate::exit::{Exit, Failure, OrFail, Outcome};
+use crate::limits::RETRIES_MAX;
 use crate::output::{line, number, show, table, text};
 use crate::time::show_ms;
 
@@ -27,6 +28,11 @@ pub(crate) enum GroupCommand {
         after_help = "Examples:\n  strata group create billing\n  strata group create billing --retry-max 3 --orderly"
     )]
     Create(CreateArgs),
+    /// Change a consumer group; what is not given stays
+    #[command(
+        after_help = "Examples:\n  strata group update billing --retry-max 3\n  strata group update billing --orderly false"
+    )]
+    Update(UpdateArgs),
     /// Show a group's members, subscriptions and lag
     #[command(after_help = "Example:\n  strata group describe billing --output json")]
     Describe(NameArgs),
@@ -51,11 +57,25 @@ pub(crate) struct CreateArgs {
     /// The group
     group: String,
     /// Deliveries after the first before a message goes to the dead letters
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(i32).range(0..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(i32).range(0..=RETRIES_MAX))]
     retry_max: i32,
     /// Marks the group as one that consumes in order
     #[arg(long)]
     orderly: bool,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    /// The group
+    group: String,
+    /// Deliveries after the first before a message goes to the dead letters
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=RETRIES_MAX))]
+    retry_max: Option<i32>,
+    /// Whether the group is marked as one that consumes in order
+    #[arg(long)]
+    orderly: Option<bool>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -135,6 +155,7 @@ pub(crate) async fn run(command: GroupCommand) -> Outcome {
     match command {
         GroupCommand::List(args) => list(args).await,
         GroupCommand::Create(args) => create(args).await,
+        GroupCommand::Update(args) => update(args).await,
         GroupCommand::Describe(args) => describe(args).await,
         GroupCommand::Delete(args) => delete(args).await,
     }
@@ -147,11 +168,7 @@ async fn all_groups(cluster: &mut Cluster, master: &Master) -> Outcome<GroupTabl
 /// A group's connections at one broker; `None` when nobody is connected there.
 async fn connections(cluster: &mut Cluster, master: &Master, group: &str) -> Outcome<Option<ConsumerConnections>> {
     let header = ConsumerGroupOf { group: group.to_owned() };
-    match cluster.ask(master, command(code::GET_CONSUMER_CONNECTION_LIST, &header)).await {
-        Ok(answer) => document(&answer).map(Some),
-        Err(failure) if failure.exit == Exit::NotFound => Ok(None),
-        Err(failure) => Err(failure),
-    }
+    found(cluster.ask(master, command(code::GET_CONSUMER_CONNECTION_LIST, &header)).await)
 }
 
 async fn list(args: ListArgs) -> Outcome {
@@ -197,29 +214,75 @@ async fn create(args: CreateArgs) -> Outcome {
     name::check_group(&args.group).or_fail(Exit::Usage)?;
     let mut cluster = Cluster::connect(&args.cluster).await?;
     let masters = cluster.masters().await?;
+    let mut holders = Vec::new();
+    for master in &masters {
+        if config(&mut cluster, master, &args.group).await?.is_some() {
+            holders.push(master.name.as_str());
+        }
+    }
+    if !holders.is_empty() {
+        let message = format!(
+            "there is a group {} on {} already; change it with: strata group update {}",
+            args.group,
+            holders.join(", "),
+            args.group
+        );
+        return Err(Failure::new(Exit::Refused, message));
+    }
     let mut config = GroupConfig::new(&args.group);
     config.retry_max_times = args.retry_max;
     config.consume_message_orderly = args.orderly;
-    let body = serde_json::to_vec(&config).or_fail(Exit::Failed)?;
     for master in &masters {
-        let mut request = Command::request(code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP);
-        request.body = body.clone().into();
-        cluster.ask(master, request).await?;
+        put(&mut cluster, master, &config).await?;
     }
-    let names: Vec<&str> = masters.iter().map(|master| master.name.as_str()).collect();
-    line(format!("created group {} on {}", args.group, names.join(", ")))
+    line(format!("created group {} on {}", args.group, names_of(&masters)))
+}
+
+async fn update(args: UpdateArgs) -> Outcome {
+    let mut cluster = Cluster::connect(&args.cluster).await?;
+    let mut holders = Vec::new();
+    for master in cluster.masters().await? {
+        // A broker that came later may not know the group yet; what the others know of it may differ by broker.
+        let Some(mut config) = config(&mut cluster, &master, &args.group).await? else { continue };
+        config.retry_max_times = args.retry_max.unwrap_or(config.retry_max_times);
+        config.consume_message_orderly = args.orderly.unwrap_or(config.consume_message_orderly);
+        put(&mut cluster, &master, &config).await?;
+        holders.push(master);
+    }
+    if holders.is_empty() {
+        return Err(missing(&args.group));
+    }
+    line(format!("changed group {} on {}", args.group, names_of(&holders)))
+}
+
+async fn put(cluster: &mut Cluster, master: &Master, config: &GroupConfig) -> Outcome {
+    let mut request = Command::request(code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP);
+    request.body = serde_json::to_vec(config).or_fail(Exit::Failed)?.into();
+    cluster.ask(master, request).await.map(|_| ())
+}
+
+/// A group as one broker has it.
+async fn config(cluster: &mut Cluster, master: &Master, group: &str) -> Outcome<Option<GroupConfig>> {
+    let header = GroupOf { group: group.to_owned() };
+    found(cluster.ask(master, command(code::GET_SUBSCRIPTIONGROUP_CONFIG, &header)).await)
+}
+
+fn missing(group: &str) -> Failure {
+    Failure::new(Exit::NotFound, format!("there is no group {group}; list them with: strata group list"))
+}
+
+fn names_of(masters: &[Master]) -> String {
+    masters.iter().map(|master| master.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// The brokers that know the group, and the group as the first of them has it.
 async fn holders(cluster: &mut Cluster, group: &str) -> Outcome<(GroupConfig, Vec<Master>)> {
     let mut found: Option<(GroupConfig, Vec<Master>)> = None;
     for master in cluster.masters().await? {
-        let Some(config) = all_groups(cluster, &master).await?.subscription_group_table.remove(group) else { continue };
+        let Some(config) = config(cluster, &master, group).await? else { continue };
         found.get_or_insert_with(|| (config, Vec::new())).1.push(master);
     }
-    let missing =
-        || Failure::new(Exit::NotFound, format!("there is no group {group}; list them with: strata group list"));
-    found.ok_or_else(missing)
+    found.ok_or_else(|| missing(group))
 }
 
 async fn describe(args: NameArgs) -> Outcome {
@@ -312,6 +375,5 @@ async fn delete(args: DeleteArgs) -> Outcome {
         let header = DeleteGroup { group: args.group.clone(), clean_offset: Some(true) };
         cluster.ask(master, command(code::DELETE_SUBSCRIPTIONGROUP, &header)).await?;
     }
-    let names: Vec<&str> = masters.iter().map(|master| master.name.as_str()).collect();
-    line(format!("deleted group {} on {}", args.group, names.join(", ")))
+    line(format!("deleted group {} on {}", args.group, names_of(&masters)))
 }

@@ -17,6 +17,9 @@ pub(crate) const UNPACKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Queues of a topic that a command may ask for; brokers allow no more.
 pub(crate) const QUEUES_MAX: i32 = 4_096;
 
+/// Deliveries of a message that a group may ask for: at the longest delay that is twenty years of trying.
+pub(crate) const RETRIES_MAX: i64 = 100_000;
+
 /// Sends under way at once by default: enough to fill a connection, few enough to be answered in time.
 pub(crate) const SENDS_IN_FLIGHT: usize = 64;
 

@@ -9,7 +9,7 @@ use strata_protocol::name;
 use strata_protocol::request::{CreateTopic, DeleteTopicInNamesrv, TopicOf};
 
 use crate::args::{ClusterArgs, OutputArgs};
-use crate::cluster::{Cluster, Master, command, document, masters_of, queue_of, queue_table, show_perm};
+use crate::cluster::{Cluster, Master, command, document, found, masters_of, queue_of, queue_table, show_perm};
 use crate::exit::{Exit, Failure, OrFail, Outcome};
 use crate::limits::QUEUES_MAX;
 use crate::output::{line, number, show, table, text};
@@ -273,11 +273,7 @@ async fn put(cluster: &mut Cluster, master: &Master, config: &TopicConfig, attri
 
 async fn config(cluster: &mut Cluster, master: &Master, topic: &str) -> Outcome<Option<TopicConfig>> {
     let header = TopicOf { topic: topic.to_owned() };
-    match cluster.ask(master, command(code::GET_TOPIC_CONFIG, &header)).await {
-        Ok(answer) => document(&answer).map(Some),
-        Err(failure) if failure.exit == Exit::NotFound => Ok(None),
-        Err(failure) => Err(failure),
-    }
+    found(cluster.ask(master, command(code::GET_TOPIC_CONFIG, &header)).await)
 }
 
 async fn describe(args: NameArgs) -> Outcome {
