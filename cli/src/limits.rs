@@ -41,6 +41,12 @@ pub(crate) const FOLLOW_HOLD: Duration = Duration::from_secs(15);
 /// Pause before a follower asks again after a failure.
 pub(crate) const FOLLOW_RETRY: Duration = Duration::from_secs(1);
 
+/// How often a follower looks for new queues and brokers, as RocketMQ's clients do (`pollNameServerInterval`).
+pub(crate) const ROUTE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// New queues that were found and are not read yet; the next look goes on when they are.
+pub(crate) const NEW_QUEUES_MAX: usize = 16;
+
 /// How often a follower with a group stores its progress.
 pub(crate) const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 

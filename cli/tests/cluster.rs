@@ -149,6 +149,85 @@ fn a_group_keeps_its_place() {
 }
 
 #[test]
+fn progress_ends_where_a_reading_was_told_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path());
+    site.ok(&["topic", "create", "orders", "--queues", "1"]);
+    site.ok_with_input(&["produce", "orders", "--in-flight", "1", "--tag", "A"], "0\n1\n2\n3\n4\n");
+    // The next begin in a millisecond of their own.
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    site.ok_with_input(&["produce", "orders", "--in-flight", "1", "--tag", "B"], "5\n6\n7\n8\n9\n");
+    let second_half = format!("@{}", site.messages(&["orders", "-o", "5", "-n", "1"])[0]["stored"].as_str().unwrap());
+    let read = |group: &str, args: &[&str]| site.ok(&[&["consume", "orders", "-g", group], args].concat());
+    assert_eq!(read("by-offset", &["--until", "3"]), "0\n1\n2\n");
+    assert_eq!(read("by-offset", &["-n", "2"]), "3\n4\n");
+    assert_eq!(read("by-offset", &[]), "5\n6\n7\n8\n9\n");
+    assert_eq!(read("by-time", &["--until", &second_half]), "0\n1\n2\n3\n4\n");
+    assert_eq!(read("by-time", &[]), "5\n6\n7\n8\n9\n");
+    // A broker's answer passes over what does not match, also behind the end.
+    assert_eq!(read("by-tag", &["--tag", "A", "--until", &second_half]), "0\n1\n2\n3\n4\n");
+    assert_eq!(read("by-tag", &["--tag", "A", "--until", "7"]), "");
+    assert_eq!(read("by-tag", &[]), "7\n8\n9\n");
+    for tag in ["", " ", "||"] {
+        let (code, out, error) = site.run(&["consume", "orders", "-g", "by-nothing", "--tag", tag]);
+        assert_eq!((code, out.as_str()), (2, ""), "{error}");
+    }
+    assert_eq!(read("by-nothing", &["--tag", "*", "-n", "1"]), "0\n");
+}
+
+#[test]
+fn a_new_group_has_a_place_although_nothing_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path());
+    site.ok(&["topic", "create", "orders", "--queues", "2"]);
+    assert_eq!(site.ok(&["consume", "orders", "-g", "early"]), "");
+    site.ok(&["produce", "orders", "-m", "a", "-m", "b"]);
+    assert_eq!(site.ok(&["consume", "orders", "-g", "late", "-o", "last"]), "");
+    site.ok(&["produce", "orders", "-m", "c"]);
+    assert_eq!(site.ok(&["consume", "orders", "-g", "late"]), "c\n");
+    assert_eq!(site.ok(&["consume", "orders", "-g", "early"]).lines().count(), 3);
+}
+
+#[test]
+fn a_follower_finds_queues_that_are_added() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path());
+    site.ok(&["topic", "create", "orders", "--queues", "1"]);
+    site.ok(&["produce", "orders", "-m", "first"]);
+    let followed = std::thread::scope(|scope| {
+        let follower = scope.spawn(|| site.ok(&["consume", "orders", "-f", "-n", "3", "-g", "audit"]));
+        // It reads on while the topic grows; the new queue's message comes before it is known.
+        site.ok(&["topic", "update", "orders", "--queues", "2"]);
+        let sent = site.ok_with_input(&["produce", "orders", "--in-flight", "1"], "second\nthird\n");
+        assert!(sent.starts_with("sent 2 messages"), "{sent}");
+        follower.join().unwrap()
+    });
+    let mut lines: Vec<&str> = followed.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["first", "second", "third"]);
+    assert_eq!(site.ok(&["consume", "orders", "-g", "audit"]), "", "the progress of both queues was stored");
+}
+
+#[test]
+fn a_group_that_exists_is_changed_on_purpose_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path());
+    site.ok(&["group", "create", "billing", "--retry-max", "3"]);
+    let (code, _, error) = site.run(&["group", "create", "billing"]);
+    assert_eq!(code, 5);
+    let advice = "there is a group billing on broker-a already; change it with: strata group update billing";
+    assert!(error.contains(advice), "{error}");
+    let retries = || site.json(&["group", "describe", "billing", "--output", "json"])["retryMax"].clone();
+    assert_eq!(retries(), json!(3));
+    site.ok(&["group", "update", "billing", "--orderly", "true"]);
+    assert_eq!(retries(), json!(3), "what is not given stays");
+    assert_eq!(site.ok(&["group", "update", "billing", "--retry-max", "5"]), "changed group billing on broker-a\n");
+    assert_eq!(retries(), json!(5));
+    let (code, _, error) = site.run(&["group", "update", "nobody"]);
+    assert_eq!((code, error.as_str()), (4, "error: there is no group nobody; list them with: strata group list\n"));
+}
+
+#[test]
 fn what_cannot_be_reached_is_said() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for args in [&["topic", "list"][..], &["consume", "t"], &["produce", "t", "-m", "x"], &["group", "list"]] {

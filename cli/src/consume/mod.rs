@@ -3,6 +3,7 @@
 //! Owns the flags and the course of a reading: all queues merged by store time up to where they end now,
 //! then, with `--follow`, as messages come. Pulls are in `reader`, offsets of groups in `progress`.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
 use clap::{Args, ValueEnum};
@@ -18,7 +19,9 @@ mod reader;
 use crate::args::ClusterArgs;
 use crate::cluster::Cluster;
 use crate::exit::{Exit, Failure, OrFail, Outcome};
+use crate::limits::COMMIT_INTERVAL;
 use crate::time::{Position, now_ms};
+use follow::Event;
 use merge::Merged;
 use message::Message;
 use print::Printer;
@@ -55,7 +58,8 @@ Positions:
   @1793491200000         a time in milliseconds since 1970
 
 Without -g nothing is stored. With -g reading begins at the group's stored offsets unless -o is
-given, and what was read is stored; do not name the group of a running application.")]
+given, and what was read is stored, what -n or --until left out is not; do not name the group of a
+running application.")]
 pub(crate) struct ConsumeArgs {
     /// The topic
     topic: String,
@@ -66,7 +70,7 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, value_name = "POSITION")]
     until: Option<Position>,
     /// Only messages with this tag; 'A || B' is either
-    #[arg(long, value_name = "TAGS")]
+    #[arg(long, value_name = "TAGS", value_parser = parse_tags)]
     tag: Option<String>,
     /// Ends after so many messages
     #[arg(short = 'n', long = "number", value_name = "N")]
@@ -82,6 +86,14 @@ pub(crate) struct ConsumeArgs {
     output: MessageFormat,
     #[command(flatten)]
     cluster: ClusterArgs,
+}
+
+/// Brokers read an expression without a tag as all tags, which is not what an empty variable of a script means.
+fn parse_tags(text: &str) -> Result<String, String> {
+    if text.split("||").all(|tag| tag.trim().is_empty()) {
+        return Err(String::from("a tag, tags with || between, or * for all"));
+    }
+    Ok(text.to_owned())
 }
 
 /// Runs the command.
@@ -100,8 +112,9 @@ pub(crate) async fn run(args: ConsumeArgs) -> Outcome {
         until: args.until.map(|until| until.at(now)),
         stored: args.group.is_some() && args.offset.is_none(),
         follow: args.follow,
+        begun_ms: now,
     };
-    let readers = reader::open_all(&mut cluster, &wanted).await?;
+    let readers = reader::open_all(&mut cluster, &wanted, &BTreeSet::new()).await?;
     let progress = Progress::of(args.group.as_deref(), &args.topic, &readers, cluster.patience());
     let mut course = Course {
         printer: Printer::new(args.output),
@@ -111,7 +124,7 @@ pub(crate) async fn run(args: ConsumeArgs) -> Outcome {
         unreadable: 0,
     };
     let read = tokio::select! {
-        read = course.read(readers, args.follow) => read,
+        read = course.read(readers, args.follow.then_some((args.cluster, wanted))) => read,
         interrupted = tokio::signal::ctrl_c() => interrupted.or_fail(Exit::Failed),
     };
     course.bar.finish_and_clear();
@@ -134,7 +147,8 @@ struct Course {
 }
 
 impl Course {
-    async fn read(&mut self, readers: Vec<QueueReader>, follow: bool) -> Outcome {
+    /// Reads what there is, then, when there is something to follow, what comes.
+    async fn read(&mut self, readers: Vec<QueueReader>, follow: Option<(ClusterArgs, Wanted)>) -> Outcome {
         let mut merged = Merged::of(readers);
         while self.left != Some(0) {
             let Some((queue, message)) = merged.next().await? else { break };
@@ -148,19 +162,17 @@ impl Course {
         for (queue, reader) in merged.readers().iter().enumerate() {
             self.progress.reached(queue, reader.next_offset());
         }
-        if !follow {
-            return Ok(());
-        }
+        let Some((args, wanted)) = follow else { return Ok(()) };
         self.bar.finish_and_clear();
-        let mut coming = follow::follow(merged.into_readers());
+        let mut followed = follow::follow(merged.into_readers(), args, wanted);
         while self.left != Some(0) {
-            let next = tokio::time::timeout(crate::limits::COMMIT_INTERVAL, coming.recv()).await;
+            let next = tokio::time::timeout(COMMIT_INTERVAL, followed.next()).await;
             self.progress.store_sometimes().await;
-            match next {
-                Ok(Some(Ok((queue, message)))) => self.take(queue, message)?,
-                Ok(Some(Err(failure))) => return Err(failure),
-                Ok(None) => return Ok(()),
-                Err(_) => {}
+            let Ok(event) = next else { continue };
+            match event? {
+                Some(Event::Message(queue, message)) => self.take(queue, *message)?,
+                Some(Event::Queue(reader)) => followed.add(self.progress.add(&reader), *reader),
+                None => return Ok(()),
             }
         }
         Ok(())

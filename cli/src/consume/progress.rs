@@ -20,6 +20,13 @@ struct Queue {
     stored: i64,
 }
 
+impl Queue {
+    fn of(reader: &QueueReader) -> Self {
+        let (master, queue_id) = reader.queue();
+        Self { master: master.clone(), queue_id, reached: reader.next_offset(), stored: -1 }
+    }
+}
+
 /// The progress of a group in all queues, or of nobody.
 pub(super) struct Progress {
     group: Option<String>,
@@ -33,13 +40,15 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn of(group: Option<&str>, topic: &str, readers: &[QueueReader], patience: Duration) -> Self {
-        let queue = |reader: &QueueReader| {
-            let (master, queue_id) = reader.queue();
-            Queue { master: master.clone(), queue_id, reached: reader.next_offset(), stored: -1 }
-        };
-        let queues = readers.iter().map(queue).collect();
+        let queues = readers.iter().map(Queue::of).collect();
         let (group, topic) = (group.map(str::to_owned), topic.to_owned());
         Self { group, topic, queues, clients: BTreeMap::new(), patience, stored_at: Instant::now() }
+    }
+
+    /// Takes one more queue; gives its number.
+    pub(super) fn add(&mut self, reader: &QueueReader) -> usize {
+        self.queues.push(Queue::of(reader));
+        self.queues.len() - 1
     }
 
     /// Everything before `offset` of the queue is done with.

@@ -13,6 +13,7 @@ use strata_protocol::record::records;
 use strata_protocol::request::{Pull, QueryConsumerOffset, QueueOf, SearchOffset, pull_flag};
 use strata_remoting::Client;
 
+use super::TOOLS_GROUP;
 use super::message::Message;
 use crate::cluster::{Cluster, Master, command, masters_of, success};
 use crate::exit::{Exit, Failure, OrFail, Outcome};
@@ -31,6 +32,15 @@ pub(super) struct Wanted {
     /// Begin at the group's stored offset, if it has one.
     pub(super) stored: bool,
     pub(super) follow: bool,
+    /// When the command began, ms since 1970.
+    pub(super) begun_ms: i64,
+}
+
+impl Wanted {
+    /// Whether progress is stored: then brokers must know the group even if nothing is read.
+    fn has_progress(&self) -> bool {
+        self.group != TOOLS_GROUP
+    }
 }
 
 /// One queue and how far it is read.
@@ -49,18 +59,29 @@ pub(super) struct QueueReader {
     patience: Duration,
 }
 
-/// Opens every queue of the topic that may be read.
-pub(super) async fn open_all(cluster: &mut Cluster, wanted: &Wanted) -> Outcome<Vec<QueueReader>> {
-    let mut readers = Vec::new();
+/// Opens every queue of the topic that may be read and is not in `known`. A topic without such a queue is a
+/// failure when nothing is known yet.
+pub(super) async fn open_all(
+    cluster: &mut Cluster,
+    wanted: &Wanted,
+    known: &BTreeSet<(String, i32)>,
+) -> Outcome<Vec<QueueReader>> {
+    let mut readers: Vec<QueueReader> = Vec::new();
     for (master, queues) in masters_of(cluster.route(&wanted.topic).await?) {
         if queues.perm & perm::READ == 0 {
             continue;
         }
-        for queue_id in 0..queues.read_queue_nums {
+        let opened = readers.len();
+        let is_new = |queue_id: &i32| !known.contains(&(master.name.clone(), *queue_id));
+        for queue_id in (0..queues.read_queue_nums).filter(is_new) {
             readers.push(QueueReader::open(cluster, wanted, &master, queue_id).await?);
         }
+        let here = &readers[opened..];
+        if let Some(reader) = here.first().filter(|_| wanted.has_progress() && here.iter().all(QueueReader::is_done)) {
+            reader.introduce().await?;
+        }
     }
-    if readers.is_empty() {
+    if readers.is_empty() && known.is_empty() {
         let message =
             format!("no queue of {} may be read: it is write only, or its brokers have no master", wanted.topic);
         return Err(Failure::new(Exit::Refused, message));
@@ -81,6 +102,10 @@ impl QueueReader {
         let end = match wanted.until {
             Some(Position::Offset(end)) => Some(end),
             Some(Position::Last) => Some(last),
+            // Looked up, because a message there whose tag does not match is not seen in any pull.
+            Some(until @ Position::Time(ms)) if ms <= now_ms() => {
+                Some(offset_at(cluster, master, (topic, queue_id), until).await?)
+            }
             Some(Position::First | Position::Time(_) | Position::Ago(_)) | None => None,
         };
         let end = if wanted.follow { end } else { Some(end.unwrap_or(last).min(last)) };
@@ -108,6 +133,11 @@ impl QueueReader {
         (&self.master, self.queue_id)
     }
 
+    /// The broker's name and the queue's id, which stay when an address changes.
+    pub(super) fn name(&self) -> (String, i32) {
+        (self.master.name.clone(), self.queue_id)
+    }
+
     pub(super) fn is_done(&self) -> bool {
         self.done
     }
@@ -129,17 +159,32 @@ impl QueueReader {
         Ok(())
     }
 
-    /// Pulls once. `hold` lets the broker wait for messages. Nothing is left to read when the reader is done
-    /// and its buffer empty.
-    pub(super) async fn pull(&mut self, hold: Option<Duration>) -> Outcome {
+    /// Lets the broker know the group, as any pull does: it is created there, or refused. Nothing is taken.
+    async fn introduce(&self) -> Outcome {
+        let answer = self.ask(None, 1).await?;
+        match ResponseCode::of(answer.code) {
+            Some(
+                ResponseCode::Success
+                | ResponseCode::PullRetryImmediately
+                | ResponseCode::PullNotFound
+                | ResponseCode::PullOffsetMoved,
+            ) => Ok(()),
+            Some(_) | None => success(answer, &self.who()).map(|_| ()),
+        }
+    }
+
+    fn who(&self) -> String {
+        format!("broker {}", self.master.name)
+    }
+
+    async fn ask(&self, hold: Option<Duration>, messages_max: i32) -> Outcome<Command> {
         let held = hold.unwrap_or_default();
-        self.waiting = false;
         let header = Pull {
             group: self.wanted.group.clone(),
             topic: self.wanted.topic.clone(),
             queue_id: self.queue_id,
             queue_offset: self.next,
-            messages_max: PULL_MESSAGES,
+            messages_max,
             sys_flag: pull_flag::SUBSCRIPTION | if hold.is_some() { pull_flag::SUSPEND } else { 0 },
             commit_offset: 0,
             suspend_timeout_ms: i64::try_from(held.as_millis()).unwrap_or(0),
@@ -149,13 +194,20 @@ impl QueueReader {
             bytes_max: Some(PULL_BYTES),
         };
         let asked = self.client.call(command(request::PULL_MESSAGE, &header), self.patience + held).await;
-        let who = format!("broker {}", self.master.name);
-        let answer = asked.or_fail_with(Exit::Unreachable, &who)?;
+        asked.or_fail_with(Exit::Unreachable, self.who())
+    }
+
+    /// Pulls once. `hold` lets the broker wait for messages. Nothing is left to read when the reader is done
+    /// and its buffer empty.
+    pub(super) async fn pull(&mut self, hold: Option<Duration>) -> Outcome {
+        self.waiting = false;
+        let answer = self.ask(hold, PULL_MESSAGES).await?;
         let begin = answer.fields.value("nextBeginOffset").and_then(|text| text.parse::<i64>().ok());
         match ResponseCode::of(answer.code) {
             Some(ResponseCode::Success) => {
-                self.take(&answer)?;
+                let unread = self.take(&answer)?;
                 self.advance(begin)?;
+                self.next = self.next.min(unread.unwrap_or(self.next));
             }
             Some(ResponseCode::PullRetryImmediately) if hold.is_some() => {
                 self.next = begin.unwrap_or(self.next).max(self.next)
@@ -164,9 +216,11 @@ impl QueueReader {
             Some(ResponseCode::PullNotFound) => self.found_nothing(),
             Some(ResponseCode::PullOffsetMoved) => self.moved(begin),
             Some(_) | None => {
-                success(answer, &who)?;
+                success(answer, &self.who())?;
             }
         }
+        // What a broker passed over behind the end was not looked at here: it is not done with.
+        self.next = self.next.min(self.end.unwrap_or(self.next));
         self.done |= self.end.is_some_and(|end| self.next >= end);
         Ok(())
     }
@@ -208,15 +262,23 @@ impl QueueReader {
         self.next = begin;
     }
 
-    fn take(&mut self, answer: &Command) -> Outcome {
+    /// Keeps what is to be read. Gives the offset of the message that ended the reading, if one did.
+    fn take(&mut self, answer: &Command) -> Outcome<Option<i64>> {
         let tags: Option<BTreeSet<&str>> = (self.wanted.tags.trim() != "*")
             .then(|| self.wanted.tags.split("||").map(str::trim).filter(|tag| !tag.is_empty()).collect());
         for record in records(&answer.body) {
             let record =
                 record.or_fail_with(Exit::Failed, format!("broker {} answered a damaged message", self.master.name))?;
             let message = Message::of(&record, &self.master.name);
-            if message.queue_offset < self.next || self.end.is_some_and(|end| message.queue_offset >= end) {
+            if message.queue_offset < self.next {
                 continue;
+            }
+            if self.end.is_some_and(|end| message.queue_offset >= end) {
+                return Ok(Some(message.queue_offset));
+            }
+            if matches!(self.wanted.until, Some(Position::Time(until)) if message.stored_ms >= until) {
+                self.done = true;
+                return Ok(Some(message.queue_offset));
             }
             // Brokers compare hash codes of tags; two tags can share one.
             let tag = message.property("TAGS").unwrap_or_default();
@@ -224,13 +286,9 @@ impl QueueReader {
             if is_early || tags.as_ref().is_some_and(|tags| !tags.contains(tag)) {
                 continue;
             }
-            if matches!(self.wanted.until, Some(Position::Time(until)) if message.stored_ms >= until) {
-                self.done = true;
-                return Ok(());
-            }
             self.buffer.push_back(message);
         }
-        Ok(())
+        Ok(None)
     }
 }
 
