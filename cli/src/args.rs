@@ -3,7 +3,7 @@
 //! Owns the shape of the command line. What a command does is in the file of its name.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -50,7 +50,7 @@ pub(crate) enum Command {
     /// Read messages of a topic
     Consume(ConsumeArgs),
     /// Show the configuration that a server would start with, and where each value comes from
-    Config(ConfigArgs),
+    Config(Box<ConfigArgs>),
 }
 
 /// Flags of `strata start`.
@@ -66,18 +66,18 @@ The broker also listens on its port - 2, where older clients send (with --broker
 port). SIGTERM and SIGINT end it: requests under way are answered, the store is closed, the exit
 code is 0.")]
 pub(crate) struct StartArgs {
-    /// Folder for all data; it is made when it is missing
-    #[arg(long, value_name = "DIR", default_value = "data")]
-    pub(crate) data: PathBuf,
+    /// Folder for all data; it is made when it is missing [default: data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
     /// IP address that clients are told [default: 127.0.0.1, for clients on this machine]
     #[arg(long, value_name = "IP")]
     pub(crate) host: Option<IpAddr>,
-    /// IP address to listen on [default: 0.0.0.0]
+    /// IP address to listen on, with all ports [default: 0.0.0.0]
     #[arg(long, value_name = "IP")]
     pub(crate) listen: Option<IpAddr>,
-    /// Port of the name server; 0 takes a free one
-    #[arg(long, value_name = "PORT", default_value_t = 9876)]
-    pub(crate) namesrv_port: u16,
+    /// Port of the name server [default: 9876]; 0 takes a free one
+    #[arg(long, value_name = "PORT")]
+    pub(crate) namesrv_port: Option<u16>,
     /// Port of the broker [default: 10911]; 0 takes free ones
     #[arg(long, value_name = "PORT")]
     pub(crate) broker_port: Option<u16>,
@@ -87,6 +87,21 @@ pub(crate) struct StartArgs {
     /// RocketMQ's broker.conf; flags win over it
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// Where `strata start` keeps its data by default.
+pub(crate) const DEFAULT_DATA: &str = "data";
+
+impl StartArgs {
+    /// The port of the name server.
+    pub(crate) fn namesrv_port(&self) -> u16 {
+        self.namesrv_port.unwrap_or(9_876)
+    }
+
+    /// The folder of the name server.
+    pub(crate) fn namesrv_data(&self) -> PathBuf {
+        self.data.as_deref().unwrap_or(Path::new(DEFAULT_DATA)).join("namesrv")
+    }
 }
 
 /// Flags of `strata namesrv`.
@@ -103,9 +118,9 @@ pub(crate) struct NamesrvArgs {
     /// IP address to listen on [default: 0.0.0.0]
     #[arg(long, value_name = "IP")]
     pub(crate) listen: Option<IpAddr>,
-    /// Folder of the key-value configuration; it is made when it is missing
-    #[arg(long, value_name = "DIR", default_value = "namesrv-data")]
-    pub(crate) data: PathBuf,
+    /// Folder of the key-value configuration; it is made when it is missing [default: namesrv-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
     /// Port of /rocketmq/nsaddr, /healthz and /readyz; 0 takes a free one [default: none]
     #[arg(long, value_name = "PORT")]
     pub(crate) nsaddr_port: Option<u16>,
@@ -117,7 +132,14 @@ pub(crate) struct NamesrvArgs {
     pub(crate) config: Option<PathBuf>,
 }
 
-/// Flags of `strata broker`, and of `strata config` for a broker.
+impl NamesrvArgs {
+    /// The folder of its data.
+    pub(crate) fn data(&self) -> &Path {
+        self.data.as_deref().unwrap_or(Path::new("namesrv-data"))
+    }
+}
+
+/// Flags of `strata broker`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -144,7 +166,7 @@ pub(crate) struct BrokerArgs {
     /// IP address that clients are told [default: 127.0.0.1, for clients on this machine]
     #[arg(long, value_name = "IP")]
     pub(crate) host: Option<IpAddr>,
-    /// IP address to listen on [default: 0.0.0.0]
+    /// IP address to listen on, with all ports [default: 0.0.0.0]
     #[arg(long, value_name = "IP")]
     pub(crate) listen: Option<IpAddr>,
     /// Folder of the store; it is made when it is missing [default: data]
@@ -161,26 +183,46 @@ pub(crate) struct BrokerArgs {
     pub(crate) namesrv_env: Option<String>,
 }
 
-/// Which server's configuration is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum RoleName {
-    Broker,
-    Namesrv,
-}
-
-/// Flags of `strata config`.
+/// Flags of `strata config`. Each server's own flags are taken, and no others.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
-  strata config -c broker.conf
-  strata config -c broker.conf --broker-port 20911 --output json
-  strata config --role namesrv -c namesrv.conf")]
+  strata config -c broker.conf                   as strata broker would start
+  strata config start -c broker.conf --data /var/lib/strata
+  strata config broker --broker-port 20911 --output json
+  strata config namesrv -c namesrv.conf
+
+Without the name of a server it is that of strata broker."
+)]
 pub(crate) struct ConfigArgs {
     /// Which server
-    #[arg(long, value_enum, default_value_t = RoleName::Broker)]
-    pub(crate) role: RoleName,
+    #[command(subcommand)]
+    pub(crate) server: Option<ShownServer>,
     #[command(flatten)]
-    pub(crate) broker: BrokerArgs,
+    pub(crate) broker: ShownArgs<BrokerArgs>,
+}
+
+/// Which server's configuration is shown.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ShownServer {
+    /// That of strata start
+    #[command(after_help = "Example:\n  strata config start -c broker.conf --data /var/lib/strata")]
+    Start(ShownArgs<StartArgs>),
+    /// That of strata namesrv
+    #[command(after_help = "Example:\n  strata config namesrv -c namesrv.conf --output json")]
+    Namesrv(ShownArgs<NamesrvArgs>),
+    /// That of strata broker
+    #[command(after_help = "Example:\n  strata config broker -c broker.conf --output json")]
+    Broker(ShownArgs<BrokerArgs>),
+}
+
+/// A server's flags, and how what they mean is shown.
+#[derive(Debug, Args)]
+pub(crate) struct ShownArgs<A: Args> {
+    #[command(flatten)]
+    pub(crate) server: A,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -50,6 +50,33 @@ pub(crate) const NEW_QUEUES_MAX: usize = 16;
 /// How often a follower with a group stores its progress.
 pub(crate) const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Connections that `serverMaxConnections` may ask for: Linux gives a process no more descriptors by default.
+pub(crate) const CONNECTIONS_WANTED_MAX: usize = 1_048_576;
+
+/// Connections that a port takes however few descriptors there are: fewer would serve nobody, and those of
+/// all ports leave some of the 1,024 that are usual at the least.
+pub(crate) const CONNECTIONS_MIN: usize = 64;
+
+/// Descriptors that connections leave to the store, which has a file for each segment open (1,500 are 1.5 TiB
+/// by default), to the pages and to the runtime.
+pub(crate) const RESERVED_DESCRIPTORS: u64 = 2_048;
+
+/// Descriptors below which the operator is warned: enough for three ports with their default connections.
+pub(crate) const DESCRIPTORS_MIN: u64 = 65_536;
+
+/// Connections that the HTTP pages take at once; others wait. A few probes and scrapers come, each for one page.
+pub(crate) const PAGE_CONNECTIONS_MAX: usize = 64;
+
+/// Time that a connection to the pages may last, from its begin to the end of its one answer. Prometheus waits
+/// 10 s for an answer.
+pub(crate) const PAGE_MAX: Duration = Duration::from_secs(10);
+
+/// Time that answers of pages under way have when the server ends.
+pub(crate) const PAGES_DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// Pause after a connection to the pages could not be taken: mostly no descriptor is left.
+pub(crate) const PAGES_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Time in which a server must be ready after its ports are bound.
 pub(crate) const READY_MAX: Duration = Duration::from_secs(120);
 

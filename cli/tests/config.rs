@@ -53,6 +53,50 @@ fn the_environment_is_below_the_file() {
 }
 
 #[test]
+fn each_server_shows_what_it_would_start_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "storePathRootDir=/a\nnamesrvAddr=10.0.0.2:9876\nbindAddress=127.0.0.2\n";
+    std::fs::write(folder.path().join("broker.conf"), text).unwrap();
+    let ask = |args: &[&str]| {
+        let mut command = strata(&[&["config"], args, &["--output", "json"]].concat());
+        run(command.current_dir(folder.path()).env("NAMESRV_ADDR", "10.0.0.1:9876"))
+    };
+    let own = |value: &str, origin: &str| (value.to_owned(), origin.to_owned());
+    let (code, out, error) = ask(&["start"]);
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert_eq!(row(&out, "storePathRootDir"), own("data/broker", "default"));
+    assert_eq!(row(&out, "namesrvAddr"), own("127.0.0.1:9876", "default"));
+    assert_eq!(row(&out, "--data"), own("data/namesrv", "default"));
+    let (_, out, error) = ask(&["start", "-c", "broker.conf", "--namesrv-port", "19876"]);
+    assert!(error.contains("namesrvAddr has no effect"), "{error}");
+    assert_eq!(row(&out, "storePathRootDir"), own("/a", "broker.conf:1"));
+    assert_eq!(row(&out, "namesrvAddr"), own("127.0.0.2:19876", "--namesrv-port"));
+    assert_eq!(row(&out, "metricsPromExporterHost"), own("127.0.0.2", "default"));
+    let (_, out, _) = ask(&["start", "-c", "broker.conf", "--data", "/b"]);
+    assert_eq!(row(&out, "storePathRootDir"), own("/b/broker", "--data"));
+    assert_eq!(row(&out, "--data"), own("/b/namesrv", "--data"));
+    let (_, out, _) = ask(&["broker", "-c", "broker.conf"]);
+    assert_eq!(row(&out, "namesrvAddr"), own("10.0.0.2:9876", "broker.conf:2"));
+    let (code, out, _) = ask(&["namesrv", "--port", "19876"]);
+    assert_eq!((code, row(&out, "listenPort")), (0, own("19876", "--port")));
+    assert_eq!(row(&out, "--data"), own("namesrv-data", "default"));
+    for other in [["namesrv", "--broker-port", "1"], ["start", "--name", "b"], ["--broker-port", "1", "namesrv"]] {
+        assert_eq!(ask(&other).0, 2, "{other:?} is a flag of another server");
+    }
+}
+
+#[test]
+fn the_number_of_connections_is_a_choice() {
+    let (code, out, error) = config("serverMaxConnections=50000\nserverMaxConnectionsPerAddress = 5000\n", &[]);
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert_eq!(row(&out, "serverMaxConnections").0, "50000");
+    assert_eq!(row(&out, "serverMaxConnectionsPerAddress").0, "5000");
+    let sentence =
+        "error: broker.conf:1: serverMaxConnections=0 is not allowed: a whole number from 1 to 1048576\n".to_owned();
+    assert_eq!(config("serverMaxConnections=0", &[]), (2, String::new(), sentence));
+}
+
+#[test]
 fn unknown_keys_warn_once_with_the_nearest_name() {
     let (code, _, error) = config("brokerNmae = x\ndeleteWhen=04\n", &[]);
     assert_eq!(code, 0);
@@ -110,7 +154,7 @@ fn a_missing_file_and_wrong_flags_are_usage_errors() {
 
 #[test]
 fn every_command_has_help_with_examples() {
-    let commands: [&[&str]; 15] = [
+    let commands: [&[&str]; 18] = [
         &[],
         &["start"],
         &["namesrv"],
@@ -118,6 +162,8 @@ fn every_command_has_help_with_examples() {
         &["produce"],
         &["consume"],
         &["config"],
+        &["config", "start"],
+        &["config", "namesrv"],
         &["topic", "list"],
         &["topic", "create"],
         &["topic", "update"],
@@ -125,6 +171,7 @@ fn every_command_has_help_with_examples() {
         &["topic", "delete"],
         &["group", "list"],
         &["group", "create"],
+        &["group", "update"],
         &["group", "describe"],
     ];
     for command in commands {

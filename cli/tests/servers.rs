@@ -2,7 +2,10 @@
 
 mod common;
 
-use common::{Running, Site, WAIT, page, run, strata};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use common::{Running, Site, WAIT, page, program, run, strata};
 use strata_protocol::code::request;
 use strata_protocol::command::Command;
 use strata_remoting::Client;
@@ -98,10 +101,6 @@ fn a_port_in_use_is_said_and_costs_nothing() {
         if flag != "--broker-port" {
             args.extend(["--broker-port", "0"]);
         }
-        if flag == "--metrics-port" {
-            std::fs::write(folder.path().join("host.conf"), "metricsPromExporterHost=127.0.0.1\n").unwrap();
-            args.extend(["-c", "host.conf"]);
-        }
         let (code, out, error) = run(strata(&args).current_dir(folder.path()));
         assert_eq!((code, out.as_str()), (6, ""), "{flag}: {error}");
         assert!(
@@ -127,4 +126,71 @@ fn folders_that_cannot_be_used_are_named() {
     assert_eq!(code, 6);
     assert!(error.contains("file") && error.lines().last().unwrap().starts_with("error: "), "{error}");
     assert_eq!(site.server.stop("TERM").code(), Some(0));
+}
+
+#[test]
+fn a_flag_wins_over_the_file_for_the_data_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::write(path.join("broker.conf"), "storePathRootDir=of-the-file\nmappedFileSizeCommitLog=4194304\n")
+        .unwrap();
+    let ports = ["--listen", "127.0.0.1", "--namesrv-port", "0", "--broker-port", "0", "--metrics-port", "0"];
+    let start = |own: &[&str]| {
+        let server = Running::start(path, &[&["start", "-c", "broker.conf"], &ports[..], own].concat());
+        let data = server.fact("data");
+        assert_eq!(server.stop("TERM").code(), Some(0));
+        data
+    };
+    assert_eq!(start(&["--data", "of-the-flag"]), "of-the-flag/broker");
+    assert!(path.join("of-the-flag/broker/commitlog").exists() && path.join("of-the-flag/namesrv").exists());
+    assert!(!path.join("of-the-file").exists());
+    assert_eq!(start(&[]), "of-the-file");
+}
+
+#[test]
+fn half_a_request_of_a_page_holds_nothing_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(
+        folder.path(),
+        &["namesrv", "--port", "0", "--listen", "127.0.0.1", "--nsaddr-port", "0", "--data", "n"],
+    );
+    let address = server.fact("pages").trim_start_matches("http://").trim_end_matches("/rocketmq/nsaddr").to_owned();
+    let half = || {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(WAIT)).unwrap();
+        stream.write_all(b"GET /hea").unwrap();
+        stream
+    };
+    // More than are served at once: those in the way are cut, and then the pages answer again.
+    let mut halves: Vec<TcpStream> = (0..70).map(|_| half()).collect();
+    assert_eq!(page(&address, "/healthz"), (200, "ok\n".to_owned()));
+    assert_eq!(halves[0].read(&mut [0; 64]).unwrap(), 0, "a connection that says nothing ends");
+    let kept = half();
+    let status = server.stop("TERM");
+    assert_eq!(status.code(), Some(0), "half a request does not keep the process");
+    drop(kept);
+}
+
+#[test]
+fn the_limit_of_descriptors_is_raised_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let limited = |limits: &str| {
+        // Through a shell, because limits are inherited.
+        let mut command = program("sh");
+        let binary = strata(&[]).get_program().to_owned();
+        command.arg("-c").arg(format!("{limits} && exec \"$@\"")).arg("sh").arg(binary);
+        command.args(["namesrv", "--port", "0", "--listen", "127.0.0.1", "--data", "n"]);
+        command
+    };
+    let told = folder.path().join("told");
+    let mut command = limited("ulimit -S -n 256 && ulimit -H -n 4096");
+    command.stderr(std::fs::File::create(&told).unwrap());
+    let server = Running::start_as(folder.path(), command);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.id())).unwrap();
+    let files: Vec<&str> =
+        limits.lines().find(|line| line.starts_with("Max open files")).unwrap().split_whitespace().collect();
+    assert_eq!(files[3..5], ["4096", "4096"], "{limits}");
+    assert_eq!(server.stop("TERM").code(), Some(0));
+    let told = std::fs::read_to_string(told).unwrap();
+    assert!(told.contains("only 4096 file descriptors are allowed, so that each port takes at most 2048"), "{told}");
 }

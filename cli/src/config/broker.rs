@@ -1,12 +1,13 @@
 //! The keys of a broker's configuration, by RocketMQ's names, and the options they become.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use strata_broker::BrokerOptions;
 use strata_store::FlushMode;
 use strata_store::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 
+use super::connections::{self, Connections, HasConnections};
 use super::unserved::{self, Unserved};
 use super::values::{addresses, name, number, parsed, truth};
 use super::{Key, Role};
@@ -14,17 +15,19 @@ use crate::limits::{MESSAGE_BYTES_MAX, QUEUES_MAX};
 
 /// Where figures are given out.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Metrics {
-    pub(crate) enabled: bool,
-    pub(crate) listen: IpAddr,
-    pub(crate) port: u16,
+struct Metrics {
+    enabled: bool,
+    /// `None` is the broker's.
+    listen: Option<IpAddr>,
+    port: u16,
 }
 
 /// A broker's configuration while it is put together.
 #[derive(Debug)]
 pub(crate) struct BrokerDraft {
     options: BrokerOptions,
-    pub(crate) metrics: Metrics,
+    metrics: Metrics,
+    connections: Connections,
     /// `flushDiskType` and `flushIntervalCommitLog` make one setting; they come in any order.
     sync_flush: bool,
     flush_interval_ms: u64,
@@ -37,8 +40,8 @@ impl Default for BrokerDraft {
     fn default() -> Self {
         let mut options = BrokerOptions::default();
         options.identity.port = 10_911;
-        let metrics = Metrics { enabled: true, listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 5_557 };
-        Self { options, metrics, sync_flush: false, flush_interval_ms: 500 }
+        let metrics = Metrics { enabled: true, listen: None, port: 5_557 };
+        Self { options, metrics, connections: Connections::default(), sync_flush: false, flush_interval_ms: 500 }
     }
 }
 
@@ -52,6 +55,30 @@ impl BrokerDraft {
             FlushMode::Async { interval_ms: self.flush_interval_ms, bytes_max: FLUSH_BYTES }
         };
         options
+    }
+
+    /// Where figures are given out, if they are: on the broker's address unless another was given.
+    pub(crate) fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.enabled.then(|| SocketAddr::new(self.metrics_listen(), self.metrics.port))
+    }
+
+    fn metrics_listen(&self) -> IpAddr {
+        self.metrics.listen.unwrap_or(self.options.listen)
+    }
+
+    /// Puts the one name server in place that the process itself runs.
+    pub(crate) fn register_at(&mut self, namesrv: SocketAddr) {
+        self.options.name_servers = vec![namesrv.to_string()];
+    }
+}
+
+impl HasConnections for BrokerDraft {
+    fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    fn connections_mut(&mut self) -> &mut Connections {
+        &mut self.connections
     }
 }
 
@@ -103,6 +130,8 @@ impl Role for BrokerDraft {
             apply: |d, v| number(&mut d.options.identity.port, v, 0..=u16::MAX),
             show: |d| d.options.identity.port.to_string(),
         },
+        connections::all(),
+        connections::of_one_address(),
         Key {
             name: "namesrvAddr",
             meaning: "the name servers it registers with",
@@ -271,9 +300,16 @@ impl Role for BrokerDraft {
         },
         Key {
             name: "metricsPromExporterHost",
-            meaning: "the address that figures are given out on",
-            apply: |d, v| if v.is_empty() { Ok(()) } else { parsed(&mut d.metrics.listen, v, IP) },
-            show: |d| d.metrics.listen.to_string(),
+            meaning: "the address that figures are given out on; that of bindAddress when not given",
+            apply: |d, v| {
+                let mut listen = d.options.listen;
+                if !v.is_empty() {
+                    parsed(&mut listen, v, IP)?;
+                    d.metrics.listen = Some(listen);
+                }
+                Ok(())
+            },
+            show: |d| d.metrics_listen().to_string(),
         },
         Key {
             name: "metricsPromExporterPort",

@@ -2,7 +2,7 @@
 //! it came from.
 //!
 //! Owns the layers, the warnings about keys that do nothing here, and the listing of what holds. Which keys
-//! there are, and what they mean, is in `broker` and `namesrv`.
+//! there are, and what they mean, is in `broker`, `namesrv` and `connections`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 pub(crate) mod broker;
+pub(crate) mod connections;
 pub(crate) mod namesrv;
 mod nearest;
 mod properties;
@@ -44,7 +45,7 @@ impl fmt::Display for Origin {
 
 /// A key that acts: how its text changes the draft, and how the draft shows it.
 pub(crate) struct Key<D: 'static> {
-    /// RocketMQ's name.
+    /// RocketMQ's name, where it has one.
     pub(crate) name: &'static str,
     /// A few words for the listing.
     pub(crate) meaning: &'static str,
@@ -160,6 +161,12 @@ impl<D: Role> Effective<D> {
         let names = D::KEYS.iter().map(|known| known.name).chain(D::NAMES.lines());
         let hint = nearest::nearest(key, names).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
         self.warnings.push(format!("{origin}: {key} is no known key{hint}"));
+    }
+
+    /// Puts a value in place that the command itself decides, whatever was taken before.
+    pub(crate) fn settle(&mut self, key: &'static str, origin: Origin, change: impl FnOnce(&mut D)) {
+        change(&mut self.draft);
+        self.origins.insert(key, origin);
     }
 
     /// Where a key's value came from.

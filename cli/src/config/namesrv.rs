@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use strata_namesrv::Settings;
 
+use super::connections::{self, Connections, HasConnections};
 use super::unserved::{self, Unserved};
 use super::values::{number, parsed};
 use super::{Key, Role};
@@ -14,11 +15,27 @@ pub(crate) struct NamesrvDraft {
     pub(crate) listen: IpAddr,
     pub(crate) port: u16,
     pub(crate) settings: Settings,
+    connections: Connections,
 }
 
 impl Default for NamesrvDraft {
     fn default() -> Self {
-        Self { listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 9_876, settings: Settings::default() }
+        Self {
+            listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            port: 9_876,
+            settings: Settings::default(),
+            connections: Connections::default(),
+        }
+    }
+}
+
+impl HasConnections for NamesrvDraft {
+    fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    fn connections_mut(&mut self) -> &mut Connections {
+        &mut self.connections
     }
 }
 
@@ -42,6 +59,8 @@ impl Role for NamesrvDraft {
             apply: |d, v| number(&mut d.port, v, 0..=u16::MAX),
             show: |d| d.port.to_string(),
         },
+        connections::all(),
+        connections::of_one_address(),
         Key {
             name: "orderMessageEnable",
             meaning: "routes carry the configuration of ordered topics",

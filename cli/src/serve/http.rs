@@ -1,18 +1,25 @@
 //! The HTTP pages of a server: figures, health, and the addresses of name servers.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use strata_broker::Broker;
 use strata_namesrv::Namesrv;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use super::stop::Bell;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::limits::{PAGE_CONNECTIONS_MAX, PAGE_MAX, PAGES_ACCEPT_PAUSE, PAGES_DRAIN_MAX};
 
 /// What the pages tell about.
 #[derive(Clone)]
@@ -76,10 +83,40 @@ pub(crate) async fn listen(address: SocketAddr, flag: &str) -> Outcome<TcpListen
     })
 }
 
-/// Serves the pages until the bell rings.
+/// Serves the pages until the bell rings. Answers under way may leave for a moment; nobody can hold the end up.
 pub(crate) async fn serve(listener: TcpListener, pages: Pages, bell: &Bell) {
-    let served = axum::serve(listener, pages.router()).with_graceful_shutdown(bell.rung()).await;
-    if let Err(error) = served {
-        tracing::error!("the HTTP pages ended: {error}");
+    let (router, mut connections) = (pages.router(), JoinSet::new());
+    let mut rung = pin!(bell.rung());
+    loop {
+        tokio::select! {
+            () = &mut rung => break,
+            Some(_) = connections.join_next() => {}
+            // With all places taken, those that come wait in the kernel's queue until one ends.
+            accepted = listener.accept(), if connections.len() < PAGE_CONNECTIONS_MAX => match accepted {
+                Ok((socket, _)) => {
+                    connections.spawn(attend(socket, router.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection to the HTTP pages could not be accepted");
+                    sleep(PAGES_ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    let answered = async { while connections.join_next().await.is_some() {} };
+    if timeout(PAGES_DRAIN_MAX, answered).await.is_err() {
+        tracing::debug!("connections to the HTTP pages were cut");
+    }
+}
+
+/// One request and its answer. One bound on all of it holds for the slow and the silent alike.
+async fn attend(socket: TcpStream, router: Router) {
+    let service = TowerToHyperService::new(router);
+    let exchange = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(socket), service);
+    match timeout(PAGE_MAX, exchange).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!("a request of an HTTP page went wrong: {error}"),
+        Err(_) => tracing::debug!("a connection to the HTTP pages took too long"),
     }
 }

@@ -4,6 +4,7 @@
 //! nothing; the broker leaves before its name server, so that clients are told.
 
 mod announce;
+mod descriptors;
 mod http;
 mod registered;
 mod run;
@@ -14,48 +15,55 @@ use std::path::Path;
 
 use strata_namesrv::NamesrvOptions;
 
-use crate::args::{BrokerArgs, DEFAULT_NAMESRV, NamesrvArgs, StartArgs};
+use crate::args::{BrokerArgs, DEFAULT_DATA, DEFAULT_NAMESRV, NamesrvArgs, StartArgs};
 use crate::config::broker::BrokerDraft;
+use crate::config::connections::HasConnections;
 use crate::config::namesrv::NamesrvDraft;
 use crate::config::{ConfigError, Effective, Origin};
 use crate::exit::{Exit, OrFail, Outcome};
+use descriptors::Descriptors;
 use run::{BrokerSite, Site};
+
+/// Ports of the servers of `strata start`: the name server's, the broker's, its fast one.
+const START_PORTS: u64 = 3;
+/// Ports of a broker.
+const BROKER_PORTS: u64 = 2;
 
 /// Runs `strata start`.
 pub(crate) async fn start(args: StartArgs) -> Outcome {
     let started = tokio::time::Instant::now();
-    let effective = start_config(&args).or_fail(Exit::Usage)?;
+    let effective = start_config(&args)?;
     effective.warn();
-    let mut options = effective.draft.options();
-    if effective.origin("storePathRootDir") == Origin::Default {
-        options.data = args.data.join("broker");
-    }
-    let listen = options.listen;
-    let namesrv = run::bind(SocketAddr::new(listen, args.namesrv_port), false).await?;
+    let descriptors = Descriptors::raise();
+    let mut draft = effective.draft;
+    let connections = descriptors.share(*draft.connections(), START_PORTS);
+    let listen = draft.options().listen;
+    let namesrv = run::bind(SocketAddr::new(listen, args.namesrv_port()), false, connections).await?;
     let namesrv_port = namesrv.local_addr().port();
-    options.name_servers = vec![SocketAddr::new(loopback(listen), namesrv_port).to_string()];
+    draft.register_at(SocketAddr::new(loopback(listen), namesrv_port));
+    let options = draft.options();
     let addresses = vec![SocketAddr::new(options.identity.ip, namesrv_port).to_string()];
-    let namesrv_options =
-        NamesrvOptions { data: Some(args.data.join("namesrv")), addresses, ..NamesrvOptions::default() };
-    let broker = BrokerSite { options, metrics: effective.draft.metrics };
-    let site = Site { namesrv: Some((namesrv_options, namesrv)), broker: Some(broker), nsaddr: None };
-    run::run(site, started).await
+    let namesrv_options = NamesrvOptions { data: Some(args.namesrv_data()), addresses, ..NamesrvOptions::default() };
+    let broker = BrokerSite { options, metrics: draft.metrics_address() };
+    let namesrv = Some((namesrv_options, namesrv));
+    run::run(Site { namesrv, broker: Some(broker), nsaddr: None, descriptors, connections }, started).await
 }
 
 /// Runs `strata namesrv`.
 pub(crate) async fn namesrv(args: NamesrvArgs) -> Outcome {
     let started = tokio::time::Instant::now();
-    let mut effective = namesrv_config(args.config.as_deref())?;
-    effective.take_given("listenPort", args.port, Origin::Flag("--port")).or_fail(Exit::Usage)?;
-    effective.take_given("bindAddress", args.listen, Origin::Flag("--listen")).or_fail(Exit::Usage)?;
+    let effective = namesrv_config(&args)?;
     effective.warn();
+    let descriptors = Descriptors::raise();
     let draft = effective.draft;
-    let server = run::bind(SocketAddr::new(draft.listen, draft.port), false).await?;
+    let connections = descriptors.share(*draft.connections(), 1);
+    let server = run::bind(SocketAddr::new(draft.listen, draft.port), false, connections).await?;
+    let data = Some(args.data().to_owned());
     let own = || SocketAddr::new(loopback(draft.listen), server.local_addr().port()).to_string();
     let addresses = args.nsaddr.map_or_else(|| vec![own()], |list| list.split(';').map(str::to_owned).collect());
-    let options = NamesrvOptions { data: Some(args.data), settings: draft.settings, addresses };
+    let namesrv = Some((NamesrvOptions { data, settings: draft.settings, addresses }, server));
     let nsaddr = args.nsaddr_port.map(|port| SocketAddr::new(draft.listen, port));
-    run::run(Site { namesrv: Some((options, server)), broker: None, nsaddr }, started).await
+    run::run(Site { namesrv, broker: None, nsaddr, descriptors, connections }, started).await
 }
 
 /// Runs `strata broker`.
@@ -63,8 +71,11 @@ pub(crate) async fn broker(args: BrokerArgs) -> Outcome {
     let started = tokio::time::Instant::now();
     let effective = broker_config(&args)?;
     effective.warn();
-    let broker = BrokerSite { options: effective.draft.options(), metrics: effective.draft.metrics };
-    run::run(Site { namesrv: None, broker: Some(broker), nsaddr: None }, started).await
+    let descriptors = Descriptors::raise();
+    let draft = effective.draft;
+    let connections = descriptors.share(*draft.connections(), BROKER_PORTS);
+    let broker = BrokerSite { options: draft.options(), metrics: draft.metrics_address() };
+    run::run(Site { namesrv: None, broker: Some(broker), nsaddr: None, descriptors, connections }, started).await
 }
 
 /// The configuration of a broker: environment, then file, then flags.
@@ -90,31 +101,45 @@ pub(crate) fn broker_config(args: &BrokerArgs) -> Outcome<Effective<BrokerDraft>
     read().or_fail(Exit::Usage)
 }
 
-/// The configuration of a name server: the file alone; its flags follow where they are known.
-pub(crate) fn namesrv_config(path: Option<&Path>) -> Outcome<Effective<NamesrvDraft>> {
-    let mut effective = Effective::default();
-    if let Some(path) = path {
-        effective.read_file(path).or_fail(Exit::Usage)?;
-    }
-    Ok(effective)
+/// The configuration of a name server: file, then flags.
+pub(crate) fn namesrv_config(args: &NamesrvArgs) -> Outcome<Effective<NamesrvDraft>> {
+    let read = || {
+        let mut effective = Effective::<NamesrvDraft>::default();
+        if let Some(path) = &args.config {
+            effective.read_file(path)?;
+        }
+        effective.take_given("listenPort", args.port, Origin::Flag("--port"))?;
+        effective.take_given("bindAddress", args.listen, Origin::Flag("--listen"))?;
+        Ok::<_, ConfigError>(effective)
+    };
+    read().or_fail(Exit::Usage)
 }
 
-fn start_config(args: &StartArgs) -> Result<Effective<BrokerDraft>, ConfigError> {
-    let mut effective = Effective::<BrokerDraft>::default();
-    if let Some(path) = &args.config {
-        effective.read_file(path)?;
-        if effective.origin("namesrvAddr") != Origin::Default {
-            let origin = effective.origin("namesrvAddr");
-            effective
-                .warnings
-                .push(format!("{origin}: namesrvAddr has no effect: strata start runs its own name server"));
+/// The configuration of the broker of `strata start`: file, then flags. Its name server is the process's own.
+pub(crate) fn start_config(args: &StartArgs) -> Outcome<Effective<BrokerDraft>> {
+    let read = || {
+        let mut effective = Effective::<BrokerDraft>::default();
+        let folder = |data: &Path| data.join("broker").display().to_string();
+        effective.take("storePathRootDir", &folder(Path::new(DEFAULT_DATA)), Origin::Default)?;
+        if let Some(path) = &args.config {
+            effective.read_file(path)?;
         }
-    }
-    effective.take_given("listenPort", args.broker_port, Origin::Flag("--broker-port"))?;
-    effective.take_given("brokerIP1", args.host, Origin::Flag("--host"))?;
-    effective.take_given("bindAddress", args.listen, Origin::Flag("--listen"))?;
-    effective.take_given("metricsPromExporterPort", args.metrics_port, Origin::Flag("--metrics-port"))?;
-    Ok(effective)
+        let origin = effective.origin("namesrvAddr");
+        if origin != Origin::Default {
+            let told = format!("{origin}: namesrvAddr has no effect: strata start runs its own name server");
+            effective.warnings.push(told);
+        }
+        effective.take_given("storePathRootDir", args.data.as_deref().map(folder), Origin::Flag("--data"))?;
+        effective.take_given("listenPort", args.broker_port, Origin::Flag("--broker-port"))?;
+        effective.take_given("brokerIP1", args.host, Origin::Flag("--host"))?;
+        effective.take_given("bindAddress", args.listen, Origin::Flag("--listen"))?;
+        effective.take_given("metricsPromExporterPort", args.metrics_port, Origin::Flag("--metrics-port"))?;
+        let namesrv = SocketAddr::new(loopback(effective.draft.options().listen), args.namesrv_port());
+        let origin = args.namesrv_port.map_or(Origin::Default, |_| Origin::Flag("--namesrv-port"));
+        effective.settle("namesrvAddr", origin, |draft| draft.register_at(namesrv));
+        Ok::<_, ConfigError>(effective)
+    };
+    read().or_fail(Exit::Usage)
 }
 
 /// Where this process reaches what listens on `listen`.

@@ -13,10 +13,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, timeout};
 
 use super::announce::{BrokerFacts, Facts, announce};
+use super::descriptors::Descriptors;
 use super::http::{self, Pages};
 use super::registered::Entry;
 use super::stop::{Bell, asked_to_stop};
-use crate::config::broker::Metrics;
+use crate::config::connections::Connections;
 use crate::exit::{Exit, Failure, OrFail, Outcome};
 use crate::limits::{READY_INTERVAL, READY_MAX};
 
@@ -27,12 +28,16 @@ pub(crate) struct Site {
     pub(crate) broker: Option<BrokerSite>,
     /// Pages of a name server alone; a broker has its metrics port.
     pub(crate) nsaddr: Option<SocketAddr>,
+    pub(crate) descriptors: Descriptors,
+    /// What each port takes.
+    pub(crate) connections: Connections,
 }
 
 /// A broker that is to run.
 pub(crate) struct BrokerSite {
     pub(crate) options: BrokerOptions,
-    pub(crate) metrics: Metrics,
+    /// Where its figures are given out.
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 /// A broker whose ports are taken.
@@ -43,8 +48,9 @@ struct BoundBroker {
 }
 
 /// Takes a port for remoting.
-pub(crate) async fn bind(address: SocketAddr, fast_port: bool) -> Outcome<Server> {
-    let options = ServerOptions { fast_port, ..ServerOptions::default() };
+pub(crate) async fn bind(address: SocketAddr, fast_port: bool, connections: Connections) -> Outcome<Server> {
+    let Connections { max: connections_max, per_address_max: connections_per_address_max } = connections;
+    let options = ServerOptions { connections_max, connections_per_address_max, fast_port, ..Default::default() };
     Server::bind(address, options).await.or_fail(Exit::CannotStart)
 }
 
@@ -54,7 +60,7 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
     let signal = tokio::spawn(asked_to_stop());
     let pages_listener = pages_listener(&site).await?;
     let bound = match site.broker {
-        Some(broker) => Some(bind_broker(broker.options).await?),
+        Some(broker) => Some(bind_broker(broker.options, site.connections).await?),
         None => None,
     };
     let namesrv_address = site.namesrv.as_ref().map(|(_, server)| server.local_addr());
@@ -69,6 +75,7 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
         }
         None => (None, None),
     };
+    site.descriptors.tell(site.connections);
     let entry = broker_parts.as_ref().map(|parts| Entry::of(&parts.options, parts.options.identity.port));
     let facts = Facts { namesrv: namesrv_address, broker: broker_parts.as_ref().map(facts_of), pages: pages_address };
     let name_servers = facts.broker.as_ref().map(|broker| broker.name_servers.clone()).unwrap_or_default();
@@ -173,12 +180,10 @@ async fn ended(task: Task) -> Outcome {
 
 async fn pages_listener(site: &Site) -> Outcome<Option<TcpListener>> {
     let (address, flag) = match (&site.broker, site.nsaddr) {
-        (Some(broker), _) if broker.metrics.enabled => {
-            (SocketAddr::new(broker.metrics.listen, broker.metrics.port), "--metrics-port")
-        }
-        (None, Some(address)) => (address, "--nsaddr-port"),
-        (Some(_), _) | (None, None) => return Ok(None),
+        (Some(broker), _) => (broker.metrics, "--metrics-port"),
+        (None, nsaddr) => (nsaddr, "--nsaddr-port"),
     };
+    let Some(address) = address else { return Ok(None) };
     http::listen(address, flag).await.map(Some)
 }
 
@@ -188,16 +193,16 @@ fn open_namesrv(site: Option<(NamesrvOptions, Server)>) -> Outcome<(Option<Arc<N
 }
 
 /// The fast port is two below; a free broker port has any free one beside it.
-async fn bind_broker(mut options: BrokerOptions) -> Outcome<BoundBroker> {
+async fn bind_broker(mut options: BrokerOptions, connections: Connections) -> Outcome<BoundBroker> {
     let address = SocketAddr::new(options.listen, options.identity.port);
-    let server = bind(address, false).await?;
+    let server = bind(address, false, connections).await?;
     let fast = match address.port() {
         0 => Some(SocketAddr::new(address.ip(), 0)),
         1 | 2 => None,
         port => Some(SocketAddr::new(address.ip(), port - 2)),
     };
     let fast = match fast {
-        Some(address) => Some(bind(address, true).await?),
+        Some(address) => Some(bind(address, true, connections).await?),
         None => None,
     };
     options.identity.port = server.local_addr().port();

@@ -21,8 +21,15 @@ pub(crate) const WAIT: Duration = Duration::from_secs(30);
 
 /// The binary with nothing of the caller's environment that it would read.
 pub(crate) fn strata(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_strata"));
-    command.args(args).env_remove("NAMESRV_ADDR").env_remove("RUST_LOG").stdin(Stdio::null());
+    let mut command = program(env!("CARGO_BIN_EXE_strata"));
+    command.args(args);
+    command
+}
+
+/// Any program in such an environment.
+pub(crate) fn program(path: &str) -> Command {
+    let mut command = Command::new(path);
+    command.env_remove("NAMESRV_ADDR").env_remove("RUST_LOG").stdin(Stdio::null());
     command
 }
 
@@ -46,7 +53,11 @@ pub(crate) struct Running {
 impl Running {
     /// Starts a server in `folder` and waits for its ready line.
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
-        let mut command = strata(args);
+        Self::start_as(folder, strata(args))
+    }
+
+    /// As [`Running::start`] with a command of the test's own.
+    pub(crate) fn start_as(folder: &Path, mut command: Command) -> Self {
         command.current_dir(folder).env("RUST_LOG", "warn").stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (sender, lines) = mpsc::channel();
@@ -79,6 +90,11 @@ impl Running {
     pub(crate) fn fact(&self, name: &str) -> String {
         let line = self.announced.lines().find_map(|line| line.trim().strip_prefix(name)).unwrap();
         line.split_whitespace().next().unwrap().to_owned()
+    }
+
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends `INT` or `TERM` and gives the exit status.
