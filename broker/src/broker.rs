@@ -275,7 +275,6 @@ fn store_options(options: &BrokerOptions) -> StoreOptions {
         delete_ratio: percent,
         force_ratio: defaults.force_ratio.max(percent),
         refuse_ratio: defaults.refuse_ratio.max(percent),
-        ..defaults
     };
     StoreOptions {
         segment_bytes: settings.segment_bytes,
