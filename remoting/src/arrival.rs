@@ -67,17 +67,16 @@ fn oldest_stamp(socket: &TcpStream) -> io::Result<Option<TimeSpec>> {
     let mut control = nix::cmsg_space!(TimeSpec);
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     let seen = recvmsg::<()>(socket.as_raw_fd(), &mut room, Some(&mut control), flags)?;
-    let stamp = seen.cmsgs()?.find_map(|message| match message {
-        ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
-        _ => None,
-    });
+    let stamp = seen
+        .cmsgs()?
+        .find_map(|message| if let ControlMessageOwned::ScmTimestampns(stamp) = message { Some(stamp) } else { None });
     Ok(stamp)
 }
 
 /// The time since a stamp of the kernel, by the clock that it stamps with. `None` when that clock was set.
 fn since(stamp: TimeSpec) -> Option<Duration> {
     let now = clock_gettime(ClockId::CLOCK_REALTIME).ok()?;
-    let waited = Duration::try_from(now - stamp).ok()?;
+    let waited = (now >= stamp).then(|| Duration::from(now - stamp))?;
     (waited <= BELIEVED_MAX).then_some(waited)
 }
 

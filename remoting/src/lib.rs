@@ -11,6 +11,7 @@ pub mod limits;
 
 mod alarm;
 mod arrival;
+mod budget;
 mod calls;
 mod client;
 mod closing;

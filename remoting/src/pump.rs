@@ -20,10 +20,11 @@ use tracing::error;
 
 use crate::alarm::Alarm;
 use crate::arrival::Arrivals;
+use crate::budget::Share;
 use crate::closing::{CloseReason, Ending, foreign_protocol};
 use crate::connection::Connection;
 use crate::deadline::{Look, Patience, Progress};
-use crate::figures::{BufferShare, Figures};
+use crate::figures::Figures;
 use crate::handler::{Answer, Handler};
 use crate::inbox::Inbox;
 use crate::limits::OUTBOX_BYTES_MAX;
@@ -52,9 +53,9 @@ pub(crate) struct Pump<H: ?Sized> {
     figures: Arc<Figures>,
     arrivals: Arrivals,
     inbox: Inbox,
-    buffer_share: BufferShare,
-    read_buffers_bytes_max: usize,
+    buffer_share: Share,
     out: Outgoing,
+    unsent_share: Share,
     stage: Stage,
     progress: Progress,
     alarm: Alarm,
@@ -75,8 +76,8 @@ impl<H: Handler + ?Sized> Pump<H> {
             socket,
             connection,
             handler,
-            buffer_share: BufferShare::new(Arc::clone(&figures)),
-            read_buffers_bytes_max: roster.read_buffers_bytes_max,
+            buffer_share: Share::of(&figures.read_buffers),
+            unsent_share: Share::of(&figures.unsent),
             figures,
             arrivals,
             inbox: Inbox::new(),
@@ -130,6 +131,8 @@ impl<H: Handler + ?Sized> Pump<H> {
     }
 
     fn finish(&mut self, ending: Ending) {
+        // What is said from now on would come after the end.
+        self.connection.outbox.enter(Phase::Closing);
         self.stage = Stage::Finishing(ending);
         self.alarm.begin_drain();
     }
@@ -149,6 +152,8 @@ impl<H: Handler + ?Sized> Pump<H> {
             self.out.shrink();
             self.alarm.moved();
         }
+        self.connection.outbox.set_unsent(self.out.bytes());
+        self.unsent_share.update_coarsely(self.out.footprint());
         Ok(())
     }
 
@@ -157,10 +162,15 @@ impl<H: Handler + ?Sized> Pump<H> {
         match &self.stage {
             Stage::Serving => self.serve(cx).map(|()| None),
             Stage::Draining => {
-                if owed > 0 || !self.out.is_empty() {
+                if owed > 0 {
+                    // The last responder may have gone between the look at `owed` and at the outbox; it then
+                    // found no one to wake.
+                    return if self.connection.owed() == 0 { Poll::Ready(None) } else { Poll::Pending };
+                }
+                if !self.out.is_empty() {
                     return Poll::Pending;
                 }
-                self.stage = Stage::Finishing(Ending::plain(CloseReason::Shutdown));
+                self.finish(Ending::plain(CloseReason::Shutdown));
                 Poll::Ready(None)
             }
             Stage::Finishing(_) => {
@@ -194,13 +204,19 @@ impl<H: Handler + ?Sized> Pump<H> {
         }
     }
 
+    /// Whether the peer must take answers before it is read on. The socket tells when it has.
+    fn must_wait(&self) -> bool {
+        let unsent = self.out.bytes();
+        unsent >= OUTBOX_BYTES_MAX || (unsent > 0 && self.figures.unsent.is_short())
+    }
+
     /// Handles what is there, then reads once and handles that.
     fn serve(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.out.bytes() >= OUTBOX_BYTES_MAX {
+        if self.must_wait() {
             return Poll::Pending;
         }
         // Frames are left over only when their predecessors' answers had filled the outbox.
-        if self.inbox.is_partial() && self.handle_all() > 0 {
+        if self.inbox.is_partial() && (self.handle_all() > 0 || !matches!(self.stage, Stage::Serving)) {
             return Poll::Ready(());
         }
         if let Some(waited) = self.arrivals.look(&self.socket) {
@@ -234,7 +250,7 @@ impl<H: Handler + ?Sized> Pump<H> {
             // An idle connection waits without a buffer.
             ready!(self.socket.poll_read_ready(cx))?;
         }
-        let memory_is_short = self.figures.read_buffers_bytes() > self.read_buffers_bytes_max;
+        let memory_is_short = self.figures.read_buffers.is_short();
         let Some(room) = self.inbox.room(memory_is_short) else {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left for a large frame")));
         };
@@ -282,7 +298,10 @@ impl<H: Handler + ?Sized> Pump<H> {
             Answer::Now(Reply::refusal(ResponseCode::SystemError, "the request failed here; the log has the reason"))
         });
         match answer {
-            Answer::Now(reply) if !oneway => self.out.push_reply(reply, opaque, codec),
+            Answer::Now(reply) if !oneway => {
+                let reply = self.connection.outbox.affordable(reply, self.out.bytes(), &self.figures.unsent);
+                self.out.push_reply(reply, opaque, codec);
+            }
             Answer::Now(_) | Answer::Later | Answer::Never => {}
         }
     }
@@ -307,7 +326,7 @@ impl<H: Handler + ?Sized> Pump<H> {
             Stage::Finishing(_) | Stage::Lingering(_) => return Poll::Ready(Some(self.take_ending())),
         }
         // A frame does not end because this side does not read on: that is the reader's fault, not the writer's.
-        let partial = self.inbox.is_partial() && self.out.bytes() < OUTBOX_BYTES_MAX;
+        let partial = self.inbox.is_partial() && !self.must_wait();
         let progress = Progress { partial, unsent: !self.out.is_empty(), ..self.progress };
         match self.alarm.look(progress) {
             Look::Near(_) => {}
