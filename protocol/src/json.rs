@@ -4,8 +4,6 @@
 //! (`{{"topic":"t"}:{..}}`), single quotes, and numbers or truth values where text is meant. Depth is
 //! bounded, nothing panics. It does not write: bodies are written by `serde_json` or by [`crate::body`].
 
-use std::borrow::Cow;
-
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
@@ -33,7 +31,7 @@ pub enum JsonError {
         /// Where.
         at: usize,
     },
-    /// The document is larger than any body that is parsed.
+    /// The document is larger than bodies that are parsed.
     #[error("{bytes} bytes of JSON exceed the limit of {JSON_BODY_BYTES_MAX}")]
     TooLong {
         /// Its size.
@@ -55,9 +53,15 @@ pub enum JsonError {
 /// # Errors
 /// See [`JsonError`].
 pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
-    if bytes.len() > JSON_BODY_BYTES_MAX {
-        return Err(JsonError::TooLong { bytes: bytes.len() });
-    }
+    bounded(bytes, JSON_BODY_BYTES_MAX)?;
+    tree(bytes)
+}
+
+fn bounded(bytes: &[u8], bytes_max: usize) -> Result<(), JsonError> {
+    if bytes.len() > bytes_max { Err(JsonError::TooLong { bytes: bytes.len() }) } else { Ok(()) }
+}
+
+fn tree(bytes: &[u8]) -> Result<Value, JsonError> {
     let text = std::str::from_utf8(bytes).map_err(|_| JsonError::NotUtf8)?;
     let mut cursor = Cursor::new(text);
     let value = cursor.value()?;
@@ -65,19 +69,36 @@ pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
     Ok(value)
 }
 
-/// Parses a whole document into a type. Strict JSON, the usual case, takes the short way.
+/// Parses the body of a frame into a type. Strict JSON, the usual case, takes the short way.
 ///
 /// # Errors
 /// See [`JsonError`]; [`JsonError::Shape`] when the document does not fit the type.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
-    if bytes.len() > JSON_BODY_BYTES_MAX {
-        return Err(JsonError::TooLong { bytes: bytes.len() });
-    }
+    bounded(bytes, JSON_BODY_BYTES_MAX)?;
+    typed(bytes, JSON_BODY_BYTES_MAX)
+}
+
+/// The same for a file: what this process wrote it must be able to read, whatever its length.
+///
+/// # Errors
+/// As [`from_slice`], but never [`JsonError::TooLong`].
+pub fn from_file<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
+    typed(bytes, usize::MAX)
+}
+
+/// The same for a body that may fill its frame when it is strict JSON. The wider dialect is read by way of a
+/// tree, which takes many times the memory of the text, and stays bounded as in [`from_slice`].
+pub(crate) fn from_large_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
+    typed(bytes, JSON_BODY_BYTES_MAX)
+}
+
+fn typed<T: DeserializeOwned>(bytes: &[u8], tree_bytes_max: usize) -> Result<T, JsonError> {
     check_depth(bytes)?;
     if let Ok(value) = serde_json::from_slice(bytes) {
         return Ok(value);
     }
-    serde_json::from_value(without_nulls(parse(bytes)?)).map_err(|error| JsonError::Shape { reason: error.to_string() })
+    bounded(bytes, tree_bytes_max)?;
+    serde_json::from_value(without_nulls(tree(bytes)?)).map_err(|error| JsonError::Shape { reason: error.to_string() })
 }
 
 /// A member that is `null` is a member that is absent, as Java's beans read it.
@@ -113,27 +134,6 @@ fn check_depth(bytes: &[u8]) -> Result<(), JsonError> {
         }
     }
     Ok(())
-}
-
-/// Writes a JSON string with every character beyond ASCII escaped, as fastjson's browser-compatible form does.
-#[must_use]
-pub fn ascii_string(text: &str) -> Cow<'_, str> {
-    if text.is_ascii() {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() * 2);
-    for unit in text.encode_utf16() {
-        match u8::try_from(unit) {
-            Ok(byte) if byte.is_ascii() => out.push(char::from(byte)),
-            _ => {
-                out.push_str("\\u");
-                for shift in [12, 8, 4, 0] {
-                    out.push(char::from_digit(u32::from(unit >> shift) & 15, 16).unwrap_or('0'));
-                }
-            }
-        }
-    }
-    Cow::Owned(out)
 }
 
 #[cfg(test)]
@@ -181,8 +181,17 @@ mod tests {
     }
 
     #[test]
-    fn escapes_beyond_ascii_are_utf16() {
-        assert_eq!(ascii_string("é😀a"), "\\u00e9\\ud83d\\ude00a");
+    fn bodies_are_bounded_and_files_are_not() {
+        let strict = format!(r#"{{"a":"{}"}}"#, "x".repeat(JSON_BODY_BYTES_MAX));
+        let wide = strict.replace("\"a\"", "0");
+        type Map = std::collections::BTreeMap<String, String>;
+        for text in [&strict, &wide] {
+            let bytes = text.as_bytes();
+            assert_eq!(from_slice::<Map>(bytes), Err(JsonError::TooLong { bytes: bytes.len() }));
+            assert_eq!(from_file::<Map>(bytes).unwrap().len(), 1);
+        }
+        assert!(from_large_body::<Map>(strict.as_bytes()).is_ok());
+        assert!(matches!(from_large_body::<Map>(wide.as_bytes()), Err(JsonError::TooLong { .. })));
     }
 
     proptest::proptest! {

@@ -19,6 +19,7 @@ use crate::connection::{CallError, Connection, Ends};
 use crate::deadline::Patience;
 use crate::figures::Figures;
 use crate::handler::{Answer, Handler};
+use crate::inbox::Inbox;
 use crate::limits::{DRAIN_MAX, HALF_FRAME_MAX, WRITE_STALL_MAX};
 use crate::pump::Pump;
 use crate::roster::{Attended, Roster};
@@ -115,7 +116,7 @@ impl Client {
             drain: DRAIN_MAX,
         };
         let pump = Pump::new(
-            (socket, Arrivals::unwatched()),
+            (socket, Arrivals::unwatched(), Inbox::of_answers()),
             Arc::clone(&connection),
             Arc::clone(&handler),
             &roster,

@@ -1,7 +1,7 @@
 //! The one task of a connection: it reads, hands requests over, and writes.
 //!
-//! Owns the socket and its buffers. One round takes all that the socket has, handles every whole frame of
-//! it, and writes all answers with one call; what others left in the outbox goes along. While too much is
+//! Owns the socket and its buffers. One round reads once, up to 256 KiB, handles every whole frame of that,
+//! and writes all answers with one call; what others left in the outbox goes along. While too much is
 //! unsent it does not read: that is the back pressure on the peer.
 
 use std::future::poll_fn;
@@ -65,7 +65,7 @@ pub(crate) struct Pump<H: ?Sized> {
 
 impl<H: Handler + ?Sized> Pump<H> {
     pub(crate) fn new(
-        (socket, arrivals): (TcpStream, Arrivals),
+        (socket, arrivals, inbox): (TcpStream, Arrivals, Inbox),
         connection: Arc<Connection>,
         handler: Arc<H>,
         roster: &Roster,
@@ -80,7 +80,7 @@ impl<H: Handler + ?Sized> Pump<H> {
             unsent_share: Share::of(&figures.unsent),
             figures,
             arrivals,
-            inbox: Inbox::new(),
+            inbox,
             out: Outgoing::default(),
             stage: Stage::Serving,
             progress: Progress::default(),

@@ -20,6 +20,7 @@ use crate::connection::{Connection, Ends};
 use crate::deadline::Patience;
 use crate::figures::Figures;
 use crate::handler::Handler;
+use crate::inbox::Inbox;
 use crate::limits::{
     ACCEPT_PAUSE_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_MAX, FIRST_FRAME_MAX, HALF_FRAME_MAX,
     IDLE_MAX, LINGER_MAX, READ_BUFFERS_BYTES_MAX, UNACCEPTED_CONNECTIONS_MAX, UNSENT_BYTES_MAX, WRITE_STALL_MAX,
@@ -233,7 +234,8 @@ fn attend<H: Handler>(
     }
     let attended = Attended::begin(Arc::clone(&connection), Arc::clone(handler), Arc::clone(roster));
     let arrivals = Arrivals::watch(&socket);
-    let pump = Pump::new((socket, arrivals), connection, Arc::clone(handler), roster, options.patience());
+    let parts = (socket, arrivals, Inbox::of_requests());
+    let pump = Pump::new(parts, connection, Arc::clone(handler), roster, options.patience());
     tokio::spawn(async move {
         let ending = pump.run().await;
         attended.end(ending);
