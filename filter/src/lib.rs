@@ -27,7 +27,7 @@ pub enum Filter {
     Tags(TagSet),
 }
 
-/// Why an expression does not compile. Answered with `SUBSCRIPTION_PARSE_FAILED`.
+/// Why an expression does not compile. The broker chooses the response code of each.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FilterError {
     /// The expression's type is not served.

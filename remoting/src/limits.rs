@@ -71,7 +71,8 @@ pub const WRITE_SLICES_MAX: usize = 128;
 /// Bytes asked from the socket by the first read, and again after a quiet while.
 pub const READ_BYTES_MIN: usize = 4 * 1024;
 
-/// Bytes asked from the socket by one read of a busy connection: 64 requests of 1 KiB and some room.
+/// Bytes asked from the socket by one read of a busy connection: 64 requests of 4 KiB. Only a frame that is
+/// larger asks for more, up to as much as has arrived of it.
 pub const READ_BYTES_MAX: usize = 256 * 1024;
 
 /// Bytes of the read buffers of one server, together. Above it buffers stay at [`READ_BYTES_MIN`], and a
