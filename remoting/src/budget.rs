@@ -29,6 +29,11 @@ impl Budget {
         self.used() > self.bytes_max
     }
 
+    /// How much more is used than should be.
+    pub(crate) fn excess(&self) -> usize {
+        self.used().saturating_sub(self.bytes_max)
+    }
+
     /// Twice as much is used as should be: nobody gets much more.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.used() / 2 > self.bytes_max

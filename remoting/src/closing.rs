@@ -33,7 +33,8 @@ pub enum CloseReason {
     Malformed,
     /// The peer speaks another protocol: TLS, HTTP, PROXY.
     ForeignProtocol,
-    /// A large frame arrived while all read buffers together had reached their limit.
+    /// The read buffers of all connections had reached their limit, and this one's large frame was under way for
+    /// longest.
     OutOfMemory,
 }
 

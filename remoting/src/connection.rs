@@ -157,6 +157,11 @@ impl Connection {
         self.outbox.enter(Phase::Closing);
     }
 
+    /// Ends the connection because the memory of its unfinished frame is needed.
+    pub(crate) fn evict(&self) {
+        self.outbox.enter(Phase::Evicted);
+    }
+
     /// Lets the answers leave that are still owed, then ends the connection.
     pub(crate) fn drain(&self) {
         self.outbox.enter(Phase::Draining);

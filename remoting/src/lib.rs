@@ -20,6 +20,7 @@ mod deadline;
 mod figures;
 mod handler;
 mod inbox;
+mod large_frames;
 mod outbox;
 mod outgoing;
 mod pace;

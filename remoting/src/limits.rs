@@ -75,9 +75,10 @@ pub const READ_BYTES_MIN: usize = 4 * 1024;
 /// larger asks for more, up to as much as has arrived of it.
 pub const READ_BYTES_MAX: usize = 256 * 1024;
 
-/// Bytes of the read buffers of one server, together. Above it buffers stay at [`READ_BYTES_MIN`], and a
-/// frame that needs more than [`READ_BYTES_MAX`] ends its connection: half a frame of 16 MiB on each of a few
-/// hundred connections must not take the machine's memory.
+/// Bytes of the read buffers of one server, together. Above it new buffers stay at [`READ_BYTES_MIN`], and a
+/// frame that needs more than [`READ_BYTES_MAX`] ends those that began before it and are not whole yet: half a
+/// frame of 16 MiB on each of a few hundred connections must neither take the machine's memory nor the place of
+/// those that send whole ones.
 pub const READ_BUFFERS_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// Requests to one peer whose answers are awaited (RocketMQ's client allows as many).

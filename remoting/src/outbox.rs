@@ -26,6 +26,8 @@ pub(crate) enum Phase {
     Draining,
     /// The connection ends when what waits has left.
     Closing,
+    /// The same, and what has arrived of a frame is given up, because others need the memory.
+    Evicted,
     /// The connection ends now, because its peer does not read.
     Overrun,
     /// Over; nothing is taken any more.

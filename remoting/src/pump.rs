@@ -27,6 +27,7 @@ use crate::deadline::{Look, Patience, Progress};
 use crate::figures::Figures;
 use crate::handler::{Answer, Handler};
 use crate::inbox::Inbox;
+use crate::large_frames::{LargeFrame, LargeFrames};
 use crate::limits::OUTBOX_BYTES_MAX;
 use crate::outbox::Phase;
 use crate::outgoing::Outgoing;
@@ -56,6 +57,9 @@ pub(crate) struct Pump<H: ?Sized> {
     buffer_share: Share,
     out: Outgoing,
     unsent_share: Share,
+    large_frames: Arc<LargeFrames>,
+    /// The frame under way, once it is a large one.
+    large_frame: Option<LargeFrame>,
     stage: Stage,
     progress: Progress,
     alarm: Alarm,
@@ -78,6 +82,8 @@ impl<H: Handler + ?Sized> Pump<H> {
             handler,
             buffer_share: Share::of(&figures.read_buffers),
             unsent_share: Share::of(&figures.unsent),
+            large_frames: Arc::clone(&roster.large_frames),
+            large_frame: None,
             figures,
             arrivals,
             inbox,
@@ -126,6 +132,7 @@ impl<H: Handler + ?Sized> Pump<H> {
                 self.alarm.begin_drain();
             }
             (Stage::Serving | Stage::Draining, Phase::Closing) => self.finish(Ending::plain(CloseReason::Local)),
+            (Stage::Serving | Stage::Draining, Phase::Evicted) => self.run_out_of_memory(),
             _ => {}
         }
     }
@@ -135,6 +142,20 @@ impl<H: Handler + ?Sized> Pump<H> {
         self.connection.outbox.enter(Phase::Closing);
         self.stage = Stage::Finishing(ending);
         self.alarm.begin_drain();
+    }
+
+    /// Gives the unfinished frame up, and the conversation with it.
+    fn run_out_of_memory(&mut self) {
+        self.discard();
+        let detail = "no memory is left for all large frames, and this one began before others";
+        self.finish(Ending::with(CloseReason::OutOfMemory, detail));
+    }
+
+    /// Forgets what has arrived and gives its memory back.
+    fn discard(&mut self) {
+        self.inbox.discard();
+        self.buffer_share.update(0);
+        self.large_frame = None;
     }
 
     /// Writes until nothing is left or the socket is full.
@@ -189,7 +210,7 @@ impl<H: Handler + ?Sized> Pump<H> {
             }
             Stage::Lingering(_) => match ready!(self.read(cx)) {
                 Ok(1..) => {
-                    self.inbox.discard();
+                    self.discard();
                     Poll::Ready(None)
                 }
                 Ok(0) | Err(_) => Poll::Ready(Some(self.take_ending())),
@@ -219,6 +240,10 @@ impl<H: Handler + ?Sized> Pump<H> {
         if self.inbox.is_partial() && (self.handle_all() > 0 || !matches!(self.stage, Stage::Serving)) {
             return Poll::Ready(());
         }
+        if !self.may_grow() {
+            self.run_out_of_memory();
+            return Poll::Ready(());
+        }
         if let Some(waited) = self.arrivals.look(&self.socket) {
             self.connection.set_waited(waited);
         }
@@ -230,19 +255,27 @@ impl<H: Handler + ?Sized> Pump<H> {
             Ok(bytes) => {
                 self.figures.count_bytes_in(bytes as u64);
                 self.handle_all();
+                if !self.inbox.is_large() {
+                    self.large_frame = None;
+                }
                 self.inbox.shrink();
                 self.buffer_share.update(self.inbox.footprint());
                 self.alarm.moved();
             }
             Err(error) => {
-                let is_full = error.kind() == io::ErrorKind::OutOfMemory;
-                self.peer_is_done = !is_full;
-                self.inbox.discard();
-                let reason = if is_full { CloseReason::OutOfMemory } else { CloseReason::Broken };
-                self.finish(Ending::with(reason, error));
+                self.peer_is_done = true;
+                self.discard();
+                self.finish(Ending::with(CloseReason::Broken, error));
             }
         }
         Poll::Ready(())
+    }
+
+    /// Whether there is memory for the next read. Only large frames ask for much.
+    fn may_grow(&mut self) -> bool {
+        let Some(bytes) = self.inbox.large_growth() else { return true };
+        let begin = || LargeFrame::begin(&self.large_frames, &self.connection);
+        self.large_frame.get_or_insert_with(begin).may_grow(bytes, &self.figures.read_buffers)
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -251,9 +284,7 @@ impl<H: Handler + ?Sized> Pump<H> {
             ready!(self.socket.poll_read_ready(cx))?;
         }
         let memory_is_short = self.figures.read_buffers.is_short();
-        let Some(room) = self.inbox.room(memory_is_short) else {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left for a large frame")));
-        };
+        let room = self.inbox.room(memory_is_short);
         let bytes = ready!(pin!(self.socket.read_buf(room)).poll(cx))?;
         self.inbox.read(bytes);
         self.buffer_share.update(self.inbox.footprint());
@@ -313,7 +344,7 @@ impl<H: Handler + ?Sized> Pump<H> {
             Some(name) => Ending::with(CloseReason::ForeignProtocol, format_args!("{name} is not served on this port")),
             None => Ending::with(CloseReason::Malformed, malformed),
         };
-        self.inbox.discard();
+        self.discard();
         self.finish(ending);
     }
 

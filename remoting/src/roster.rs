@@ -16,6 +16,7 @@ use crate::closing::{CloseReason, Complaints, Ending};
 use crate::connection::Connection;
 use crate::figures::Figures;
 use crate::handler::Handler;
+use crate::large_frames::LargeFrames;
 
 #[derive(Debug)]
 pub(crate) struct Roster {
@@ -25,6 +26,7 @@ pub(crate) struct Roster {
     emptied: Notify,
     pub(crate) figures: Arc<Figures>,
     pub(crate) complaints: Complaints,
+    pub(crate) large_frames: Arc<LargeFrames>,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +44,7 @@ impl Roster {
             emptied: Notify::new(),
             figures: Arc::new(figures),
             complaints: Complaints::new(),
+            large_frames: Arc::default(),
         }
     }
 

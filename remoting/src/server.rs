@@ -35,7 +35,7 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// Connections of one address at the same time; loopback is free.
     pub connections_per_address_max: usize,
-    /// Bytes of all read buffers together, above which large frames are refused.
+    /// Bytes of all read buffers together, above which the oldest unfinished large frames are given up.
     pub read_buffers_bytes_max: usize,
     /// Bytes of all answers that peers have not read, above which those peers are not served on.
     pub unsent_bytes_max: usize,
