@@ -14,7 +14,7 @@ use strata_protocol::limits::FRAME_BYTES_MAX;
 use strata_protocol::reply::Reply;
 use strata_remoting::limits::{DRAIN_MAX, OUTBOX_BYTES_HARD_MAX, OUTBOX_BYTES_MAX};
 use strata_remoting::{CloseReason, ServerOptions};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 
 /// Sends `bytes` and checks that this connection ends for `reason` while another is served.
 async fn ends(bytes: &[u8], reason: CloseReason) {
