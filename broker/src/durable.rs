@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use strata_protocol::json;
 use thiserror::Error;
 use tracing::warn;
 
@@ -120,7 +121,7 @@ impl DurableFile {
 
     fn read_one<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<Result<T, String>>, DurableError> {
         match fs::read(path) {
-            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).map_err(|error| error.to_string()))),
+            Ok(bytes) => Ok(Some(json::from_unbounded(&bytes).map_err(|error| error.to_string()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.failed("read", error)),
         }

@@ -27,7 +27,7 @@ pub enum Filter {
     Tags(TagSet),
 }
 
-/// Why an expression does not compile. Answered with `SUBSCRIPTION_PARSE_FAILED`.
+/// Why an expression does not compile. The broker chooses the response code of each.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FilterError {
     /// The expression's type is not served.
@@ -42,6 +42,9 @@ pub enum FilterError {
         /// Its length.
         bytes: usize,
     },
+    /// Nothing but separators, which RocketMQ's `FilterAPI` refuses with this text.
+    #[error("subString split error")]
+    OnlySeparators,
     /// There are too many tags.
     #[error("the expression has {tags} tags, the limit is {}", limits::TAGS_MAX)]
     TooManyTags {
@@ -65,9 +68,12 @@ impl Filter {
         if expression.is_empty() || expression == "*" {
             return Ok(Self::All);
         }
+        if expression.split("||").all(str::is_empty) {
+            return Err(FilterError::OnlySeparators);
+        }
+        // Blanks alone name no tag, and no message has it.
         let tags = TagSet::parse(expression);
         match tags.len() {
-            0 => Ok(Self::All),
             count if count > limits::TAGS_MAX => Err(FilterError::TooManyTags { tags: count }),
             _ => Ok(Self::Tags(tags)),
         }
@@ -105,7 +111,19 @@ mod tests {
         assert!(tags.has(b"A") && tags.has(b"B") && !tags.has(b" A"));
         assert_eq!(Filter::compile(None, "*"), Ok(Filter::All));
         assert_eq!(Filter::compile(Some(""), ""), Ok(Filter::All));
-        assert_eq!(Filter::compile(None, "||"), Ok(Filter::All));
+    }
+
+    #[test]
+    fn separators_alone_are_refused_and_blanks_match_nothing() {
+        for expression in ["||", "||||"] {
+            assert_eq!(Filter::compile(None, expression), Err(FilterError::OnlySeparators));
+        }
+        for expression in [" ", " || ", "|| "] {
+            let filter = Filter::compile(None, expression).unwrap();
+            assert_eq!(filter, Filter::Tags(TagSet::default()), "{expression:?}");
+            assert!(!filter.matches_code(0) && !filter.matches_record(b""));
+        }
+        assert_eq!(Filter::compile(None, "|||"), Filter::compile(None, "|"));
     }
 
     #[test]

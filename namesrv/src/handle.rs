@@ -2,10 +2,12 @@
 //!
 //! Owns the mapping from requests and refusals to answers. Rules about brokers and topics are the book's.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Serialize;
-use strata_protocol::body::{DataVersion, KvTable, RegisterBody, TopicRoute};
+use strata_protocol::body::{DataVersion, KvTable, RegisterBody, TopicList, TopicRoute};
 use strata_protocol::code::{ResponseCode, request as code};
 use strata_protocol::command::Command;
 use strata_protocol::json;
@@ -14,10 +16,12 @@ use strata_protocol::request::{
     BadField, BrokerGroupOf, BrokerHeartbeat, BrokerNameOf, BrokerOf, ClusterOf, DeleteTopicInNamesrv, Header,
     KeyValue, NamespaceOf, RegisterBroker, TopicOf,
 };
+use strata_remoting::Pace;
 use tokio::time::Instant;
 
 use crate::book::{Book, Listed, Process, Registration};
 use crate::kv::{Kv, KvError, ORDER_TOPICS};
+use crate::limits::NAME_BYTES_MAX;
 use crate::route::Form;
 use crate::settings::{LiveSettings, SettingsError};
 
@@ -28,6 +32,8 @@ pub(crate) struct Desk {
     pub(crate) book: Mutex<Book>,
     pub(crate) kv: Kv,
     pub(crate) settings: LiveSettings,
+    /// The pace of lines that peers can cause.
+    pub(crate) lines: Pace,
 }
 
 /// Whether a request waits for the disk and must not be answered on a connection's task.
@@ -100,13 +106,24 @@ impl Desk {
         let (name, id, address) = (header.broker_name.clone(), header.broker_id, header.broker_address.clone());
         let table = body.topic_config_serialize_wrapper;
         let registration = Registration { header, table, connection, removes: settings.registration_removes };
-        let registered = match self.book.lock().register(registration, now) {
+        let registered = self.book.lock().register(registration, now);
+        let registered = match registered {
             Ok(registered) => registered,
             Err(refused) => {
-                tracing::warn!(broker = name, id, address, "{refused}");
+                if let Some(withheld) = self.lines.admit() {
+                    // Names that were refused for what they are would fill the log as they came.
+                    let (broker, address) = (shown(&name), shown(&address));
+                    tracing::warn!(%broker, id, %address, withheld, "{refused}");
+                }
                 return Ok(Reply::refusal(ResponseCode::SystemError, refused.to_string()));
             }
         };
+        if registered.topics_left_out > 0
+            && let Some(withheld) = self.lines.admit()
+        {
+            let topics = registered.topics_left_out;
+            tracing::warn!(broker = name, topics, withheld, "registered topics have names that routes cannot carry");
+        }
         let orders = if settings.order_topics_to_brokers { self.kv.namespace(ORDER_TOPICS) } else { None };
         let mut reply = document(&KvTable { table: orders.unwrap_or_default() });
         if let Some((master, ha_address)) = registered.master {
@@ -117,7 +134,7 @@ impl Desk {
 
     fn unregister(&self, request: &Command) -> Result<Reply, BadField> {
         let header = BrokerOf::decode(&request.fields)?;
-        if self.book.lock().unregister(process(&header), header.broker_id) {
+        if self.book.lock().unregister(process(&header), header.broker_id) && self.lines.admit().is_some() {
             tracing::info!(broker = header.broker_name, id = header.broker_id, "the broker left");
         }
         Ok(Reply::success())
@@ -160,14 +177,18 @@ impl Desk {
     }
 
     fn list(&self, listed: Listed<'_>) -> Reply {
-        let list = self.book.lock().topic_list(listed);
-        document(&list)
+        let mut names = self.book.lock().topic_names(listed);
+        names.sort_unstable();
+        let topic_list = names.iter().map(ToString::to_string).collect();
+        document(&TopicList { topic_list, broker_addr: None })
     }
 
     fn permit_writes(&self, request: &Command, permit: bool) -> Result<Reply, BadField> {
         let header = BrokerNameOf::decode(&request.fields)?;
         let topics = self.book.lock().permit_writes(&header.broker_name, permit);
-        tracing::info!(broker = header.broker_name, topics, permit, "write permissions changed");
+        if topics > 0 && self.lines.admit().is_some() {
+            tracing::info!(broker = header.broker_name, topics, permit, "write permissions changed");
+        }
         let field = if permit { "addTopicCount" } else { "wipeTopicCount" };
         Ok(Reply::success().int(field, i64::try_from(topics).unwrap_or(i64::MAX)))
     }
@@ -243,6 +264,12 @@ impl Desk {
 
 fn process(header: &BrokerOf) -> Process<'_> {
     Process { cluster: &header.cluster, name: &header.broker_name, address: &header.broker_address }
+}
+
+/// A name for the log: as it is when it is short and plain, else its length.
+fn shown(name: &str) -> Cow<'_, str> {
+    let is_plain = name.len() <= NAME_BYTES_MAX && !name.contains(char::is_control);
+    if is_plain { Cow::Borrowed(name) } else { Cow::Owned(format!("({} bytes)", name.len())) }
 }
 
 /// Clients look for the remark's beginning.

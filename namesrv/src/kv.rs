@@ -52,7 +52,7 @@ impl Kv {
     pub(crate) fn open(folder: Option<&Path>) -> Result<Self, FileError> {
         let disk = folder.map(|folder| Durable::open(folder, "kvConfig.json")).transpose()?;
         let stored = match &disk {
-            Some(disk) => disk.read(|bytes| json::from_slice::<Document>(bytes).ok())?,
+            Some(disk) => disk.read(|bytes| json::from_unbounded::<Document>(bytes).ok())?,
             None => None,
         };
         let table = stored.unwrap_or_default().config_table;

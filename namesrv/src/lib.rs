@@ -15,7 +15,7 @@ use std::sync::Arc;
 use strata_protocol::code::ResponseCode;
 use strata_protocol::command::Command;
 use strata_protocol::reply::Reply;
-use strata_remoting::{Answer, Connection, Handler, Responder, Server};
+use strata_remoting::{Answer, Connection, Handler, Pace, Responder, Server};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -84,6 +84,7 @@ impl Namesrv {
             book: parking_lot::Mutex::new(Book::default()),
             kv: Kv::open(folder)?,
             settings: LiveSettings::open(folder, options.settings)?,
+            lines: Pace::new(limits::LINES_PER_SECOND_MAX),
         };
         let (changes, queued) = mpsc::channel(limits::DURABLE_CHANGES_QUEUED_MAX);
         let queued = parking_lot::Mutex::new(Some(queued));
@@ -157,8 +158,10 @@ impl Handler for Namesrv {
 
     fn closed(&self, connection: &Arc<Connection>) {
         let gone = self.desk.book.lock().disconnected(connection.id());
-        if gone > 0 {
-            tracing::warn!(peer = %connection.peer(), brokers = gone, "a broker's connection closed; it is forgotten until it registers again");
+        if gone > 0
+            && let Some(withheld) = self.desk.lines.admit()
+        {
+            tracing::warn!(withheld, peer = %connection.peer(), brokers = gone, "a broker's connection closed; it is forgotten until it registers again");
         }
     }
 }

@@ -2,15 +2,27 @@
 
 use std::time::Duration;
 
-/// Topics that are known at once. Apache's largest clusters report tens of thousands; a broker that sends
-/// more than this is broken, and each topic costs up to a few hundred bytes in each encoded form.
-pub const TOPICS_MAX: usize = 200_000;
+use strata_protocol::limits::{DERIVED_TOPIC_CHARS_MAX, REGISTERED_TOPICS_MAX};
+
+/// Topics that are known at once: as many as one registration may have. Each costs up to a few hundred bytes in
+/// each encoded form.
+pub const TOPICS_MAX: usize = REGISTERED_TOPICS_MAX;
+
+/// Pairs of a topic and a broker that has queues of it. Forty thousand topics on fifty brokers are so many; each
+/// costs about 150 bytes.
+pub const PAIRS_MAX: usize = 2_000_000;
 
 /// Broker processes that are known at once, replicas counted one by one.
 pub const BROKERS_MAX: usize = 4_096;
 
 /// Bytes of a broker's, cluster's or zone's name and of an address; they are repeated in every route.
 pub const NAME_BYTES_MAX: usize = 255;
+
+/// Bytes of a topic's name: the longest that brokers create, which is a group's retry topic.
+pub const TOPIC_BYTES_MAX: usize = DERIVED_TOPIC_CHARS_MAX;
+
+/// Lines that one name server logs in a second about requests, so that no peer fills the log; the rest is counted.
+pub const LINES_PER_SECOND_MAX: u32 = 10;
 
 /// Bytes of all names and values of the key-value configuration. The whole of it is rewritten with each
 /// change, so it stays small enough to write in a few milliseconds.

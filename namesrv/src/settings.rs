@@ -1,8 +1,10 @@
 //! What operators may change while the name server runs (`UPDATE_NAMESRV_CONFIG`), by Apache's names.
 //!
 //! Owns the four switches, their properties text and its file. A change is durable before it is answered,
-//! and wins over the configuration file at the next start, because it is the newer word.
+//! and wins over the configuration file at the next start, because it is the newer word. The file has those
+//! switches alone that were changed, so that the others follow the configuration.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -93,59 +95,97 @@ impl Settings {
     /// When there is no such switch or the value is neither `true` nor `false`.
     pub fn apply(&mut self, key: &str, value: &str) -> Result<(), SettingsError> {
         let Some(switch) = self.switch(key) else { return Err(SettingsError::NotAllowed { key: key.to_owned() }) };
-        *switch = match value {
-            "true" => true,
-            "false" => false,
-            _ => return Err(SettingsError::NotBoolean { key: key.to_owned(), value: value.to_owned() }),
-        };
+        *switch = boolean(key, value)?;
         Ok(())
     }
 
-    fn apply_text(&mut self, bytes: &[u8]) -> Result<(), SettingsError> {
-        let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= SETTINGS_BYTES_MAX);
-        for line in text.ok_or(SettingsError::NotText)?.lines().map(str::trim) {
-            if line.is_empty() || line.starts_with(['#', '!']) {
-                continue;
+    /// These settings with some switches changed.
+    fn with(mut self, changed: &Changed) -> Self {
+        for (key, value) in changed {
+            if let Some(switch) = self.switch(key) {
+                *switch = *value;
             }
-            let pair = line.split_once('=').ok_or_else(|| SettingsError::NotAPair { line: line.to_owned() })?;
-            self.apply(pair.0.trim(), pair.1.trim())?;
         }
-        Ok(())
+        self
     }
 
     /// The properties text of all switches.
     #[must_use]
     pub fn text(mut self) -> String {
-        let mut out = String::new();
-        for key in Self::KEYS {
-            let value = self.switch(key).is_some_and(|value| *value);
-            let _ = writeln!(out, "{key}={value}");
-        }
-        out
+        text(Self::KEYS.map(|key| (key, self.switch(key).is_some_and(|value| *value))))
     }
+}
+
+fn boolean(key: &str, value: &str) -> Result<bool, SettingsError> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(SettingsError::NotBoolean { key: key.to_owned(), value: value.to_owned() }),
+    }
+}
+
+/// Switches that were changed at run time, by name.
+type Changed = BTreeMap<&'static str, bool>;
+
+fn text(switches: impl IntoIterator<Item = (&'static str, bool)>) -> String {
+    let mut out = String::new();
+    for (key, value) in switches {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "{key}={value}");
+    }
+    out
+}
+
+fn read_changes(bytes: &[u8]) -> Result<Changed, SettingsError> {
+    let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= SETTINGS_BYTES_MAX);
+    let mut changed = Changed::new();
+    for line in text.ok_or(SettingsError::NotText)?.lines().map(str::trim) {
+        if line.is_empty() || line.starts_with(['#', '!']) {
+            continue;
+        }
+        let (key, value) = line.split_once('=').ok_or_else(|| SettingsError::NotAPair { line: line.to_owned() })?;
+        let (key, value) = (key.trim(), value.trim());
+        let known = Settings::KEYS.into_iter().find(|known| *known == key);
+        let known = known.ok_or_else(|| SettingsError::NotAllowed { key: key.to_owned() })?;
+        changed.insert(known, boolean(key, value)?);
+    }
+    Ok(changed)
 }
 
 /// The switches that hold now.
 ///
-/// A change holds `disk` from reading the switches to publishing them; `now` is locked for a copy alone.
+/// A change holds `stored` from reading the switches to publishing them; `now` is locked for a copy alone.
 #[derive(Debug)]
 pub(crate) struct LiveSettings {
-    disk: Mutex<Option<Durable>>,
+    stored: Mutex<Stored>,
     now: Mutex<Settings>,
+}
+
+/// What was changed at run time, and where it is kept.
+#[derive(Debug)]
+struct Stored {
+    disk: Option<Durable>,
+    changed: Changed,
 }
 
 impl LiveSettings {
     pub(crate) fn open(folder: Option<&Path>, configured: Settings) -> Result<Self, FileError> {
         let disk = folder.map(|folder| Durable::open(folder, "namesrv.properties")).transpose()?;
-        let read = |bytes: &[u8]| {
-            let mut settings = configured;
-            settings.apply_text(bytes).ok().map(|()| settings)
-        };
-        let stored = match &disk {
-            Some(disk) => disk.read(read)?,
-            None => None,
-        };
-        Ok(Self { disk: Mutex::new(disk), now: Mutex::new(stored.unwrap_or(configured)) })
+        let mut changed = Changed::new();
+        if let Some(disk) = &disk {
+            changed = disk.read(|bytes| read_changes(bytes).ok())?.unwrap_or_default();
+            for (key, value) in &changed {
+                if configured.with(&Changed::from([(*key, *value)])) != configured {
+                    let file = disk.path();
+                    tracing::warn!(
+                        "{key}={value} was set at run time and wins over the configuration; remove it from {} to undo that",
+                        file.display()
+                    );
+                }
+            }
+        }
+        let now = Mutex::new(configured.with(&changed));
+        Ok(Self { stored: Mutex::new(Stored { disk, changed }), now })
     }
 
     pub(crate) fn now(&self) -> Settings {
@@ -154,13 +194,16 @@ impl LiveSettings {
 
     /// Applies a properties text, all of it or nothing. Blocks for the disk.
     pub(crate) fn update(&self, text: &[u8]) -> Result<(), SettingsError> {
-        let disk = self.disk.lock();
-        let mut changed = self.now();
-        changed.apply_text(text)?;
-        if let Some(disk) = &*disk {
-            disk.write(changed.text().as_bytes())?;
+        let mut stored = self.stored.lock();
+        let new = read_changes(text)?;
+        let mut changed = stored.changed.clone();
+        changed.extend(&new);
+        if let Some(disk) = &stored.disk {
+            disk.write(self::text(changed.clone()).as_bytes())?;
         }
-        *self.now.lock() = changed;
+        stored.changed = changed;
+        let now = self.now().with(&new);
+        *self.now.lock() = now;
         Ok(())
     }
 }
@@ -185,5 +228,18 @@ mod tests {
             expected.text(),
             "orderMessageEnable=true\nreturnOrderTopicConfigToBroker=true\nenableAllTopicList=false\ndeleteTopicWithBrokerRegistration=false\n"
         );
+    }
+
+    #[test]
+    fn switches_that_were_not_changed_follow_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let live = LiveSettings::open(Some(folder.path()), Settings::default()).unwrap();
+        live.update(b"enableAllTopicList=false").unwrap();
+        live.update(b"orderMessageEnable=true").unwrap();
+        let file = std::fs::read_to_string(folder.path().join("namesrv.properties")).unwrap();
+        assert_eq!(file, "enableAllTopicList=false\norderMessageEnable=true\n");
+        let configured = Settings { registration_removes: true, order_topics_to_brokers: false, ..Settings::default() };
+        let again = LiveSettings::open(Some(folder.path()), configured).unwrap();
+        assert_eq!(again.now(), Settings { all_topics_listed: false, order_topics: true, ..configured });
     }
 }

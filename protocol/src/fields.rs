@@ -17,12 +17,12 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    #[expect(clippy::cast_possible_truncation, reason = "headers are at most HEADER_BYTES_MAX")]
+    #[expect(clippy::cast_possible_truncation, reason = "headers are shorter than FRAME_BYTES_MAX")]
     pub(crate) fn frame(start: usize, length: usize) -> Self {
         Self { start: start as u32, length: length as u32 }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "headers are at most HEADER_BYTES_MAX")]
+    #[expect(clippy::cast_possible_truncation, reason = "headers are shorter than FRAME_BYTES_MAX")]
     pub(crate) fn side(start: usize, length: usize) -> Self {
         Self { start: start as u32 | IN_SIDE, length: length as u32 }
     }

@@ -64,10 +64,12 @@ pub enum FrameError {
         frame: usize,
     },
     /// The header exceeds the limit.
-    #[error("header of {header} bytes exceeds the limit of {HEADER_BYTES_MAX}")]
+    #[error("header of {header} bytes exceeds the limit of {max}")]
     HeaderTooLong {
         /// Bytes that the header word announces.
         header: usize,
+        /// The limit.
+        max: usize,
     },
     /// The codec is neither JSON nor binary.
     #[error("unknown header codec {codec}")]
@@ -77,13 +79,21 @@ pub enum FrameError {
     },
 }
 
-/// Looks at the beginning of `buffer`: is a whole frame there, and may it be one at all?
+/// Looks at the beginning of `buffer`: is a whole frame there, and may it be one that a client sends?
 ///
 /// The limits are checked before a byte of the frame is waited for, so a hostile prefix costs nothing.
 ///
 /// # Errors
 /// See [`FrameError`]; the connection cannot go on after any of them.
 pub fn check(buffer: &[u8]) -> Result<Check, FrameError> {
+    check_with(buffer, HEADER_BYTES_MAX)
+}
+
+/// The same for frames whose headers have up to `header_bytes_max` bytes: answers have no limit but the frame.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_with(buffer: &[u8], header_bytes_max: usize) -> Result<Check, FrameError> {
     let Some(prefix) = buffer.first_chunk::<4>() else { return Ok(Check::Incomplete) };
     let length = i32::from_be_bytes(*prefix);
     let Ok(bytes) = usize::try_from(length) else { return Err(FrameError::TooShort { length }) };
@@ -94,7 +104,10 @@ pub fn check(buffer: &[u8]) -> Result<Check, FrameError> {
         return Err(FrameError::TooLong { length: bytes });
     }
     if let Some(word) = buffer.get(4..8) {
-        header_word([word[0], word[1], word[2], word[3]], bytes)?;
+        let (_, header) = header_word([word[0], word[1], word[2], word[3]], bytes)?;
+        if header > header_bytes_max {
+            return Err(FrameError::HeaderTooLong { header, max: header_bytes_max });
+        }
     }
     if buffer.len() < bytes + 4 {
         return Ok(Check::Incomplete);
@@ -116,9 +129,6 @@ pub fn header_word(word: [u8; 4], frame: usize) -> Result<(HeaderCodec, usize), 
     if header > frame - 4 {
         return Err(FrameError::HeaderBeyondFrame { header, frame });
     }
-    if header > HEADER_BYTES_MAX {
-        return Err(FrameError::HeaderTooLong { header });
-    }
     Ok((codec, header))
 }
 
@@ -133,6 +143,15 @@ mod tests {
         bytes.pop();
         assert_eq!(check(&bytes), Ok(Check::Incomplete));
         assert_eq!(check(&bytes[..3]), Ok(Check::Incomplete));
+    }
+
+    #[test]
+    fn headers_of_requests_are_bounded_and_those_of_answers_are_not() {
+        let header = u32::try_from(HEADER_BYTES_MAX + 1).unwrap();
+        let begin = [(header + 4).to_be_bytes(), header.to_be_bytes()].concat();
+        let too_long = FrameError::HeaderTooLong { header: HEADER_BYTES_MAX + 1, max: HEADER_BYTES_MAX };
+        assert_eq!(check(&begin), Err(too_long));
+        assert_eq!(check_with(&begin, FRAME_BYTES_MAX), Ok(Check::Incomplete));
     }
 
     #[test]

@@ -46,13 +46,6 @@ pub fn tags_code(tags: Option<&str>) -> i64 {
     i64::from(tags.map_or(0, java_hash))
 }
 
-/// The number under which RocketMQ's index files keep a key: the absolute hash of `topic#key`, or 0
-/// for the one hash that has no absolute value (`IndexFile.indexKeyHashMethod`).
-#[must_use]
-pub fn index_hash(topic: &str, key: &str) -> i32 {
-    JavaHash::new().then(topic).then("#").then(key).value().checked_abs().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,12 +67,6 @@ mod tests {
     fn tag_codes_are_sign_extended() {
         assert_eq!(tags_code(None), 0);
         assert_eq!(tags_code(Some("polygenelubricants")), i64::from(i32::MIN));
-    }
-
-    #[test]
-    fn index_hash_is_never_negative() {
-        assert_eq!(index_hash("", ""), 35);
-        assert_eq!(index_hash("Topic", "k"), java_hash("Topic#k").abs());
     }
 
     proptest! {

@@ -4,8 +4,6 @@
 //! (`{{"topic":"t"}:{..}}`), single quotes, and numbers or truth values where text is meant. Depth is
 //! bounded, nothing panics. It does not write: bodies are written by `serde_json` or by [`crate::body`].
 
-use std::borrow::Cow;
-
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
@@ -33,7 +31,7 @@ pub enum JsonError {
         /// Where.
         at: usize,
     },
-    /// The document is larger than any body of a request.
+    /// The document is larger than bodies that are parsed.
     #[error("{bytes} bytes of JSON exceed the limit of {JSON_BODY_BYTES_MAX}")]
     TooLong {
         /// Its size.
@@ -55,15 +53,19 @@ pub enum JsonError {
 /// # Errors
 /// See [`JsonError`].
 pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
-    check_length(bytes)?;
-    parse_answer(bytes)
+    bounded(bytes, JSON_BODY_BYTES_MAX)?;
+    parse_unbounded(bytes)
+}
+
+fn bounded(bytes: &[u8], bytes_max: usize) -> Result<(), JsonError> {
+    if bytes.len() > bytes_max { Err(JsonError::TooLong { bytes: bytes.len() }) } else { Ok(()) }
 }
 
 /// As [`parse`], of an answer that was asked for: nothing but its frame bounds its length.
 ///
 /// # Errors
-/// See [`JsonError`].
-pub fn parse_answer(bytes: &[u8]) -> Result<Value, JsonError> {
+/// As [`parse`], but never [`JsonError::TooLong`].
+pub fn parse_unbounded(bytes: &[u8]) -> Result<Value, JsonError> {
     let text = std::str::from_utf8(bytes).map_err(|_| JsonError::NotUtf8)?;
     let mut cursor = Cursor::new(text);
     let value = cursor.value()?;
@@ -71,33 +73,38 @@ pub fn parse_answer(bytes: &[u8]) -> Result<Value, JsonError> {
     Ok(value)
 }
 
-/// Parses a whole document into a type. Strict JSON, the usual case, takes the short way.
+/// Parses the body of a frame into a type. Strict JSON, the usual case, takes the short way.
 ///
 /// # Errors
 /// See [`JsonError`]; [`JsonError::Shape`] when the document does not fit the type.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
-    check_length(bytes)?;
-    from_answer(bytes)
+    bounded(bytes, JSON_BODY_BYTES_MAX)?;
+    typed(bytes, JSON_BODY_BYTES_MAX)
 }
 
-/// As [`from_slice`], of an answer that was asked for: nothing but its frame bounds its length.
+/// As [`from_slice`], of an answer that was asked for, or of a file: what this process wrote it must be able to
+/// read, whatever its length.
 ///
 /// # Errors
-/// See [`JsonError`]; [`JsonError::Shape`] when the document does not fit the type.
-pub fn from_answer<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
+/// As [`from_slice`], but never [`JsonError::TooLong`].
+pub fn from_unbounded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
+    typed(bytes, usize::MAX)
+}
+
+/// The same for a body that may fill its frame when it is strict JSON. The wider dialect is read by way of a
+/// tree, which takes many times the memory of the text, and stays bounded as in [`from_slice`].
+pub(crate) fn from_large_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
+    typed(bytes, JSON_BODY_BYTES_MAX)
+}
+
+fn typed<T: DeserializeOwned>(bytes: &[u8], tree_bytes_max: usize) -> Result<T, JsonError> {
     check_depth(bytes)?;
     if let Ok(value) = serde_json::from_slice(bytes) {
         return Ok(value);
     }
-    let value = without_nulls(parse_answer(bytes)?);
-    serde_json::from_value(value).map_err(|error| JsonError::Shape { reason: error.to_string() })
-}
-
-fn check_length(bytes: &[u8]) -> Result<(), JsonError> {
-    if bytes.len() > JSON_BODY_BYTES_MAX {
-        return Err(JsonError::TooLong { bytes: bytes.len() });
-    }
-    Ok(())
+    bounded(bytes, tree_bytes_max)?;
+    serde_json::from_value(without_nulls(parse_unbounded(bytes)?))
+        .map_err(|error| JsonError::Shape { reason: error.to_string() })
 }
 
 /// A member that is `null` is a member that is absent, as Java's beans read it.
@@ -135,40 +142,10 @@ fn check_depth(bytes: &[u8]) -> Result<(), JsonError> {
     Ok(())
 }
 
-/// Writes a JSON string with every character beyond ASCII escaped, as fastjson's browser-compatible form does.
-#[must_use]
-pub fn ascii_string(text: &str) -> Cow<'_, str> {
-    if text.is_ascii() {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() * 2);
-    for unit in text.encode_utf16() {
-        match u8::try_from(unit) {
-            Ok(byte) if byte.is_ascii() => out.push(char::from(byte)),
-            _ => {
-                out.push_str("\\u");
-                for shift in [12, 8, 4, 0] {
-                    out.push(char::from_digit(u32::from(unit >> shift) & 15, 16).unwrap_or('0'));
-                }
-            }
-        }
-    }
-    Cow::Owned(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn an_answer_may_be_longer_than_a_request() {
-        let long = format!("[\"{}\"]", "x".repeat(JSON_BODY_BYTES_MAX));
-        assert!(matches!(parse(long.as_bytes()), Err(JsonError::TooLong { .. })));
-        assert!(matches!(from_slice::<Vec<String>>(long.as_bytes()), Err(JsonError::TooLong { .. })));
-        assert_eq!(parse_answer(long.as_bytes()).unwrap()[0].as_str().map(str::len), Some(JSON_BODY_BYTES_MAX));
-        assert_eq!(from_answer::<Vec<String>>(long.as_bytes()).unwrap()[0].len(), JSON_BODY_BYTES_MAX);
-    }
 
     #[test]
     fn the_dialect_of_fastjson_is_read() {
@@ -210,8 +187,19 @@ mod tests {
     }
 
     #[test]
-    fn escapes_beyond_ascii_are_utf16() {
-        assert_eq!(ascii_string("é😀a"), "\\u00e9\\ud83d\\ude00a");
+    fn bodies_are_bounded_and_files_are_not() {
+        let strict = format!(r#"{{"a":"{}"}}"#, "x".repeat(JSON_BODY_BYTES_MAX));
+        let wide = strict.replace("\"a\"", "0");
+        type Map = std::collections::BTreeMap<String, String>;
+        for text in [&strict, &wide] {
+            let bytes = text.as_bytes();
+            assert_eq!(from_slice::<Map>(bytes), Err(JsonError::TooLong { bytes: bytes.len() }));
+            assert!(matches!(parse(bytes), Err(JsonError::TooLong { .. })));
+            assert!(parse_unbounded(bytes).is_ok());
+            assert_eq!(from_unbounded::<Map>(bytes).unwrap().len(), 1);
+        }
+        assert!(from_large_body::<Map>(strict.as_bytes()).is_ok());
+        assert!(matches!(from_large_body::<Map>(wide.as_bytes()), Err(JsonError::TooLong { .. })));
     }
 
     proptest::proptest! {

@@ -172,7 +172,11 @@ mod tests {
         assert_eq!(check_topic(" "), Err(BadName::Blank { kind: "topic" }));
         assert_eq!(check_topic(&"a".repeat(127)), Ok(()));
         assert_eq!(check_topic(&"a".repeat(128)), Err(BadName::TooLong { kind: "topic", chars_max: 127 }));
-        assert_eq!(check_topic(&retry_topic(&"g".repeat(200))), Ok(()));
+        let longest = "g".repeat(GROUP_CHARS_MAX);
+        assert_eq!(check_group(&longest), Ok(()));
+        assert_eq!(check_topic(&retry_topic(&longest)), Ok(()));
+        assert_eq!(check_topic(&dlq_topic(&longest)), Ok(()));
+        assert!(matches!(check_topic(&retry_topic(&(longest + "g"))), Err(BadName::TooLong { .. })));
         assert_eq!(check_group("ünï"), Err(BadName::IllegalCharacter { kind: "group" }));
     }
 }

@@ -220,12 +220,6 @@ impl PropertiesBuilder {
         Self { text: Vec::new() }
     }
 
-    /// Starts from a text that exists.
-    #[must_use]
-    pub fn from_text(text: &[u8]) -> Self {
-        Self { text: text.to_vec() }
-    }
-
     /// Adds one property at the end.
     ///
     /// # Errors

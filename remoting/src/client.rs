@@ -12,12 +12,14 @@ use strata_protocol::command::Command;
 use strata_protocol::reply::Reply;
 use thiserror::Error;
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::arrival::Arrivals;
 use crate::connection::{CallError, Connection, Ends};
 use crate::deadline::Patience;
+use crate::figures::Figures;
 use crate::handler::{Answer, Handler};
+use crate::inbox::Inbox;
 use crate::limits::{DRAIN_MAX, HALF_FRAME_MAX, WRITE_STALL_MAX};
 use crate::pump::Pump;
 use crate::roster::{Attended, Roster};
@@ -103,9 +105,9 @@ impl Client {
             Ok(Ends { peer: socket.peer_addr()?, local: socket.local_addr()?, fast_port: false })
         };
         let ends = ends(&socket).map_err(|source| ConnectError::Unreachable { address: address.to_owned(), source })?;
-        let connection = Arc::new(Connection::new(next_connection_id(), ends));
         // A roster of one: it keeps `closed` exact here as well.
-        let roster = Arc::new(Roster::new(1, 1, usize::MAX));
+        let roster = Arc::new(Roster::new(1, 1, Figures::new(usize::MAX, usize::MAX)));
+        let connection = Arc::new(Connection::new(next_connection_id(), ends, &roster.figures));
         let patience = Patience {
             idle: None,
             first_frame: None,
@@ -114,7 +116,7 @@ impl Client {
             drain: DRAIN_MAX,
         };
         let pump = Pump::new(
-            (socket, Arrivals::unwatched()),
+            (socket, Arrivals::unwatched(), Inbox::of_answers()),
             Arc::clone(&connection),
             Arc::clone(&handler),
             &roster,
@@ -169,17 +171,54 @@ impl Client {
     }
 }
 
-async fn dial(address: &str, timeout: Duration) -> Result<TcpStream, ConnectError> {
-    let deadline = tokio::time::Instant::now() + timeout;
-    let late = || ConnectError::Timeout { address: address.to_owned(), timeout };
+async fn dial(address: &str, patience: Duration) -> Result<TcpStream, ConnectError> {
+    let deadline = Instant::now() + patience;
+    let late = || ConnectError::Timeout { address: address.to_owned(), timeout: patience };
     let resolved = timeout_at(deadline, lookup_host(address)).await.map_err(|_| late())?;
     let addresses = resolved.map_err(|source| ConnectError::Unresolved { address: address.to_owned(), source })?;
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for candidate in addresses {
-        match timeout_at(deadline, TcpStream::connect(candidate)).await.map_err(|_| late())? {
-            Ok(socket) => return Ok(socket),
-            Err(error) => last = error,
+    let unreachable = |source| ConnectError::Unreachable { address: address.to_owned(), source };
+    dial_any(&addresses.collect::<Vec<_>>(), deadline).await.map_err(|last| last.map_or_else(late, unreachable))
+}
+
+/// Connects to the first candidate that takes the connection. Each has its share of the time that is left, so
+/// that a dead one leaves time for the others. Gives the last failure; `None` when that was lateness.
+async fn dial_any(candidates: &[SocketAddr], deadline: Instant) -> Result<TcpStream, Option<io::Error>> {
+    let mut last = Some(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    let mut left = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
+    for candidate in candidates {
+        let share = deadline.saturating_duration_since(Instant::now()) / left;
+        left -= 1;
+        match timeout(share, TcpStream::connect(candidate)).await {
+            Ok(Ok(socket)) => return Ok(socket),
+            Ok(Err(error)) => last = Some(error),
+            Err(_) => last = None,
         }
     }
-    Err(ConnectError::Unreachable { address: address.to_owned(), source: last })
+    Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::{TcpListener, TcpSocket};
+
+    #[tokio::test]
+    async fn an_address_that_never_answers_leaves_time_for_the_next() {
+        let dead = TcpSocket::new_v4().unwrap();
+        dead.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let dead = dead.listen(1).unwrap();
+        let (dead_address, patience) = (dead.local_addr().unwrap(), Duration::from_millis(200));
+        // A listener that accepts nothing lets further connections wait once its backlog is full.
+        let mut waiting = Vec::new();
+        while let Ok(connected) = timeout(patience, TcpStream::connect(dead_address)).await {
+            waiting.push(connected.unwrap());
+        }
+        let alive = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let alive = alive.local_addr().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(2);
+        let socket = dial_any(&[dead_address, alive], deadline).await.unwrap();
+        assert_eq!(socket.peer_addr().unwrap(), alive);
+        let late = dial_any(&[dead_address], Instant::now() + patience).await.unwrap_err();
+        assert!(late.is_none(), "{late:?}");
+    }
 }

@@ -1,15 +1,14 @@
 //! Why connections end, and how much is said about it.
 //!
-//! Owns the list of reasons and the pace of complaints in the log; ends nothing itself.
+//! Owns the list of reasons and the complaints in the log; ends nothing itself.
 
 use std::fmt;
 use std::net::SocketAddr;
 
-use parking_lot::Mutex;
-use tokio::time::{Duration, Instant};
 use tracing::{debug, warn};
 
 use crate::limits::COMPLAINTS_PER_SECOND_MAX;
+use crate::pace::Pace;
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,7 +33,8 @@ pub enum CloseReason {
     Malformed,
     /// The peer speaks another protocol: TLS, HTTP, PROXY.
     ForeignProtocol,
-    /// A large frame arrived while all read buffers together had reached their limit.
+    /// The read buffers of all connections had reached their limit, and this one's large frame was under way for
+    /// longest.
     OutOfMemory,
 }
 
@@ -122,73 +122,35 @@ pub(crate) fn foreign_protocol(first: &[u8]) -> Option<&'static str> {
 }
 
 /// Writes the lines about ended connections, at most so many a second.
-///
-/// The lock is held for a comparison of times, at the end of a connection.
 #[derive(Debug)]
 pub(crate) struct Complaints {
-    window: Mutex<Window>,
-}
-
-#[derive(Debug)]
-struct Window {
-    since: Instant,
-    written: u32,
-    withheld: u32,
+    pace: Pace,
 }
 
 impl Complaints {
     pub(crate) fn new() -> Self {
-        Self { window: Mutex::new(Window { since: Instant::now(), written: 0, withheld: 0 }) }
+        Self { pace: Pace::new(COMPLAINTS_PER_SECOND_MAX) }
     }
 
     pub(crate) fn ended(&self, peer: SocketAddr, ending: &Ending) {
         let Ending { reason, detail } = ending;
         if !reason.is_complaint() {
             debug!(%peer, %reason, detail, "connection ended");
-        } else if let Some(withheld) = self.admit() {
+        } else if let Some(withheld) = self.pace.admit() {
             warn!(%peer, %reason, detail, withheld, "connection closed");
         }
     }
 
     pub(crate) fn refused(&self, peer: SocketAddr, why: &str) {
-        if let Some(withheld) = self.admit() {
+        if let Some(withheld) = self.pace.admit() {
             warn!(%peer, withheld, "connection refused: {why}");
         }
-    }
-
-    /// Whether a line may be written now, and how many were not before it.
-    fn admit(&self) -> Option<u32> {
-        let now = Instant::now();
-        let mut window = self.window.lock();
-        if now.duration_since(window.since) >= Duration::from_secs(1) {
-            window.since = now;
-            window.written = 0;
-        }
-        if window.written == COMPLAINTS_PER_SECOND_MAX {
-            window.withheld = window.withheld.saturating_add(1);
-            return None;
-        }
-        window.written += 1;
-        Some(std::mem::take(&mut window.withheld))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn complaints_are_paced_and_the_withheld_are_counted() {
-        let complaints = Complaints::new();
-        for _ in 0..COMPLAINTS_PER_SECOND_MAX {
-            assert_eq!(complaints.admit(), Some(0));
-        }
-        assert_eq!(complaints.admit(), None);
-        assert_eq!(complaints.admit(), None);
-        complaints.window.lock().since = Instant::now() - Duration::from_secs(1);
-        assert_eq!(complaints.admit(), Some(2));
-        assert_eq!(complaints.admit(), Some(0));
-    }
 
     #[test]
     fn other_protocols_are_recognised_by_their_first_bytes() {

@@ -14,6 +14,7 @@ use strata_protocol::reply::Reply;
 use thiserror::Error;
 
 use crate::calls::Calls;
+use crate::figures::Figures;
 use crate::outbox::{Outbox, Phase, Refusal};
 
 /// One connection. Handlers get it with every request and may keep it; it stays valid, closed, when the
@@ -65,9 +66,9 @@ pub(crate) struct Ends {
 }
 
 impl Connection {
-    pub(crate) fn new(id: u64, ends: Ends) -> Self {
+    pub(crate) fn new(id: u64, ends: Ends, figures: &Figures) -> Self {
         let Ends { peer, local, fast_port } = ends;
-        let (outbox, calls) = (Outbox::new(), Calls::default());
+        let (outbox, calls) = (Outbox::new(&figures.unsent), Calls::default());
         Self { id, peer, local, fast_port, owed: AtomicUsize::new(0), waited_ms: AtomicU32::new(0), outbox, calls }
     }
 
@@ -154,6 +155,11 @@ impl Connection {
     /// Ends the connection when what was given to it so far has left, within a few seconds. Nothing more is taken.
     pub fn close(&self) {
         self.outbox.enter(Phase::Closing);
+    }
+
+    /// Ends the connection because the memory of its unfinished frame is needed.
+    pub(crate) fn evict(&self) {
+        self.outbox.enter(Phase::Evicted);
     }
 
     /// Lets the answers leave that are still owed, then ends the connection.

@@ -3,13 +3,14 @@
 //! Owns counters that connections raise once per read or write, and that anybody may read at any time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::budget::Budget;
 use crate::closing::CloseReason;
 
-/// Counters of one server since it was bound. All but [`Figures::open`] and
-/// [`Figures::read_buffers_bytes`] only rise.
-#[derive(Debug, Default)]
+/// Counters of one server since it was bound. All but [`Figures::open`], [`Figures::read_buffers_bytes`] and
+/// [`Figures::unsent_bytes`] only rise.
+#[derive(Debug)]
 pub struct Figures {
     accepted: AtomicU64,
     refused: AtomicU64,
@@ -18,10 +19,26 @@ pub struct Figures {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     panics: AtomicU64,
-    read_buffers_bytes: AtomicUsize,
+    pub(crate) read_buffers: Arc<Budget>,
+    pub(crate) unsent: Arc<Budget>,
 }
 
 impl Figures {
+    /// Nothing counted yet; the read buffers and the unsent answers of all connections have these bounds.
+    pub(crate) fn new(read_buffers_bytes_max: usize, unsent_bytes_max: usize) -> Self {
+        Self {
+            accepted: AtomicU64::default(),
+            refused: AtomicU64::default(),
+            ended: Default::default(),
+            frames_in: AtomicU64::default(),
+            bytes_in: AtomicU64::default(),
+            bytes_out: AtomicU64::default(),
+            panics: AtomicU64::default(),
+            read_buffers: Arc::new(Budget::new(read_buffers_bytes_max)),
+            unsent: Arc::new(Budget::new(unsent_bytes_max)),
+        }
+    }
+
     /// Connections that are open now.
     #[must_use]
     pub fn open(&self) -> u64 {
@@ -74,7 +91,13 @@ impl Figures {
     /// Bytes of memory that read buffers hold; idle connections hold none.
     #[must_use]
     pub fn read_buffers_bytes(&self) -> usize {
-        self.read_buffers_bytes.load(Relaxed)
+        self.read_buffers.used()
+    }
+
+    /// Bytes of answers that peers have not read yet. Connections with little of it are left out.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> usize {
+        self.unsent.used()
     }
 
     pub(crate) fn count_accepted(&self) {
@@ -106,50 +129,9 @@ impl Figures {
     }
 }
 
-/// One connection's part of [`Figures::read_buffers_bytes`]; it goes with the connection.
-#[derive(Debug)]
-pub(crate) struct BufferShare {
-    figures: Arc<Figures>,
-    bytes: usize,
-}
-
-impl BufferShare {
-    pub(crate) fn new(figures: Arc<Figures>) -> Self {
-        Self { figures, bytes: 0 }
-    }
-
-    /// The connection's buffer now has `bytes`. Mostly that is what it had, and nothing shared is touched.
-    pub(crate) fn update(&mut self, bytes: usize) {
-        if bytes != self.bytes {
-            self.figures.read_buffers_bytes.fetch_add(bytes, Relaxed);
-            self.figures.read_buffers_bytes.fetch_sub(self.bytes, Relaxed);
-            self.bytes = bytes;
-        }
-    }
-}
-
-impl Drop for BufferShare {
-    fn drop(&mut self) {
-        self.update(0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shares_of_memory_add_up_and_go_with_their_owner() {
-        let figures = Arc::new(Figures::default());
-        let mut first = BufferShare::new(Arc::clone(&figures));
-        let mut second = BufferShare::new(Arc::clone(&figures));
-        first.update(100);
-        second.update(50);
-        first.update(10);
-        assert_eq!(figures.read_buffers_bytes(), 60);
-        drop(second);
-        assert_eq!(figures.read_buffers_bytes(), 10);
-    }
 
     #[test]
     fn every_reason_has_its_own_place() {

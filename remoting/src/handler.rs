@@ -31,7 +31,8 @@ pub trait Handler: Send + Sync + 'static {
     /// It must not block: the other requests of the connection, and the connections that share the thread, wait.
     /// Long work goes elsewhere and answers through a [`Responder`](crate::Responder). A panic is answered with
     /// `SYSTEM_ERROR` and hurts nobody else. The request's fields and body are slices of the connection's
-    /// read buffer, up to 256 KiB that stay allocated with them: what is kept beyond the answer should be a copy.
+    /// read buffer, all of which stays allocated with them, mostly 256 KiB, with a large frame up to twice the
+    /// frame: what is kept beyond the answer should be a copy.
     fn handle(&self, request: Command, connection: &Arc<Connection>) -> Answer;
 
     /// A connection was accepted or made; none of its requests was handled yet.

@@ -46,6 +46,18 @@ pub const OUTBOX_BYTES_MAX: usize = FRAME_BYTES_MAX;
 /// small answers, which are never replaced because a producer's acknowledgement must not be lost lightly.
 pub const OUTBOX_BYTES_HARD_MAX: usize = OUTBOX_BYTES_MAX + FRAME_BYTES_MAX + 4 * 1024 * 1024;
 
+/// Unsent bytes of all connections of one server. Above it a connection whose peer has not taken all of its
+/// answers is not read on, and its larger answers become `SYSTEM_BUSY`; at twice of it that happens to all
+/// larger answers. A thousand peers that ask and do not read must not take the machine's memory.
+pub const UNSENT_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Unsent bytes of one connection below which they do not count in [`UNSENT_BYTES_MAX`]: small answers must
+/// not make the cores share a cache line. Twenty thousand connections leave out 320 MiB at most.
+pub const SHARE_STEP_BYTES: usize = 16 * 1024;
+
+/// Bytes of a buffer for answers that a connection keeps although they have left; more is given back.
+pub const KEPT_BUFFER_BYTES_MAX: usize = 4 * READ_BYTES_MAX;
+
 /// Bytes of a body up to which an answer counts as small, see [`OUTBOX_BYTES_MAX`].
 pub const SMALL_ANSWER_BYTES_MAX: usize = 4 * 1024;
 
@@ -59,12 +71,14 @@ pub const WRITE_SLICES_MAX: usize = 128;
 /// Bytes asked from the socket by the first read, and again after a quiet while.
 pub const READ_BYTES_MIN: usize = 4 * 1024;
 
-/// Bytes asked from the socket by one read of a busy connection: 64 requests of 1 KiB and some room.
+/// Bytes asked from the socket by one read of a busy connection: 64 requests of 4 KiB. Only a frame that is
+/// larger asks for more, up to as much as has arrived of it.
 pub const READ_BYTES_MAX: usize = 256 * 1024;
 
-/// Bytes of the read buffers of one server, together. Above it buffers stay at [`READ_BYTES_MIN`], and a
-/// frame that needs more than [`READ_BYTES_MAX`] ends its connection: half a frame of 16 MiB on each of a few
-/// hundred connections must not take the machine's memory.
+/// Bytes of the read buffers of one server, together. Above it new buffers stay at [`READ_BYTES_MIN`], and a
+/// frame that needs more than [`READ_BYTES_MAX`] ends those that began before it and are not whole yet: half a
+/// frame of 16 MiB on each of a few hundred connections must neither take the machine's memory nor the place of
+/// those that send whole ones.
 pub const READ_BUFFERS_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// Requests to one peer whose answers are awaited (RocketMQ's client allows as many).

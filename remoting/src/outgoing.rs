@@ -9,13 +9,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use strata_protocol::code::ResponseCode;
 use strata_protocol::command::Command;
 use strata_protocol::frame::HeaderCodec;
 use strata_protocol::header::patch_prefix;
+use strata_protocol::limits::FRAME_BYTES_MAX;
 use strata_protocol::reply::Reply;
 use tokio::io::AsyncWrite;
 
-use crate::limits::{COPIED_BODY_BYTES_MAX, READ_BYTES_MAX, WRITE_SLICES_MAX};
+use crate::limits::{COPIED_BODY_BYTES_MAX, KEPT_BUFFER_BYTES_MAX, WRITE_SLICES_MAX};
 
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
@@ -23,10 +25,10 @@ pub(crate) struct Outgoing {
     pieces: VecDeque<Bytes>,
     /// What leaves last, and still grows.
     tail: BytesMut,
-    /// Bytes of `tail` that have left.
-    sent: usize,
     /// Bytes of all of it that have not left.
     bytes: usize,
+    /// Bytes of the first piece that have left; they take memory as long as the rest does.
+    left: usize,
 }
 
 impl Outgoing {
@@ -34,14 +36,29 @@ impl Outgoing {
         self.bytes
     }
 
+    /// Bytes that are held for what has not left.
+    pub(crate) fn footprint(&self) -> usize {
+        self.bytes + self.left
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes == 0
     }
 
-    /// Adds the answer to request `opaque`.
-    pub(crate) fn push_reply(&mut self, reply: Reply, opaque: i32, codec: HeaderCodec) {
+    /// Adds the answer to request `opaque`. One that fits no frame becomes `SYSTEM_ERROR`: its receiver would
+    /// close the connection, with everything else that waits on it.
+    pub(crate) fn push_reply(&mut self, mut reply: Reply, opaque: i32, codec: HeaderCodec) {
         let before = self.tail.len();
         reply.encode_header(&mut self.tail, opaque, codec);
+        // The length prefix does not count itself.
+        let frame = self.tail.len() - before - 4 + reply.body_bytes();
+        if frame > FRAME_BYTES_MAX {
+            self.tail.truncate(before);
+            let remark =
+                format!("the answer has {frame} bytes, more than the {FRAME_BYTES_MAX} of a frame; ask for less");
+            reply = Reply::refusal(ResponseCode::SystemError, remark);
+            reply.encode_header(&mut self.tail, opaque, codec);
+        }
         self.bytes += self.tail.len() - before;
         for slice in reply.body {
             self.push_body(slice);
@@ -70,14 +87,9 @@ impl Outgoing {
 
     /// Ends the growing part, so that something else can stand behind it.
     fn seal(&mut self) {
-        if self.tail.len() > self.sent {
-            let mut piece = self.tail.split().freeze();
-            piece.advance(self.sent);
-            self.pieces.push_back(piece);
-        } else {
-            self.tail.clear();
+        if !self.tail.is_empty() {
+            self.pieces.push_back(self.tail.split().freeze());
         }
-        self.sent = 0;
     }
 
     /// Moves everything of `other`, of which nothing has left, behind this.
@@ -93,6 +105,7 @@ impl Outgoing {
         }
         self.tail.extend_from_slice(&other.tail);
         other.tail.clear();
+        other.shrink();
     }
 
     /// Writes once what fits into one call; gives the bytes that left.
@@ -101,7 +114,7 @@ impl Outgoing {
         socket: &mut W,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let tail = &self.tail[self.sent..];
+        let tail = &self.tail[..];
         let written = if self.pieces.is_empty() {
             ready!(Pin::new(socket).poll_write(cx, tail))?
         } else {
@@ -125,22 +138,22 @@ impl Outgoing {
         while let Some(piece) = self.pieces.front_mut() {
             if piece.len() > written {
                 piece.advance(written);
+                self.left += written;
                 return;
             }
             written -= piece.len();
+            self.left = 0;
             self.pieces.pop_front();
         }
-        self.sent += written;
-        if self.sent == self.tail.len() {
-            self.tail.clear();
-            self.sent = 0;
-        }
+        // The place of what has left is used again as soon as the rest is the smaller part.
+        self.tail.advance(written);
     }
 
-    /// Gives buffers back that a burst has grown, once it has left.
+    /// Gives a buffer back that a burst has grown, once most of the burst has left.
     pub(crate) fn shrink(&mut self) {
-        if self.is_empty() && self.tail.capacity() > 4 * READ_BYTES_MAX {
-            self.release();
+        let used = self.tail.len();
+        if self.tail.try_reclaim(KEPT_BUFFER_BYTES_MAX.max(4 * used) + 1) {
+            self.tail = BytesMut::from(&self.tail[..]);
         }
     }
 
@@ -222,6 +235,69 @@ mod tests {
                 assert!(out.poll_write(&mut socket, &mut cx).is_ready());
             }
             assert_eq!(socket.taken, expected, "at most {most} bytes at once");
+        }
+    }
+
+    #[test]
+    fn answers_that_left_take_no_memory_although_something_always_waits() {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let (mut out, mut other) = (Outgoing::default(), Outgoing::default());
+        let (mut sent, mut opaque) = (0, 0);
+        while sent < 256 * 1024 * 1024 {
+            // Half of the answers come from elsewhere; a larger body stands between them now and then.
+            for _ in 0..100 {
+                opaque += 1;
+                out.push_reply(reply(if opaque % 5_000 == 0 { 5_000 } else { 100 }), opaque, HeaderCodec::Binary);
+                other.push_reply(reply(100), opaque, HeaderCodec::Binary);
+            }
+            out.append(&mut other);
+            let most = out.bytes() - 1_000;
+            let mut socket = Narrow { taken: Vec::new(), most };
+            while out.bytes() > 1_000 {
+                assert!(out.poll_write(&mut socket, &mut cx).is_ready());
+                out.shrink();
+            }
+            sent += socket.taken.len();
+            assert!(!out.is_empty(), "the test is about a backlog that never ends");
+            assert!(out.tail.capacity() <= KEPT_BUFFER_BYTES_MAX, "{} bytes after {sent}", out.tail.capacity());
+            assert!(!out.tail.try_reclaim(KEPT_BUFFER_BYTES_MAX), "what has left is kept");
+        }
+    }
+
+    #[test]
+    fn a_burst_gives_its_memory_back_before_its_last_byte_has_left() {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut out = Outgoing::default();
+        while out.bytes() < 8 * 1024 * 1024 {
+            out.push_reply(reply(COPIED_BODY_BYTES_MAX), 1, HeaderCodec::Binary);
+        }
+        let most = out.bytes() - 10;
+        assert!(out.poll_write(&mut Narrow { taken: Vec::new(), most }, &mut cx).is_ready());
+        out.shrink();
+        assert_eq!((out.bytes(), out.tail.len()), (10, 10));
+        assert!(out.tail.capacity() <= KEPT_BUFFER_BYTES_MAX);
+        // A large body is one piece, and all of it is there until all of it has left.
+        out.push_reply(reply(100_000), 1, HeaderCodec::Binary);
+        let most = out.bytes() - 10;
+        while out.bytes() > 10 {
+            assert!(out.poll_write(&mut Narrow { taken: Vec::new(), most }, &mut cx).is_ready());
+        }
+        assert_eq!(out.footprint(), 100_000);
+    }
+
+    #[test]
+    fn an_answer_that_fits_no_frame_becomes_an_error() {
+        let head = encoded(&reply(0), 7).len() - 4;
+        for (bytes, code) in [(FRAME_BYTES_MAX - head, 0), (FRAME_BYTES_MAX - head + 1, 1)] {
+            let mut out = Outgoing::default();
+            out.push_reply(reply(bytes), 7, HeaderCodec::Json);
+            let mut socket = Narrow { taken: Vec::new(), most: usize::MAX };
+            while !out.is_empty() {
+                assert!(out.poll_write(&mut socket, &mut Context::from_waker(std::task::Waker::noop())).is_ready());
+            }
+            let answer = Command::decode(socket.taken.into()).unwrap();
+            assert_eq!((answer.code, answer.opaque), (code, 7));
+            assert_eq!(answer.remark.is_some(), code == 1);
         }
     }
 

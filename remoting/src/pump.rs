@@ -1,7 +1,7 @@
 //! The one task of a connection: it reads, hands requests over, and writes.
 //!
-//! Owns the socket and its buffers. One round takes all that the socket has, handles every whole frame of
-//! it, and writes all answers with one call; what others left in the outbox goes along. While too much is
+//! Owns the socket and its buffers. One round reads once, up to 256 KiB, handles every whole frame of that,
+//! and writes all answers with one call; what others left in the outbox goes along. While too much is
 //! unsent it does not read: that is the back pressure on the peer.
 
 use std::future::poll_fn;
@@ -20,12 +20,14 @@ use tracing::error;
 
 use crate::alarm::Alarm;
 use crate::arrival::Arrivals;
+use crate::budget::Share;
 use crate::closing::{CloseReason, Ending, foreign_protocol};
 use crate::connection::Connection;
 use crate::deadline::{Look, Patience, Progress};
-use crate::figures::{BufferShare, Figures};
+use crate::figures::Figures;
 use crate::handler::{Answer, Handler};
 use crate::inbox::Inbox;
+use crate::large_frames::{LargeFrame, LargeFrames};
 use crate::limits::OUTBOX_BYTES_MAX;
 use crate::outbox::Phase;
 use crate::outgoing::Outgoing;
@@ -52,9 +54,12 @@ pub(crate) struct Pump<H: ?Sized> {
     figures: Arc<Figures>,
     arrivals: Arrivals,
     inbox: Inbox,
-    buffer_share: BufferShare,
-    read_buffers_bytes_max: usize,
+    buffer_share: Share,
     out: Outgoing,
+    unsent_share: Share,
+    large_frames: Arc<LargeFrames>,
+    /// The frame under way, once it is a large one.
+    large_frame: Option<LargeFrame>,
     stage: Stage,
     progress: Progress,
     alarm: Alarm,
@@ -64,7 +69,7 @@ pub(crate) struct Pump<H: ?Sized> {
 
 impl<H: Handler + ?Sized> Pump<H> {
     pub(crate) fn new(
-        (socket, arrivals): (TcpStream, Arrivals),
+        (socket, arrivals, inbox): (TcpStream, Arrivals, Inbox),
         connection: Arc<Connection>,
         handler: Arc<H>,
         roster: &Roster,
@@ -75,11 +80,13 @@ impl<H: Handler + ?Sized> Pump<H> {
             socket,
             connection,
             handler,
-            buffer_share: BufferShare::new(Arc::clone(&figures)),
-            read_buffers_bytes_max: roster.read_buffers_bytes_max,
+            buffer_share: Share::of(&figures.read_buffers),
+            unsent_share: Share::of(&figures.unsent),
+            large_frames: Arc::clone(&roster.large_frames),
+            large_frame: None,
             figures,
             arrivals,
-            inbox: Inbox::new(),
+            inbox,
             out: Outgoing::default(),
             stage: Stage::Serving,
             progress: Progress::default(),
@@ -125,13 +132,30 @@ impl<H: Handler + ?Sized> Pump<H> {
                 self.alarm.begin_drain();
             }
             (Stage::Serving | Stage::Draining, Phase::Closing) => self.finish(Ending::plain(CloseReason::Local)),
+            (Stage::Serving | Stage::Draining, Phase::Evicted) => self.run_out_of_memory(),
             _ => {}
         }
     }
 
     fn finish(&mut self, ending: Ending) {
+        // What is said from now on would come after the end.
+        self.connection.outbox.enter(Phase::Closing);
         self.stage = Stage::Finishing(ending);
         self.alarm.begin_drain();
+    }
+
+    /// Gives the unfinished frame up, and the conversation with it.
+    fn run_out_of_memory(&mut self) {
+        self.discard();
+        let detail = "no memory is left for all large frames, and this one began before others";
+        self.finish(Ending::with(CloseReason::OutOfMemory, detail));
+    }
+
+    /// Forgets what has arrived and gives its memory back.
+    fn discard(&mut self) {
+        self.inbox.discard();
+        self.buffer_share.update(0);
+        self.large_frame = None;
     }
 
     /// Writes until nothing is left or the socket is full.
@@ -149,6 +173,8 @@ impl<H: Handler + ?Sized> Pump<H> {
             self.out.shrink();
             self.alarm.moved();
         }
+        self.connection.outbox.set_unsent(self.out.bytes());
+        self.unsent_share.update_coarsely(self.out.footprint());
         Ok(())
     }
 
@@ -157,10 +183,15 @@ impl<H: Handler + ?Sized> Pump<H> {
         match &self.stage {
             Stage::Serving => self.serve(cx).map(|()| None),
             Stage::Draining => {
-                if owed > 0 || !self.out.is_empty() {
+                if owed > 0 {
+                    // The last responder may have gone between the look at `owed` and at the outbox; it then
+                    // found no one to wake.
+                    return if self.connection.owed() == 0 { Poll::Ready(None) } else { Poll::Pending };
+                }
+                if !self.out.is_empty() {
                     return Poll::Pending;
                 }
-                self.stage = Stage::Finishing(Ending::plain(CloseReason::Shutdown));
+                self.finish(Ending::plain(CloseReason::Shutdown));
                 Poll::Ready(None)
             }
             Stage::Finishing(_) => {
@@ -179,7 +210,7 @@ impl<H: Handler + ?Sized> Pump<H> {
             }
             Stage::Lingering(_) => match ready!(self.read(cx)) {
                 Ok(1..) => {
-                    self.inbox.discard();
+                    self.discard();
                     Poll::Ready(None)
                 }
                 Ok(0) | Err(_) => Poll::Ready(Some(self.take_ending())),
@@ -194,13 +225,23 @@ impl<H: Handler + ?Sized> Pump<H> {
         }
     }
 
+    /// Whether the peer must take answers before it is read on. The socket tells when it has.
+    fn must_wait(&self) -> bool {
+        let unsent = self.out.bytes();
+        unsent >= OUTBOX_BYTES_MAX || (unsent > 0 && self.figures.unsent.is_short())
+    }
+
     /// Handles what is there, then reads once and handles that.
     fn serve(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.out.bytes() >= OUTBOX_BYTES_MAX {
+        if self.must_wait() {
             return Poll::Pending;
         }
         // Frames are left over only when their predecessors' answers had filled the outbox.
-        if self.inbox.is_partial() && self.handle_all() > 0 {
+        if self.inbox.is_partial() && (self.handle_all() > 0 || !matches!(self.stage, Stage::Serving)) {
+            return Poll::Ready(());
+        }
+        if !self.may_grow() {
+            self.run_out_of_memory();
             return Poll::Ready(());
         }
         if let Some(waited) = self.arrivals.look(&self.socket) {
@@ -214,19 +255,27 @@ impl<H: Handler + ?Sized> Pump<H> {
             Ok(bytes) => {
                 self.figures.count_bytes_in(bytes as u64);
                 self.handle_all();
+                if !self.inbox.is_large() {
+                    self.large_frame = None;
+                }
                 self.inbox.shrink();
                 self.buffer_share.update(self.inbox.footprint());
                 self.alarm.moved();
             }
             Err(error) => {
-                let is_full = error.kind() == io::ErrorKind::OutOfMemory;
-                self.peer_is_done = !is_full;
-                self.inbox.discard();
-                let reason = if is_full { CloseReason::OutOfMemory } else { CloseReason::Broken };
-                self.finish(Ending::with(reason, error));
+                self.peer_is_done = true;
+                self.discard();
+                self.finish(Ending::with(CloseReason::Broken, error));
             }
         }
         Poll::Ready(())
+    }
+
+    /// Whether there is memory for the next read. Only large frames ask for much.
+    fn may_grow(&mut self) -> bool {
+        let Some(bytes) = self.inbox.large_growth() else { return true };
+        let begin = || LargeFrame::begin(&self.large_frames, &self.connection);
+        self.large_frame.get_or_insert_with(begin).may_grow(bytes, &self.figures.read_buffers)
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -234,10 +283,8 @@ impl<H: Handler + ?Sized> Pump<H> {
             // An idle connection waits without a buffer.
             ready!(self.socket.poll_read_ready(cx))?;
         }
-        let memory_is_short = self.figures.read_buffers_bytes() > self.read_buffers_bytes_max;
-        let Some(room) = self.inbox.room(memory_is_short) else {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left for a large frame")));
-        };
+        let memory_is_short = self.figures.read_buffers.is_short();
+        let room = self.inbox.room(memory_is_short);
         let bytes = ready!(pin!(self.socket.read_buf(room)).poll(cx))?;
         self.inbox.read(bytes);
         self.buffer_share.update(self.inbox.footprint());
@@ -282,7 +329,10 @@ impl<H: Handler + ?Sized> Pump<H> {
             Answer::Now(Reply::refusal(ResponseCode::SystemError, "the request failed here; the log has the reason"))
         });
         match answer {
-            Answer::Now(reply) if !oneway => self.out.push_reply(reply, opaque, codec),
+            Answer::Now(reply) if !oneway => {
+                let reply = self.connection.outbox.affordable(reply, self.out.bytes(), &self.figures.unsent);
+                self.out.push_reply(reply, opaque, codec);
+            }
             Answer::Now(_) | Answer::Later | Answer::Never => {}
         }
     }
@@ -294,7 +344,7 @@ impl<H: Handler + ?Sized> Pump<H> {
             Some(name) => Ending::with(CloseReason::ForeignProtocol, format_args!("{name} is not served on this port")),
             None => Ending::with(CloseReason::Malformed, malformed),
         };
-        self.inbox.discard();
+        self.discard();
         self.finish(ending);
     }
 
@@ -307,7 +357,7 @@ impl<H: Handler + ?Sized> Pump<H> {
             Stage::Finishing(_) | Stage::Lingering(_) => return Poll::Ready(Some(self.take_ending())),
         }
         // A frame does not end because this side does not read on: that is the reader's fault, not the writer's.
-        let partial = self.inbox.is_partial() && self.out.bytes() < OUTBOX_BYTES_MAX;
+        let partial = self.inbox.is_partial() && !self.must_wait();
         let progress = Progress { partial, unsent: !self.out.is_empty(), ..self.progress };
         match self.alarm.look(progress) {
             Look::Near(_) => {}

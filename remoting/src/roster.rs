@@ -16,16 +16,17 @@ use crate::closing::{CloseReason, Complaints, Ending};
 use crate::connection::Connection;
 use crate::figures::Figures;
 use crate::handler::Handler;
+use crate::large_frames::LargeFrames;
 
 #[derive(Debug)]
 pub(crate) struct Roster {
     connections_max: usize,
     per_address_max: usize,
-    pub(crate) read_buffers_bytes_max: usize,
     present: Mutex<Present>,
     emptied: Notify,
     pub(crate) figures: Arc<Figures>,
     pub(crate) complaints: Complaints,
+    pub(crate) large_frames: Arc<LargeFrames>,
 }
 
 #[derive(Debug, Default)]
@@ -35,15 +36,15 @@ struct Present {
 }
 
 impl Roster {
-    pub(crate) fn new(connections_max: usize, per_address_max: usize, read_buffers_bytes_max: usize) -> Self {
+    pub(crate) fn new(connections_max: usize, per_address_max: usize, figures: Figures) -> Self {
         Self {
             connections_max,
             per_address_max,
-            read_buffers_bytes_max,
             present: Mutex::default(),
             emptied: Notify::new(),
-            figures: Arc::default(),
+            figures: Arc::new(figures),
             complaints: Complaints::new(),
+            large_frames: Arc::default(),
         }
     }
 
@@ -154,14 +155,18 @@ mod tests {
     use super::*;
     use crate::connection::Ends;
 
+    fn unbounded() -> Figures {
+        Figures::new(usize::MAX, usize::MAX)
+    }
+
     fn connection(id: u64, peer: &str) -> Arc<Connection> {
         let peer = peer.parse().unwrap();
-        Arc::new(Connection::new(id, Ends { peer, local: peer, fast_port: false }))
+        Arc::new(Connection::new(id, Ends { peer, local: peer, fast_port: false }, &unbounded()))
     }
 
     #[test]
     fn an_address_has_its_limit_and_loopback_has_none() {
-        let roster = Roster::new(100, 2, usize::MAX);
+        let roster = Roster::new(100, 2, unbounded());
         let far: Vec<_> = (0..3).map(|id| connection(id, "192.0.2.1:100")).collect();
         assert_eq!(roster.admit(&far[0]), Ok(()));
         assert_eq!(roster.admit(&far[1]), Ok(()));
@@ -177,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_counts_as_one_address() {
-        let roster = Roster::new(100, 1, usize::MAX);
+        let roster = Roster::new(100, 1, unbounded());
         assert_eq!(roster.admit(&connection(1, "[2001:db8::1]:1")), Ok(()));
         assert!(roster.admit(&connection(2, "[2001:db8::2]:1")).is_err());
         assert_eq!(roster.admit(&connection(3, "[2001:db8:0:1::1]:1")), Ok(()));
@@ -185,7 +190,7 @@ mod tests {
 
     #[test]
     fn all_connections_have_a_limit_too() {
-        let roster = Roster::new(1, 10, usize::MAX);
+        let roster = Roster::new(1, 10, unbounded());
         let first = connection(1, "127.0.0.1:1");
         assert_eq!(roster.admit(&first), Ok(()));
         assert!(roster.admit(&connection(2, "127.0.0.1:2")).is_err());

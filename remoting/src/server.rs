@@ -20,9 +20,10 @@ use crate::connection::{Connection, Ends};
 use crate::deadline::Patience;
 use crate::figures::Figures;
 use crate::handler::Handler;
+use crate::inbox::Inbox;
 use crate::limits::{
     ACCEPT_PAUSE_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_MAX, FIRST_FRAME_MAX, HALF_FRAME_MAX,
-    IDLE_MAX, LINGER_MAX, READ_BUFFERS_BYTES_MAX, UNACCEPTED_CONNECTIONS_MAX, WRITE_STALL_MAX,
+    IDLE_MAX, LINGER_MAX, READ_BUFFERS_BYTES_MAX, UNACCEPTED_CONNECTIONS_MAX, UNSENT_BYTES_MAX, WRITE_STALL_MAX,
 };
 use crate::pump::Pump;
 use crate::roster::{Attended, Roster};
@@ -34,8 +35,10 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// Connections of one address at the same time; loopback is free.
     pub connections_per_address_max: usize,
-    /// Bytes of all read buffers together, above which large frames are refused.
+    /// Bytes of all read buffers together, above which the oldest unfinished large frames are given up.
     pub read_buffers_bytes_max: usize,
+    /// Bytes of all answers that peers have not read, above which those peers are not served on.
+    pub unsent_bytes_max: usize,
     /// Time without a byte in either direction.
     pub idle_max: Duration,
     /// Time until the first byte of a new connection.
@@ -56,6 +59,7 @@ impl Default for ServerOptions {
             connections_max: CONNECTIONS_MAX,
             connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
             read_buffers_bytes_max: READ_BUFFERS_BYTES_MAX,
+            unsent_bytes_max: UNSENT_BYTES_MAX,
             idle_max: IDLE_MAX,
             first_frame_max: FIRST_FRAME_MAX,
             half_frame_max: HALF_FRAME_MAX,
@@ -156,8 +160,8 @@ impl Server {
             Ok((listener, local))
         };
         let (listener, local) = listen().map_err(|source| BindError::new(address, source))?;
-        let ServerOptions { connections_max, connections_per_address_max, read_buffers_bytes_max, .. } = options;
-        let roster = Roster::new(connections_max, connections_per_address_max, read_buffers_bytes_max);
+        let figures = Figures::new(options.read_buffers_bytes_max, options.unsent_bytes_max);
+        let roster = Roster::new(options.connections_max, options.connections_per_address_max, figures);
         Ok(Self { listener, local, options, roster: Arc::new(roster) })
     }
 
@@ -222,7 +226,7 @@ fn attend<H: Handler>(
     // Answers are written in one piece already; waiting for more would only delay them.
     let _ = socket.set_nodelay(true);
     let ends = Ends { peer, local, fast_port: options.fast_port };
-    let connection = Arc::new(Connection::new(next_connection_id(), ends));
+    let connection = Arc::new(Connection::new(next_connection_id(), ends, &roster.figures));
     if let Err(why) = roster.admit(&connection) {
         roster.figures.count_refused();
         roster.complaints.refused(peer, why);
@@ -230,7 +234,8 @@ fn attend<H: Handler>(
     }
     let attended = Attended::begin(Arc::clone(&connection), Arc::clone(handler), Arc::clone(roster));
     let arrivals = Arrivals::watch(&socket);
-    let pump = Pump::new((socket, arrivals), connection, Arc::clone(handler), roster, options.patience());
+    let parts = (socket, arrivals, Inbox::of_requests());
+    let pump = Pump::new(parts, connection, Arc::clone(handler), roster, options.patience());
     tokio::spawn(async move {
         let ending = pump.run().await;
         attended.end(ending);

@@ -12,9 +12,9 @@ use common::{Bare, ECHO, LARGE, PARK, Stage, echo, echo_reply, encode, expected,
 use strata_protocol::frame::HeaderCodec;
 use strata_protocol::limits::FRAME_BYTES_MAX;
 use strata_protocol::reply::Reply;
-use strata_remoting::limits::{OUTBOX_BYTES_HARD_MAX, OUTBOX_BYTES_MAX};
+use strata_remoting::limits::{DRAIN_MAX, OUTBOX_BYTES_HARD_MAX, OUTBOX_BYTES_MAX};
 use strata_remoting::{CloseReason, ServerOptions};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 
 /// Sends `bytes` and checks that this connection ends for `reason` while another is served.
 async fn ends(bytes: &[u8], reason: CloseReason) {
@@ -164,21 +164,91 @@ async fn unfinished_large_frames_end_when_they_take_too_much_together() {
     let half = echo(1, HeaderCodec::Json, vec![b'h'; 3 * 1024 * 1024]);
     let bytes = encode(&half);
     let mut peers = Vec::new();
-    while stage.figures.ended(CloseReason::OutOfMemory) == 0 {
-        assert!(peers.len() < 4, "{} bytes are held", stage.figures.read_buffers_bytes());
+    for _ in 0..6 {
         let mut peer = stage.dial().await;
         let expected = stage.figures.bytes_in() + bytes.len() as u64 - 1;
-        // The server may end this at any byte.
-        let _ = peer.socket.write_all(&bytes[..bytes.len() - 1]).await;
+        peer.send(&bytes[..bytes.len() - 1]).await;
         peers.push(peer);
-        until(|| stage.figures.bytes_in() == expected || stage.figures.ended(CloseReason::OutOfMemory) == 1).await;
+        until(|| stage.figures.bytes_in() == expected).await;
+        assert!(stage.figures.read_buffers_bytes() <= 3 * read_buffers_bytes_max);
+    }
+    until(|| stage.figures.ended(CloseReason::OutOfMemory) > 0).await;
+    good.is_served().await;
+    for _ in 0..3 {
+        good.ask(&half).await;
+        assert_eq!(good.frame().await, expected(&echo_reply(&half), &half), "who sends whole frames is served");
     }
     assert!(stage.figures.read_buffers_bytes() <= 3 * read_buffers_bytes_max);
-    good.is_served().await;
     drop(peers);
     until(|| stage.figures.open() == 1).await;
-    good.ask(&half).await;
-    assert_eq!(good.frame().await, expected(&echo_reply(&half), &half), "memory is there again");
+    assert!(stage.figures.ended(CloseReason::OutOfMemory) >= 5, "the unfinished ones had to go");
+}
+
+#[tokio::test]
+async fn unread_answers_of_all_connections_together_are_bounded() {
+    let unsent_bytes_max = 16 * 1024 * 1024;
+    let stage = Stage::with(ServerOptions { unsent_bytes_max, ..ServerOptions::default() }).await;
+    let mut good = stage.dial().await;
+    let mut large = request(LARGE, 1);
+    large.fields.push("bytes", "4000000");
+    let mut slow = Vec::new();
+    for _ in 0..30 {
+        let mut peer = stage.dial().await;
+        for _ in 0..5 {
+            peer.ask(&large).await;
+        }
+        slow.push(peer);
+    }
+    good.is_served().await;
+    until(|| stage.figures.unsent_bytes() > unsent_bytes_max).await;
+    good.is_served().await;
+    // At twice the bound nothing large is added; one connection's round may have been on its way.
+    let held = stage.figures.unsent_bytes();
+    assert!(held <= 2 * unsent_bytes_max + 20_000_000, "{held} bytes are held");
+    let handled = stage.habits.handled.load(SeqCst);
+    slow[0].ask(&large).await;
+    good.is_served().await;
+    assert_eq!(stage.habits.handled.load(SeqCst), handled + 1, "a slow peer is not read on");
+    drop(slow);
+    until(|| stage.figures.open() == 1).await;
+    assert_eq!(stage.figures.unsent_bytes(), 0);
+    good.ask(&large).await;
+    assert_eq!(good.answer().await.body.len(), 4_000_000, "there is memory again");
+}
+
+#[tokio::test]
+async fn a_bad_frame_behind_a_full_outbox_ends_the_conversation_at_once() {
+    // With this bound the rest of what was read is looked at when all answers have left.
+    let stage = Stage::with(ServerOptions { unsent_bytes_max: 0, ..ServerOptions::default() }).await;
+    let mut peer = stage.dial().await;
+    let mut large = request(LARGE, 1);
+    large.fields.push("bytes", "9000000");
+    let one = encode(&large);
+    peer.send(&[&one[..], &one, &[0xff; 100]].concat()).await;
+    until(|| stage.habits.handled.load(SeqCst) == 2).await;
+    for _ in 0..2 {
+        assert_eq!(peer.answer().await.body.len(), 9_000_000);
+    }
+    let began = tokio::time::Instant::now();
+    peer.closed().await;
+    assert!(began.elapsed() < DRAIN_MAX / 2, "it waited for {:?}", began.elapsed());
+    drop(peer);
+    until(|| stage.figures.ended(CloseReason::Malformed) == 1).await;
+}
+
+#[tokio::test]
+async fn nothing_is_said_to_a_peer_that_was_sent_away() {
+    let mut stage = Stage::new().await;
+    let mut peer = stage.dial().await;
+    let connection = stage.next_connection().await;
+    peer.ask(&request(PARK, 1)).await;
+    let responder = stage.next_parked().await;
+    peer.send(&[0xff; 64]).await;
+    peer.closed().await;
+    assert!(!connection.notify(request(40, 0)), "it would come after the end");
+    assert!(!responder.send(Reply::success()));
+    drop(peer);
+    until(|| stage.figures.ended(CloseReason::Malformed) == 1).await;
 }
 
 #[tokio::test]

@@ -158,7 +158,7 @@ pub(crate) fn command(code: i32, header: &impl Header) -> Command {
 
 /// Reads a body that must be there.
 pub(crate) fn document<T: DeserializeOwned>(answer: &Command) -> Outcome<T> {
-    json::from_answer(&answer.body).or_fail_with(Exit::Failed, "the server's answer cannot be read")
+    json::from_unbounded(&answer.body).or_fail_with(Exit::Failed, "the server's answer cannot be read")
 }
 
 /// Reads the body of an answer about something that may not exist; `None` when it does not.

@@ -10,7 +10,7 @@ use crate::exit::{Exit, Failure, OrFail, Outcome};
 /// The member `offsetTable` of an answer: a map whose keys are queues, in the order of the queues.
 pub(crate) fn queue_table<T: DeserializeOwned>(answer: &Command) -> Outcome<Vec<(MessageQueue, T)>> {
     let unreadable = "the broker's answer cannot be read";
-    let document = json::parse_answer(&answer.body).or_fail_with(Exit::Failed, unreadable)?;
+    let document = json::parse_unbounded(&answer.body).or_fail_with(Exit::Failed, unreadable)?;
     let Some(table) = document.get("offsetTable").and_then(|table| table.as_object()) else {
         return Err(Failure::new(Exit::Failed, format!("{unreadable}: it has no offsetTable")));
     };

@@ -56,7 +56,7 @@ impl Entry {
         let Ok(answer) = client.call(Command::request(request::GET_BROKER_CLUSTER_INFO), PATIENCE).await else {
             return false;
         };
-        let info = json::from_answer::<ClusterInfo>(&answer.body).unwrap_or_default();
+        let info = json::from_unbounded::<ClusterInfo>(&answer.body).unwrap_or_default();
         let group = info.broker_addr_table.get(&self.name);
         group.is_some_and(|group| group.broker_addrs.values().any(|known| *known == self.address))
     }

@@ -1,22 +1,25 @@
 //! The book itself: which brokers live, which topics they serve, and each route's bytes while they hold.
 //!
-//! Owns brokers, topics and the cache of encoded routes, and their rules (`RouteInfoManager` of Apache).
+//! Owns brokers and the rules about them and their topics (`RouteInfoManager` of Apache); `table` holds the topics.
 //! Time is passed in, requests and locks are not known here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use strata_protocol::body::{BrokerData, DataVersion, QueueData, perm};
+use strata_protocol::body::{BrokerData, DataVersion, perm};
 use tokio::time::Instant;
 
-use crate::route::{self, FORMS, Form};
+use crate::route::{self, Form};
 
 mod registration;
+mod table;
 mod topics;
 
 pub(crate) use registration::Registration;
 pub(crate) use topics::Listed;
+
+use table::Topics;
 
 /// One broker process.
 #[derive(Debug)]
@@ -56,13 +59,6 @@ impl Group {
     }
 }
 
-/// A topic's queues by broker name, and the encoded route in each form until something of it changes.
-#[derive(Debug, Default)]
-struct Topic {
-    queues: BTreeMap<String, QueueData>,
-    encoded: [Option<Bytes>; FORMS],
-}
-
 /// Who names one broker process: its cluster, name and address.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Process<'a> {
@@ -74,7 +70,7 @@ pub(crate) struct Process<'a> {
 /// All brokers and topics. Whoever holds it holds all state that routes are made of.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
-    topics: HashMap<String, Topic>,
+    topics: Topics,
     brokers: BTreeMap<String, Group>,
 }
 
@@ -82,15 +78,14 @@ impl Book {
     /// The route of a topic, encoded at most once per change and form. An `order` text is not cached: few
     /// topics have one, and it changes without the book.
     pub(crate) fn route(&mut self, topic: &str, form: Form, order: Option<&str>) -> Option<Bytes> {
-        let topic = self.topics.get_mut(topic)?;
-        let cached = &mut topic.encoded[form.index()];
-        if let (Some(bytes), None) = (&*cached, order) {
+        let topic = self.topics.topic_mut(topic)?;
+        if let (Some(bytes), None) = (&topic.encoded[form.index()], order) {
             return Some(bytes.clone());
         }
-        let brokers = topic.queues.keys().filter_map(|name| self.brokers.get(name).map(|group| group.data(name)));
-        let bytes = Bytes::from(route::encode(form, topic.queues.values(), brokers, order));
+        let brokers = topic.queues().keys().filter_map(|name| self.brokers.get(name).map(|group| group.data(name)));
+        let bytes = Bytes::from(route::encode(form, topic.queues().values(), brokers, order));
         if order.is_none() {
-            *cached = Some(bytes.clone());
+            topic.encoded[form.index()] = Some(bytes.clone());
         }
         Some(bytes)
     }
@@ -154,34 +149,15 @@ impl Book {
         group.members.remove(&id);
         if group.members.is_empty() {
             self.brokers.remove(name);
-            self.topics.retain(|_, topic| {
-                if topic.queues.remove(name).is_some() {
-                    topic.encoded = Default::default();
-                }
-                !topic.queues.is_empty()
-            });
+            self.topics.take_broker(name, |_| true);
             return;
         }
         let wipe = group.acting_master && !group.members.contains_key(&0);
-        self.touch(name, |queues| {
+        self.topics.touch(name, |queues| {
             if wipe {
                 queues.perm &= !perm::WRITE;
             }
         });
-    }
-
-    /// Lets `edit` change each topic's queues on one broker name, and forgets the routes that had them.
-    /// Gives the number of topics.
-    fn touch(&mut self, name: &str, mut edit: impl FnMut(&mut QueueData)) -> usize {
-        let mut touched = 0;
-        for topic in self.topics.values_mut() {
-            if let Some(queues) = topic.queues.get_mut(name) {
-                edit(queues);
-                topic.encoded = Default::default();
-                touched += 1;
-            }
-        }
-        touched
     }
 }
 

@@ -12,7 +12,9 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::{Book, Group, Member};
-use crate::limits::{BROKER_SILENCE, BROKER_SILENCE_MAX, BROKERS_MAX, NAME_BYTES_MAX, TOPICS_MAX};
+use crate::limits::{
+    BROKER_SILENCE, BROKER_SILENCE_MAX, BROKERS_MAX, NAME_BYTES_MAX, PAIRS_MAX, TOPIC_BYTES_MAX, TOPICS_MAX,
+};
 
 /// What a broker says of itself.
 #[derive(Debug)]
@@ -25,10 +27,12 @@ pub(crate) struct Registration {
     pub(crate) removes: bool,
 }
 
-/// What a slave is told of its master: address and replication address.
+/// What became of a registration; a slave is told its master's address and replication address.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Registered {
     pub(crate) master: Option<(String, String)>,
+    /// Topics that were left out, because routes cannot carry their names.
+    pub(crate) topics_left_out: usize,
 }
 
 /// Why a registration changed nothing.
@@ -50,6 +54,8 @@ pub(crate) enum Refused {
     TooManyBrokers,
     #[error("register broker failed: there would be more than {TOPICS_MAX} topics")]
     TooManyTopics,
+    #[error("register broker failed: there would be more than {PAIRS_MAX} pairs of topic and broker")]
+    TooManyPairs,
 }
 
 /// A broker's wish for the silence it is allowed, within bounds; `None` leaves what holds.
@@ -58,10 +64,20 @@ pub(super) fn silence(wish_ms: Option<i64>) -> Option<Duration> {
     Some(Duration::from_millis(wish).min(BROKER_SILENCE_MAX))
 }
 
+/// Whether routes can carry a broker's, cluster's or zone's name or an address.
+fn is_legal(text: &str) -> bool {
+    text.len() <= NAME_BYTES_MAX && is_plain(text)
+}
+
+/// Whether routes can carry a topic's name.
+pub(super) fn is_legal_topic(text: &str) -> bool {
+    text.len() <= TOPIC_BYTES_MAX && is_plain(text)
+}
+
 /// Separators of the route's texts would break the clients that split them.
-fn legal(text: &str) -> bool {
+fn is_plain(text: &str) -> bool {
     let separator = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '"' | '\'' | '\\' | ',' | '{' | '}');
-    !text.is_empty() && text.len() <= NAME_BYTES_MAX && !text.contains(separator)
+    !text.is_empty() && !text.contains(separator)
 }
 
 impl Book {
@@ -89,7 +105,7 @@ impl Book {
         if id == 0 {
             group.cluster.clone_from(&header.cluster);
         }
-        group.zone = header.zone.clone().filter(|zone| legal(zone));
+        group.zone = header.zone.clone().filter(|zone| is_legal(zone));
         group.acting_master = header.acting_master.unwrap_or(false);
         // A process that changed its role must not be listed under both ids.
         group.members.retain(|other, member| *other == id || member.address != header.broker_address);
@@ -99,24 +115,25 @@ impl Book {
         let read_only = prime_slave && group.acting_master;
         let changed = before.is_none_or(|(data, _)| data != group.data(name));
         let master = group.members.get(&0).filter(|_| id != 0);
-        let registered = Registered { master: master.map(|m| (m.address.clone(), m.ha_address.clone())) };
+        let master = master.map(|m| (m.address.clone(), m.ha_address.clone()));
+        let mut topics_left_out = 0;
         if changed {
-            self.touch(name, |_| {});
+            self.topics.touch(name, |_| {});
         }
         if id == 0 || prime_slave {
             if removes && table.topic_config_table.len() > 1 {
-                self.keep_only(name, &table);
+                self.topics.take_broker(name, |topic| !table.topic_config_table.contains_key(topic));
             }
-            self.merge(name, table, known_version, read_only);
+            topics_left_out = self.merge(name, table, known_version, read_only);
         }
-        Ok(registered)
+        Ok(Registered { master, topics_left_out })
     }
 
     fn check(&self, registration: &Registration) -> Result<(), Refused> {
         let Registration { header, table, .. } = registration;
         let texts =
             [("broker name", &header.broker_name), ("address", &header.broker_address), ("cluster", &header.cluster)];
-        if let Some((field, _)) = texts.into_iter().find(|(_, text)| !legal(text)) {
+        if let Some((field, _)) = texts.into_iter().find(|(_, text)| !is_legal(text)) {
             return Err(Refused::BadName { field });
         }
         let (name, id) = (&header.broker_name, header.broker_id);
@@ -139,45 +156,32 @@ impl Book {
                 }
             }
         }
-        let added = table.topic_config_table.keys().filter(|topic| !self.topics.contains_key(*topic)).count();
-        if self.topics.len() + added > TOPICS_MAX {
+        let (mut topics, mut pairs) = (self.topics.len(), self.topics.pairs());
+        for topic in table.topic_config_table.keys() {
+            match self.topics.topic(topic) {
+                Some(known) => pairs += usize::from(!known.queues().contains_key(name)),
+                None => (topics, pairs) = (topics + 1, pairs + 1),
+            }
+        }
+        if topics > TOPICS_MAX {
             return Err(Refused::TooManyTopics);
         }
-        Ok(())
-    }
-
-    fn keep_only(&mut self, name: &str, table: &TopicTable) {
-        self.topics.retain(|topic, entry| {
-            if !table.topic_config_table.contains_key(topic) && entry.queues.remove(name).is_some() {
-                entry.encoded = Default::default();
-            }
-            !entry.queues.is_empty()
-        });
+        if pairs > PAIRS_MAX { Err(Refused::TooManyPairs) } else { Ok(()) }
     }
 
     /// Takes the topics over. While the table's version did not change, what is known of a topic stays:
-    /// an operator may have taken its write permission away here.
-    fn merge(&mut self, name: &str, table: TopicTable, known_version: Option<DataVersion>, read_only: bool) {
+    /// an operator may have taken its write permission away here. Gives the number of those left out.
+    fn merge(&mut self, name: &str, table: TopicTable, known_version: Option<DataVersion>, read_only: bool) -> usize {
         let all = known_version != Some(table.data_version);
+        let mut left_out = 0;
         for (topic, config) in table.topic_config_table {
-            if !legal(&topic) {
-                tracing::warn!(
-                    broker = name,
-                    bytes = topic.len(),
-                    "a registered topic has a name that routes cannot carry"
-                );
-                continue;
-            }
-            let entry = self.topics.entry(topic).or_default();
-            if !all && entry.queues.contains_key(name) {
-                continue;
-            }
-            let queues = queue_data(name, &config, read_only);
-            if entry.queues.get(name) != Some(&queues) {
-                entry.queues.insert(name.to_owned(), queues);
-                entry.encoded = Default::default();
+            if !is_legal_topic(&topic) {
+                left_out += 1;
+            } else if all || self.topics.queues(&topic, name).is_none() {
+                self.topics.put(&topic, queue_data(name, &config, read_only));
             }
         }
+        left_out
     }
 }
 

@@ -1,6 +1,6 @@
 //! The book's rules, with time in the test's hands.
 
-use strata_protocol::body::{TopicConfig, TopicTable};
+use strata_protocol::body::{QueueData, TopicConfig, TopicTable};
 use strata_protocol::request::RegisterBroker;
 use tokio::time::advance;
 
@@ -36,12 +36,18 @@ fn process(address: &str) -> Process<'_> {
     Process { cluster: CLUSTER, name: "a", address }
 }
 
+fn names(book: &Book, listed: Listed<'_>) -> Vec<String> {
+    let mut names: Vec<String> = book.topic_names(listed).iter().map(ToString::to_string).collect();
+    names.sort_unstable();
+    names
+}
+
 fn topics(book: &Book) -> Vec<String> {
-    book.topic_list(Listed::All).topic_list
+    names(book, Listed::All)
 }
 
 fn perm_of(book: &Book, topic: &str) -> i32 {
-    book.topics[topic].queues["a"].perm
+    book.topics.queues(topic, "a").unwrap().perm
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,7 +211,7 @@ async fn lists_follow_clusters_and_unit_bits() {
     let mut other = registration("b", 0, table(1, &["plain", "else"]));
     other.header.cluster = "Other".into();
     book.register(other, Instant::now()).unwrap();
-    let list = |listed| book.topic_list(listed).topic_list;
+    let list = |listed| names(&book, listed);
     assert_eq!(list(Listed::All), ["both", "else", "plain", "sub", "unit"]);
     assert_eq!(list(Listed::OfCluster("Other")), ["else", "plain"]);
     assert_eq!(list(Listed::Unit), ["both", "unit"]);
@@ -227,14 +233,59 @@ async fn lists_follow_clusters_and_unit_bits() {
         r#"{"brokerMemberGroup":{"brokerAddrs":{"0":"10.0.0.1:10911"},"brokerName":"b","cluster":"Other"}}"#
     );
     book.delete_topic("plain", Some("Other"));
-    assert_eq!(book.topics["plain"].queues.keys().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(book.topics.topic("plain").unwrap().queues().keys().collect::<Vec<_>>(), ["a"]);
     book.delete_topic("plain", None);
-    assert!(!book.topics.contains_key("plain"));
-    let queue =
-        QueueData { broker_name: "b".into(), read_queue_nums: 1, write_queue_nums: 1, perm: 6, topic_sys_flag: 0 };
-    book.register_topic("late", vec![queue.clone()]).unwrap();
+    assert!(book.topics.topic("plain").is_none());
+}
+
+fn queues(broker: &str, count: i32) -> QueueData {
+    QueueData {
+        broker_name: broker.into(),
+        read_queue_nums: count,
+        write_queue_nums: count,
+        perm: 6,
+        topic_sys_flag: 0,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_registered_alone_holds_until_its_broker_registers_another_version() {
+    let mut book = Book::default();
+    master(&mut book, 1, &["t", "u"]).unwrap();
+    book.register(registration("b", 0, table(1, &["late", "x"])), Instant::now()).unwrap();
+    let of = |book: &Book, broker| book.topics.queues("late", broker).map(|queues| queues.read_queue_nums);
     assert!(book.route("late", Form::Strict, None).is_some());
-    let unknown = QueueData { broker_name: "zz".into(), ..queue };
+    book.register_topic("late", vec![queues("a", 8)]).unwrap();
+    assert_eq!((of(&book, "a"), of(&book, "b")), (Some(8), Some(4)));
+    let route = String::from_utf8(book.route("late", Form::Strict, None).unwrap().to_vec()).unwrap();
+    assert!(route.contains(r#""readQueueNums":8"#) && route.contains(r#""readQueueNums":4"#), "{route}");
+    assert_eq!(book.data_version(process("10.0.0.1:10911")).unwrap().counter, 1, "the broker still has to register");
+
+    master(&mut book, 1, &["t", "u"]).unwrap();
+    master(&mut book, 1, &["t", "u", "late"]).unwrap();
+    assert_eq!(of(&book, "a"), Some(8), "nothing newer was registered");
+    master(&mut book, 2, &["t", "u", "late"]).unwrap();
+    assert_eq!((of(&book, "a"), of(&book, "b")), (Some(4), Some(4)));
+    book.register_topic("later", vec![queues("a", 1)]).unwrap();
+    let mut all = registration("a", 0, table(3, &["t", "u"]));
+    all.removes = true;
+    book.register(all, Instant::now()).unwrap();
+    assert_eq!(topics(&book), ["late", "t", "u", "x"], "the broker's own queues are those that it mentions");
+    assert_eq!((of(&book, "a"), of(&book, "b")), (None, Some(4)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_registered_alone_obeys_the_same_bounds() {
+    let mut book = Book::default();
+    master(&mut book, 1, &["t", "u"]).unwrap();
     let error = topics::Unregistrable::UnknownBroker { name: "zz".into() };
-    assert_eq!(book.register_topic("late", vec![unknown]), Err(error));
+    assert_eq!(book.register_topic("late", vec![queues("a", 1), queues("zz", 1)]), Err(error));
+    assert!(book.topics.topic("late").is_none(), "all of it or nothing");
+    for name in ["", "a b", "a,b", "a\"b", &"x".repeat(crate::limits::TOPIC_BYTES_MAX + 1)] {
+        assert_eq!(book.register_topic(name, vec![queues("a", 1)]), Err(topics::Unregistrable::BadName), "{name}");
+    }
+    let longest = format!("%RETRY%{}", "g".repeat(255));
+    book.register_topic(&longest, vec![queues("a", 1)]).unwrap();
+    let left_out = master(&mut book, 2, &["t", "a b", &longest, &(longest.clone() + "g")]).unwrap().topics_left_out;
+    assert_eq!((left_out, topics(&book).len()), (2, 3));
 }

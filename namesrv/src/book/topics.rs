@@ -1,12 +1,14 @@
 //! What operators ask of the book: lists of topics, clusters and replicas, and their changes to topics.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use strata_protocol::body::{QueueData, TopicList, perm};
 use thiserror::Error;
 
 use super::Book;
-use crate::limits::TOPICS_MAX;
+use super::registration::is_legal_topic;
+use crate::limits::{PAIRS_MAX, TOPIC_BYTES_MAX, TOPICS_MAX};
 use crate::route::Form;
 
 /// Bit of `topicSysFlag`: a unit topic (`TopicSysFlag` of Apache).
@@ -34,13 +36,19 @@ pub(crate) enum Listed<'a> {
 pub(crate) enum Unregistrable {
     #[error("broker {name} is not registered")]
     UnknownBroker { name: String },
+    #[error(
+        "the topic's name is empty, longer than {TOPIC_BYTES_MAX} bytes, or has a character that routes cannot carry"
+    )]
+    BadName,
     #[error("there are {TOPICS_MAX} topics already")]
     TooManyTopics,
+    #[error("there would be more than {PAIRS_MAX} pairs of topic and broker")]
+    TooManyPairs,
 }
 
 impl Book {
-    /// Names of topics, sorted.
-    pub(crate) fn topic_list(&self, listed: Listed<'_>) -> TopicList {
+    /// Names of topics, in no order: with many of them, sorting is not done while others wait for the book.
+    pub(crate) fn topic_names(&self, listed: Listed<'_>) -> Vec<Arc<str>> {
         let wanted = |queues: &QueueData| {
             let (unit, subscription) =
                 (queues.topic_sys_flag & UNIT != 0, queues.topic_sys_flag & UNIT_SUBSCRIPTION != 0);
@@ -52,10 +60,8 @@ impl Book {
                 Listed::UnitSubscriptionOnly => subscription && !unit,
             }
         };
-        let matching = self.topics.iter().filter(|(_, topic)| topic.queues.values().any(wanted));
-        let mut topic_list: Vec<String> = matching.map(|(name, _)| name.clone()).collect();
-        topic_list.sort_unstable();
-        TopicList { topic_list, broker_addr: None }
+        let matching = self.topics.iter().filter(|(_, topic)| topic.queues().values().any(wanted));
+        matching.map(|(name, _)| Arc::clone(name)).collect()
     }
 
     fn cluster_of(&self, broker: &str) -> Option<&str> {
@@ -118,40 +124,43 @@ impl Book {
 
     /// Gives or takes the write permission of all topics on one broker name; tells on how many.
     pub(crate) fn permit_writes(&mut self, name: &str, permit: bool) -> usize {
-        self.touch(name, |queues| {
+        self.topics.touch(name, |queues| {
             queues.perm = if permit { perm::READ | perm::WRITE } else { queues.perm & !perm::WRITE };
         })
     }
 
     /// Forgets a topic, in one cluster or in all.
     pub(crate) fn delete_topic(&mut self, topic: &str, cluster: Option<&str>) {
-        let Some(cluster) = cluster.filter(|cluster| !cluster.is_empty()) else {
-            self.topics.remove(topic);
-            return;
-        };
         let brokers = &self.brokers;
-        let Some(entry) = self.topics.get_mut(topic) else { return };
-        entry.queues.retain(|name, _| brokers.get(name).is_none_or(|group| group.cluster != cluster));
-        entry.encoded = Default::default();
-        if entry.queues.is_empty() {
-            self.topics.remove(topic);
+        match cluster.filter(|cluster| !cluster.is_empty()) {
+            None => self.topics.take(topic, |_| true),
+            Some(cluster) => {
+                self.topics.take(topic, |name| brokers.get(name).is_some_and(|group| group.cluster == cluster));
+            }
         }
     }
 
-    /// Adds a topic's queues on brokers that are known (`REGISTER_TOPIC_IN_NAMESRV`).
+    /// Sets a topic's queues on brokers that are known (`REGISTER_TOPIC_IN_NAMESRV`), all of it or nothing. Its
+    /// queues on other brokers stay. A broker's next registration of another version takes precedence.
     pub(crate) fn register_topic(&mut self, topic: &str, queues: Vec<QueueData>) -> Result<(), Unregistrable> {
+        if !is_legal_topic(topic) {
+            return Err(Unregistrable::BadName);
+        }
         if let Some(unknown) = queues.iter().find(|queues| !self.brokers.contains_key(&queues.broker_name)) {
             return Err(Unregistrable::UnknownBroker { name: unknown.broker_name.clone() });
         }
         if queues.is_empty() {
             return Ok(());
         }
-        if self.topics.len() >= TOPICS_MAX && !self.topics.contains_key(topic) {
+        if self.topics.len() >= TOPICS_MAX && self.topics.topic(topic).is_none() {
             return Err(Unregistrable::TooManyTopics);
         }
-        let entry = self.topics.entry(topic.to_owned()).or_default();
-        entry.queues.extend(queues.into_iter().map(|queues| (queues.broker_name.clone(), queues)));
-        entry.encoded = Default::default();
+        if self.topics.pairs() + queues.len() > PAIRS_MAX {
+            return Err(Unregistrable::TooManyPairs);
+        }
+        for queues in queues {
+            self.topics.put(topic, queues);
+        }
         Ok(())
     }
 }

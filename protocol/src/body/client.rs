@@ -17,10 +17,6 @@ pub struct Heartbeat {
     pub producer_data_set: Vec<ProducerData>,
     /// Groups it consumes in.
     pub consumer_data_set: Vec<ConsumerData>,
-    /// Not 0 for the second form of heartbeats.
-    pub heartbeat_fingerprint: i32,
-    /// Subscriptions are left out because they did not change.
-    pub without_sub: bool,
 }
 
 /// A producer group.

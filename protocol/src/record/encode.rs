@@ -141,10 +141,10 @@ pub fn encode_record(out: &mut Vec<u8>, record: &Record<'_>) -> Result<usize, Re
 }
 
 /// Marks `rest`, the unused end of a log file, as blank: its length and the blank magic. The bytes
-/// behind those eight stay as they are.
+/// behind those eight stay as they are. No log file is as long as 2 GiB, where the length would end.
 ///
 /// # Panics
-/// `rest` is shorter than eight bytes or longer than 2 GiB, which no log file's end is.
+/// `rest` is shorter than eight bytes.
 pub fn write_blank(rest: &mut [u8]) {
     let total = i32::try_from(rest.len()).unwrap_or(i32::MAX);
     rest[..4].copy_from_slice(&total.to_be_bytes());

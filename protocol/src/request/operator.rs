@@ -53,11 +53,6 @@ headers! {
         topic_list: Option<String> = "topicList",
     }
 
-    /// Header of 317.
-    BrokerConsumeStats {
-        order: Option<bool> = "isOrder",
-    }
-
     /// Header of 303, 345 and 353.
     TopicAndGroup {
         topic: Option<String> = "topic",
@@ -69,14 +64,5 @@ headers! {
     BrokerStats {
         name: String = "statsName",
         key: String = "statsKey",
-    }
-
-    /// Header of 321.
-    QueryConsumeQueue {
-        topic: String = "topic",
-        queue_id: i32 = "queueId",
-        index: i64 = "index",
-        count: i32 = "count",
-        group: Option<String> = "consumerGroup",
     }
 }
