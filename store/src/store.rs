@@ -106,7 +106,8 @@ pub(crate) struct Counters {
 /// The offsets of a queue: `min` is the first one kept, `max` the one that comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueRange {
-    /// First offset that can be read; equal to `max` when all is gone.
+    /// First offset that can be read; equal to `max` when all is gone. It may be too low while the
+    /// oldest segment cannot be opened.
     pub min: i64,
     /// Offset that the next visible message will have.
     pub max: i64,
@@ -330,19 +331,22 @@ impl std::fmt::Debug for Store {
 }
 
 impl Shared {
-    /// The first stretch of the log whose segment file is missing; the whole log when none is.
-    pub(crate) fn missing(&self) -> (i64, i64) {
+    /// The last stretch of the log before the segment at `before` whose segment files are missing; all
+    /// of the log before it when none are.
+    pub(crate) fn missing_before(&self, before: i64) -> (i64, i64) {
         let head = self.head.lock();
         let sealed = head.sealed.iter().map(|sealed| (sealed.first, sealed.end));
         let frozen = head.frozen.iter().map(|frozen| (frozen.segment.first, frozen.segment.end()));
+        let all = sealed.chain(frozen).chain([(head.active.first, head.active.end())]);
+        let mut missing = (head.log_start(), before.min(head.log_end()));
         let mut end = head.log_start();
-        for (first, next) in sealed.chain(frozen).chain([(head.active.first, head.active.end())]) {
+        for (first, next) in all.take_while(|(first, _)| *first <= before) {
             if first > end {
-                return (end, first);
+                missing = (end, first);
             }
             end = next;
         }
-        (head.log_start(), head.log_end())
+        missing
     }
 
     /// Log offset up to which readers may see.
