@@ -92,11 +92,9 @@ pub(crate) struct Spare {
     pub(crate) made: i64,
 }
 
-/// Figures that only rise, and the last look at the disk.
+/// Whether the store is closed, and the last look at the disk.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) messages: AtomicU64,
-    pub(crate) bytes: AtomicU64,
     pub(crate) closed: AtomicBool,
     pub(crate) disk_full: AtomicBool,
     /// Bits of the last used ratio.
@@ -116,8 +114,6 @@ pub struct QueueRange {
 /// Figures of a store at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StoreStats {
-    /// Log offset of the first byte kept.
-    pub log_min: i64,
     /// Log offset behind the last record.
     pub log_max: i64,
     /// Log offset up to which everything is on disk.
@@ -128,14 +124,6 @@ pub struct StoreStats {
     pub sealing: usize,
     /// Bytes of all segment files.
     pub log_bytes: u64,
-    /// Known topics.
-    pub topics: usize,
-    /// Known queues.
-    pub queues: usize,
-    /// Messages appended since the store was opened.
-    pub messages: u64,
-    /// Bytes of their records.
-    pub message_bytes: u64,
     /// Share of the disk in use at the last look, 0 to 1.
     pub disk_used_ratio: f64,
 }
@@ -271,16 +259,11 @@ impl Store {
         let sealed_bytes: i64 = head.sealed.iter().map(|sealed| sealed.end - sealed.first).sum();
         let live = head.frozen.iter().map(|frozen| frozen.segment.bytes).sum::<usize>();
         StoreStats {
-            log_min: head.log_start(),
             log_max: head.log_end(),
             durable: self.shared.flush.durable(),
             segments: head.sealed.len() + head.frozen.len() + 1,
             sealing: head.frozen.len(),
             log_bytes: u64::try_from(sealed_bytes).unwrap_or(0) + (live + head.active.bytes) as u64,
-            topics: head.catalog.topics(),
-            queues: head.catalog.queues(),
-            messages: counters.messages.load(Ordering::Relaxed),
-            message_bytes: counters.bytes.load(Ordering::Relaxed),
             disk_used_ratio: f64::from_bits(counters.disk_ratio.load(Ordering::Relaxed)),
         }
     }

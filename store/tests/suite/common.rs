@@ -54,6 +54,8 @@ pub(crate) struct TestDisk {
     pub(crate) syncs: AtomicUsize,
     /// Writes that still work; the one after writes half of its bytes.
     pub(crate) writes: AtomicUsize,
+    /// Flushes of folders that still work.
+    pub(crate) folder_syncs: AtomicUsize,
     /// The used ratio it tells, in thousandths.
     pub(crate) used: AtomicUsize,
     /// Flushes that were done.
@@ -67,6 +69,7 @@ impl Default for TestDisk {
         Self {
             syncs: AtomicUsize::new(usize::MAX),
             writes: AtomicUsize::new(usize::MAX),
+            folder_syncs: AtomicUsize::new(usize::MAX),
             used: AtomicUsize::new(100),
             synced: AtomicUsize::new(0),
             hold: parking_lot::Mutex::new(()),
@@ -98,6 +101,10 @@ impl Disk for TestDisk {
 
     fn allocate(&self, file: &File, bytes: u64) -> io::Result<()> {
         RealDisk.allocate(file, bytes)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        if take(&self.folder_syncs) { RealDisk.sync_folder(folder) } else { Err(io::Error::other("flush failed")) }
     }
 
     fn used_ratio(&self, _path: &Path) -> io::Result<f64> {
