@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::checkpoint::{Checkpoint, TrustedTime};
-use crate::disk::{remove_optional, sync_folder};
+use crate::disk::remove_optional;
 use crate::error::UpkeepError;
 use crate::index::SegmentIndex;
 use crate::limits::{CHECKPOINT_INTERVAL_MS, SWEEP_SEGMENTS_MAX};
@@ -231,10 +231,10 @@ impl Shared {
             Arc::make_mut(&mut head.sealed).remove(0);
             head.trims += 1;
         }
-        for path in [&oldest.path, &oldest.sidecar_path] {
-            remove_optional(path).map_err(UpkeepError::io("remove", path))?;
+        for path in [&oldest.path, &oldest.sidecar_path, &self.paths.sums(oldest.first)] {
+            remove_optional(&*self.disk, path).map_err(UpkeepError::io("remove", path))?;
         }
-        sync_folder(&self.paths.log).map_err(UpkeepError::io("flush", &self.paths.log))?;
+        self.disk.sync_folder(&self.paths.log).map_err(UpkeepError::io("flush", &self.paths.log))?;
         self.prune_tombstones(oldest.end)
     }
 

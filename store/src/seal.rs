@@ -2,20 +2,21 @@
 //!
 //! Owns writing sidecars, opening them, and building them again when they are missing or damaged.
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
 use crate::error::UpkeepError;
 use crate::head::Frozen;
 use crate::mapping::Mapping;
-use crate::reindex::{Reindex, catalog_after};
+use crate::reindex::{Reindex, catalog_after, missing_before};
 use crate::scan::Scan;
 use crate::sealed::{Parts, Sealed};
 use crate::segment::{Segment, to_length, to_offset};
 use crate::sidecar::{self, QueueRow, Sidecar, Source};
 use crate::store::{Shared, Store};
 use crate::sums::Sums;
-use crate::tombstones::Tombstones;
 
 impl Store {
     /// Closes the active segment, if it holds anything, and seals it; the log goes on in a new one.
@@ -97,7 +98,7 @@ impl Shared {
         }
         // The sidecar vouches for the records now.
         let sums = self.paths.sums(first);
-        crate::disk::remove_optional(&sums).map_err(UpkeepError::io("remove", &sums))
+        crate::disk::remove_optional(&*self.disk, &sums).map_err(UpkeepError::io("remove", &sums))
     }
 
     /// The opened files of a sealed segment; a missing or damaged sidecar is built again.
@@ -122,23 +123,29 @@ impl Shared {
 
     /// Builds a sidecar from its segment and from what was known when the segment began.
     fn rebuild(&self, sealed: &Arc<Sealed>) -> Result<(), UpkeepError> {
-        let (before, tombstones) = {
+        self.refuse_closed()?;
+        let (all, tombstones) = {
             let head = self.head.lock();
-            let at = head.sealed.partition_point(|other| other.first < sealed.first);
-            let before = at.checked_sub(1).and_then(|at| head.sealed.get(at)).cloned();
-            (before, Arc::clone(&head.tombstones))
+            (Arc::clone(&head.sealed), Arc::clone(&head.tombstones))
         };
-        let mut catalog = match before {
+        let at = all.partition_point(|other| other.first < sealed.first);
+        let floor = open_floor(&self.paths.floor()).map_err(unreadable)?;
+        let floor = floor.filter(|floor| floor.facts().end <= sealed.first);
+        let mut catalog = match (at.checked_sub(1).and_then(|at| all.get(at)), &floor) {
             // Older segments only, so this ends.
-            Some(before) => catalog_after(&self.parts(&before)?.sidecar, &tombstones),
-            None => self.floor_catalog(&tombstones, sealed.first),
+            (Some(before), _) => catalog_after(&self.parts(before)?.sidecar, &tombstones),
+            (None, Some(floor)) => catalog_after(floor, &tombstones),
+            (None, None) => Catalog::default(),
         };
+        let floor_end = floor.map_or(0, |floor| floor.facts().end);
+        let known = all.iter().map(|segment| (segment.first, segment.end));
+        let missing = missing_before(floor_end, known, sealed.first);
         let mapping = map_segment(sealed)?;
         let bytes = mapping.slice(0, mapping.len()).unwrap_or_default();
         let sums = Sums::load(&self.paths.sums(sealed.first), sealed.first);
         let data = [(0, bytes.len())];
         let scan = Scan { bytes, first: sealed.first, sums: &sums, data: &data };
-        let (index, scanned) = Reindex::run(&scan, true, &mut catalog, &tombstones);
+        let (index, scanned) = Reindex::run(&scan, true, (&mut catalog, &tombstones), missing);
         let index = index.index;
         let source = Source {
             first: sealed.first,
@@ -149,14 +156,6 @@ impl Shared {
         };
         let path = &sealed.sidecar_path;
         sidecar::write(&*self.disk, path, source).map_err(UpkeepError::io("write", path))
-    }
-
-    /// What is known of queues before the first segment.
-    fn floor_catalog(&self, tombstones: &Tombstones, first: i64) -> Catalog {
-        match Sidecar::open(&self.paths.floor()) {
-            Ok(floor) if floor.facts().end <= first => catalog_after(&floor, tombstones),
-            _ => Catalog::default(),
-        }
     }
 }
 
@@ -179,6 +178,15 @@ pub(crate) fn open_sidecar(sealed: &Sealed) -> Result<Sidecar, sidecar::SidecarE
     }
     sidecar.verify(path)?;
     Ok(sidecar)
+}
+
+/// Opens and checks what retention left of queues; `None` when it deleted nothing yet.
+pub(crate) fn open_floor(path: &Path) -> Result<Option<Sidecar>, sidecar::SidecarError> {
+    match Sidecar::open(path) {
+        Ok(floor) => floor.verify(path).map(|()| Some(floor)),
+        Err(sidecar::SidecarError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn map_segment(sealed: &Sealed) -> Result<Arc<Mapping>, UpkeepError> {
