@@ -258,7 +258,7 @@ impl Gap {
 }
 
 /// The queue's lowest offset in segments whose index is in memory; its next one without messages.
-fn first_live(head: &Head, number: u32) -> i64 {
+pub(crate) fn first_live(head: &Head, number: u32) -> i64 {
     let frozen = head.frozen.iter().find_map(|frozen| frozen.index.run(number));
     let first = frozen.or_else(|| head.index.run(number)).map(|run| run.base);
     first.unwrap_or(head.catalog.queue(number).next)

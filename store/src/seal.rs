@@ -22,10 +22,11 @@ impl Store {
     /// Closes the active segment, if it holds anything, and seals it; the log goes on in a new one.
     ///
     /// # Errors
-    /// The store takes no writes, or the disk failed.
+    /// The store takes no writes or is closed, or the disk failed.
     pub fn seal_active(&self) -> Result<(), UpkeepError> {
         {
             let mut head = self.shared.head.lock();
+            self.shared.refuse_closed()?;
             if head.tail > 0 {
                 if let Some(reason) = self.shared.flush.latched() {
                     return Err(crate::error::AppendError::Latched { reason }.into());
@@ -47,8 +48,19 @@ impl Store {
 
 impl Shared {
     pub(crate) fn seal_pending(&self) -> Result<(), UpkeepError> {
-        // One at a time and oldest first, so that the list of sealed segments stays in order.
         let _turn = self.keeping.sealing.lock();
+        self.refuse_closed()?;
+        self.seal_all()
+    }
+
+    /// Seals all full segments of a store that closes.
+    pub(crate) fn seal_last(&self) -> Result<(), UpkeepError> {
+        let _turn = self.keeping.sealing.lock();
+        self.seal_all()
+    }
+
+    /// One at a time and oldest first, so that the list of sealed segments stays in order.
+    fn seal_all(&self) -> Result<(), UpkeepError> {
         while let Some((frozen, rows)) = self.oldest_frozen() {
             if self.flush.durable() < frozen.segment.first + to_offset(frozen.tail) {
                 self.flush_once()?;

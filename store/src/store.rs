@@ -281,10 +281,12 @@ impl Store {
         self.stop_threads();
         let flushed = self.shared.flush_once();
         let sealed = match flushed {
-            Ok(()) => self.shared.seal_pending(),
+            Ok(()) => self.shared.seal_last(),
             Err(failed) => Err(failed.into()),
         };
         let noted = self.shared.save_checkpoint();
+        // Whoever deletes or seals still is waited for; whoever comes later sees that the store is closed.
+        let _others = (self.shared.keeping.sweeping.lock(), self.shared.keeping.sealing.lock());
         self.shared.lock.lock().take();
         sealed.and(noted)
     }
