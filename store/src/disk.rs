@@ -1,7 +1,7 @@
 //! The seam between the store and the disk: the calls that can fail and that a test makes fail.
 //!
-//! Owns writing, flushing, allocating, renaming, deleting and whole-file replacement. Reading goes
-//! through mappings.
+//! Owns opening segments, writing, flushing, allocating, renaming, deleting and whole-file replacement.
+//! Reading goes through mappings.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -33,6 +33,14 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// What the system says.
     fn used_ratio(&self, path: &Path) -> io::Result<f64>;
+
+    /// Opens a segment's file for reading and writing.
+    ///
+    /// # Errors
+    /// What the system says, also that there is no such file.
+    fn open(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).open(path)
+    }
 
     /// Makes creations, renames and deletions in `folder` durable.
     ///

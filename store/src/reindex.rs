@@ -3,6 +3,8 @@
 //! Owns what a scan's findings mean for queues, keys and offsets. The same code serves recovery of the
 //! active segment and rebuilding of a sidecar, so both give the same answers.
 
+use std::path::Path;
+
 use strata_protocol::properties::IndexTerms;
 use strata_protocol::record::{RECORD_BYTES_MIN, RecordView};
 use strata_protocol::sysflag::is_queued;
@@ -25,7 +27,7 @@ pub(crate) struct Reindex<'a> {
     pub(crate) unsummed: Vec<(u32, u32)>,
     /// Log offset of the segment.
     first: i64,
-    /// Bytes of log before the segment of which nothing is left.
+    /// Bytes of log before the segment that are damaged or missing, see [`Lost`].
     missing: i64,
     /// Records whose queue offset was given out before; they are kept and not listed.
     pub(crate) conflicts: u64,
@@ -34,7 +36,7 @@ pub(crate) struct Reindex<'a> {
 }
 
 impl<'a> Reindex<'a> {
-    /// Scans a segment into a new index. `missing` bytes of log before it are known to be lost.
+    /// Scans a segment into a new index. `missing` bytes of log before it are lost, see [`Lost`].
     pub(crate) fn run(
         scan: &Scan<'_>,
         more: bool,
@@ -114,7 +116,7 @@ impl<'a> Reindex<'a> {
         }
         let begun = found.is_some_and(|number| self.index.run(number).is_some());
         let near = offset - next <= self.lost_max();
-        // Missing segments end before this one: they explain what its first message of a queue skips.
+        // What is lost lies before this segment: it explains what a queue's first message here skips.
         let behind_missing = !begun && offset - next <= self.missing_max();
         let number = match found {
             Some(number) => number,
@@ -157,7 +159,7 @@ impl<'a> Reindex<'a> {
         to_offset(bytes / RECORD_BYTES_MIN).saturating_add(i64::try_from(self.conflicts).unwrap_or(i64::MAX))
     }
 
-    /// Messages that missing segments can have held at most.
+    /// Messages that what is lost before the segment can have held at most.
     fn missing_max(&self) -> i64 {
         self.missing / to_offset(RECORD_BYTES_MIN)
     }
@@ -186,15 +188,34 @@ fn small(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// Bytes of log between `start` and the segment at `first` that none of `segments` (first offset and
-/// end of each, ascending) holds.
-pub(crate) fn missing_before(start: i64, segments: impl Iterator<Item = (i64, i64)>, first: i64) -> i64 {
-    let (mut end, mut missing) = (start, 0);
-    for (from, to) in segments.take_while(|(from, _)| *from <= first) {
-        missing += (from - end).max(0);
-        end = to;
+/// Bytes of log of which nothing is left, counted from the log's start on, segment by segment.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    end: i64,
+    bytes: i64,
+}
+
+impl Lost {
+    /// Begins at the log offset up to which retention deleted segments.
+    pub(crate) const fn after(start: i64) -> Self {
+        Self { end: start, bytes: 0 }
     }
-    missing
+
+    /// Goes on to the end of a segment that has a sidecar. One that cannot be opened may hide anything.
+    pub(crate) fn pass(&mut self, first: i64, end: i64, sidecar: &Path) {
+        let whole = end - first;
+        let damage = Sidecar::open(sidecar).map_or(whole, |sidecar| {
+            let bytes: u64 = sidecar.damage().map(|(from, to)| to.saturating_sub(from)).fold(0, u64::saturating_add);
+            i64::try_from(bytes).unwrap_or(whole).min(whole)
+        });
+        self.bytes = self.before(first) + damage;
+        self.end = end;
+    }
+
+    /// Bytes that are lost before the segment at `first`, the next one.
+    pub(crate) fn before(&self, first: i64) -> i64 {
+        self.bytes + (first - self.end).max(0)
+    }
 }
 
 /// The queues as they were at the end of a sidecar's segment.

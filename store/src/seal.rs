@@ -7,10 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
+use crate::disk::Disk;
 use crate::error::UpkeepError;
 use crate::head::Frozen;
 use crate::mapping::Mapping;
-use crate::reindex::{Reindex, catalog_after, missing_before};
+use crate::reindex::{Lost, Reindex, catalog_after};
 use crate::scan::Scan;
 use crate::sealed::{Parts, Sealed};
 use crate::segment::{Segment, to_length, to_offset};
@@ -127,7 +128,7 @@ impl Shared {
                 open_sidecar(sealed).map_err(unreadable)?
             }
         };
-        let mapping = map_segment(sealed)?;
+        let mapping = map_segment(&*self.disk, sealed)?;
         let parts = Arc::new(Parts::new(sealed.first, mapping, sidecar));
         *slot = Some(Arc::clone(&parts));
         Ok(parts)
@@ -149,15 +150,14 @@ impl Shared {
             (None, Some(floor)) => catalog_after(floor, &tombstones),
             (None, None) => Catalog::default(),
         };
-        let floor_end = floor.map_or(0, |floor| floor.facts().end);
-        let known = all.iter().map(|segment| (segment.first, segment.end));
-        let missing = missing_before(floor_end, known, sealed.first);
-        let mapping = map_segment(sealed)?;
+        let mut lost = Lost::after(floor.map_or(0, |floor| floor.facts().end));
+        all[..at].iter().for_each(|older| lost.pass(older.first, older.end, &older.sidecar_path));
+        let mapping = map_segment(&*self.disk, sealed)?;
         let bytes = mapping.slice(0, mapping.len()).unwrap_or_default();
         let sums = Sums::load(&self.paths.sums(sealed.first), sealed.first);
         let data = [(0, bytes.len())];
         let scan = Scan { bytes, first: sealed.first, sums: &sums, data: &data };
-        let (index, scanned) = Reindex::run(&scan, true, (&mut catalog, &tombstones), missing);
+        let (index, scanned) = Reindex::run(&scan, true, (&mut catalog, &tombstones), lost.before(sealed.first));
         let index = index.index;
         let source = Source {
             first: sealed.first,
@@ -201,10 +201,9 @@ pub(crate) fn open_floor(path: &Path) -> Result<Option<Sidecar>, sidecar::Sideca
     }
 }
 
-fn map_segment(sealed: &Sealed) -> Result<Arc<Mapping>, UpkeepError> {
-    let bytes = to_length(sealed.end - sealed.first);
-    let segment =
-        Segment::open(&sealed.path, sealed.first, bytes, bytes).map_err(UpkeepError::io("open", &sealed.path))?;
+fn map_segment(disk: &dyn Disk, sealed: &Sealed) -> Result<Arc<Mapping>, UpkeepError> {
+    let (bytes, path) = (to_length(sealed.end - sealed.first), &sealed.path);
+    let segment = Segment::open(disk, path, sealed.first, (bytes, bytes)).map_err(UpkeepError::io("open", path))?;
     Ok(segment.mapping)
 }
 

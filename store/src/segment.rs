@@ -47,8 +47,13 @@ impl Segment {
     }
 
     /// Opens an existing file of `bytes`, of which the first `committed` may be read.
-    pub(crate) fn open(path: &Path, first: i64, bytes: usize, committed: usize) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        first: i64,
+        (bytes, committed): (usize, usize),
+    ) -> io::Result<Self> {
+        let file = disk.open(path)?;
         let mapping = Mapping::open(&file, bytes, committed)?;
         Ok(Self { first, bytes, path: path.to_owned(), file, mapping })
     }

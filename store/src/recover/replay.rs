@@ -10,7 +10,7 @@ use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::index::SegmentIndex;
 use crate::options::StoreOptions;
-use crate::reindex::{Reindex, missing_before};
+use crate::reindex::{Lost, Reindex};
 use crate::scan::{End, Scan, Scanned};
 use crate::seal::rows_of;
 use crate::segment::{Segment, to_length, to_offset};
@@ -50,15 +50,18 @@ impl Replay<'_> {
         self.note_gaps(found, report);
         let holds_records = found.iter().enumerate().map(|(at, segment)| self.holds_records(at, segment));
         let holds_records = holds_records.collect::<Result<Vec<bool>, OpenError>>()?;
+        let mut lost = Lost::after(self.base.floor_end);
+        for segment in &found[..self.base.sealed] {
+            lost.pass(segment.first, segment.end(), &self.paths.sidecar(segment.first));
+        }
         let mut full = self.base.sealed;
         let mut active = None;
         for (at, segment) in found.iter().enumerate().skip(self.base.sealed) {
             let more = holds_records[at + 1..].contains(&true);
-            let known = found.iter().map(|segment| (segment.first, segment.end()));
-            let missing = missing_before(self.base.floor_end, known, segment.first);
-            let (scanned, indexed) = self.scan(segment, (more, missing), report)?;
+            let (scanned, indexed) = self.scan(segment, (more, lost.before(segment.first)), report)?;
             if scanned.end == End::Full {
                 self.seal(segment, &scanned, &indexed.index)?;
+                lost.pass(segment.first, segment.end(), &self.paths.sidecar(segment.first));
                 report.rebuilt_sidecars += 1;
                 full = at + 1;
                 continue;
@@ -81,6 +84,16 @@ impl Replay<'_> {
         let behind = (found.last().map_or_else(oldest, Found::end), base.start);
         let gaps = before.into_iter().chain(between).chain([behind]).filter(|(from, to)| from < to);
         report.damaged.extend(gaps.map(|(from, to)| DamagedRange { from, to }));
+        if found.is_empty() && base.start > 0 {
+            let path = self.paths.log.display();
+            tracing::error!(%path, from = base.start, "no segment is left; what was not sealed is lost without a trace");
+        }
+    }
+
+    /// Opens a segment, of which the first `committed` bytes may be read.
+    fn open(&self, segment: &Found, committed: usize) -> Result<Segment, OpenError> {
+        let Found { first, bytes, path } = segment;
+        Segment::open(self.disk, path, *first, (*bytes, committed)).map_err(OpenError::io("open", path))
     }
 
     /// Whether a segment that must be scanned holds anything good, or did when it was flushed.
@@ -90,9 +103,7 @@ impl Replay<'_> {
             return Ok(true);
         }
         // What cannot be read now may be the only copy of something: nothing is decided without it.
-        let path = &segment.path;
-        let opened =
-            Segment::open(path, segment.first, segment.bytes, segment.bytes).map_err(OpenError::io("open", path))?;
+        let opened = self.open(segment, segment.bytes)?;
         let data = data_of(&opened.file, segment.bytes);
         let bytes = opened.mapping.slice(0, segment.bytes).unwrap_or_default();
         Ok(Scan { bytes, first: segment.first, sums: &sums, data: &data }.search(0).is_some())
@@ -106,8 +117,7 @@ impl Replay<'_> {
         report: &mut Recovery,
     ) -> Result<(Scanned, Indexed), OpenError> {
         let path = &segment.path;
-        let opened =
-            Segment::open(path, segment.first, segment.bytes, segment.bytes).map_err(OpenError::io("open", path))?;
+        let opened = self.open(segment, segment.bytes)?;
         let data = data_of(&opened.file, segment.bytes);
         let sums = Sums::load(&self.paths.sums(segment.first), segment.first);
         let bytes = opened.mapping.slice(0, segment.bytes).unwrap_or_default();
@@ -166,8 +176,7 @@ impl Replay<'_> {
 
     /// Writes the sidecar of a full segment that was scanned.
     fn seal(&self, segment: &Found, scanned: &Scanned, index: &SegmentIndex) -> Result<(), OpenError> {
-        let opened = Segment::open(&segment.path, segment.first, segment.bytes, segment.bytes)
-            .map_err(OpenError::io("open", &segment.path))?;
+        let opened = self.open(segment, segment.bytes)?;
         let source = Source {
             first: segment.first,
             end: segment.end(),
@@ -205,8 +214,8 @@ impl Replay<'_> {
         }
         let (segment, tail, indexed) = match active {
             Some(active) => {
-                let Found { first, bytes, path } = &active.found;
-                let segment = Segment::open(path, *first, *bytes, active.tail).map_err(OpenError::io("open", path))?;
+                let Found { bytes, path, .. } = &active.found;
+                let segment = self.open(&active.found, active.tail)?;
                 // Space that a copy or a crash took back is reserved again before it is mapped.
                 self.disk.allocate(&segment.file, *bytes as u64).map_err(OpenError::io("reserve space for", path))?;
                 (segment, active.tail, active.indexed)

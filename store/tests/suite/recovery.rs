@@ -284,6 +284,13 @@ fn a_missing_segment_is_told_to_its_readers() {
         let rest = bodies(&read(&store, "T", 0, lost.next_offset));
         assert!(lost.next_offset > first.len() as i64 && !rest.is_empty());
         assert_eq!(rest, before[lost.next_offset as usize..]);
+        for (offset, _) in first.iter().chain(&rest) {
+            let time = store.store_time("T", 0, *offset).unwrap();
+            let found = store.offset_by_time("T", 0, time, strata_store::Boundary::Lower);
+            assert!(found <= *offset, "the missing messages lead past {offset}");
+            let found = store.offset_by_time("T", 0, time, strata_store::Boundary::Upper);
+            assert!(found >= *offset && found < lost.next_offset.max(*offset + 8), "{offset} {found}");
+        }
     }
 }
 
@@ -431,24 +438,42 @@ fn a_damaged_floor_is_named() {
 #[test]
 fn a_segment_that_cannot_be_opened_is_no_reason_to_cut_or_delete() {
     let folder = tempfile::tempdir().unwrap();
-    several(folder.path());
-    let sidecars = files(&folder.path().join("sidecar"), "");
-    sidecars.iter().for_each(|path| std::fs::remove_file(path).unwrap());
-    let segments = files(&folder.path().join("commitlog"), "");
-    let whole: Vec<_> = segments.iter().map(|path| std::fs::read(path).unwrap()).collect();
-    // The blank at the end of the second segment is damaged and the third cannot be opened.
-    let (broken, closed) = (&segments[1], &segments[2]);
-    poke(broken, 65_000, &[0; 500]);
-    std::fs::remove_file(closed).unwrap();
-    std::fs::create_dir(closed).unwrap();
-    std::fs::write(closed.join("x"), [0; 65_536]).unwrap();
-    let before = std::fs::read(broken).unwrap();
-    let error = Store::open(options(folder.path()), TestClock::at(0)).unwrap_err();
-    assert!(error.to_string().contains(&closed.display().to_string()), "{error}");
-    assert_eq!(std::fs::read(broken).unwrap(), before);
-    for (path, bytes) in segments.iter().zip(&whole).skip(3) {
-        assert!(std::fs::read(path).unwrap() == *bytes);
+    let (store, _) = open(options(folder.path()));
+    let mut lost = 0;
+    for number in 0..80_u8 {
+        let appended = append(&store, "T", 0, &[number; 900]);
+        if appended.physical_offset < 65_536 {
+            lost = number; // the last one of the first segment
+        }
     }
+    let crashed = tempfile::tempdir().unwrap();
+    copy(folder.path(), crashed.path());
+    for sums in files(&crashed.path().join("sidecar"), "") {
+        std::fs::remove_file(sums).unwrap();
+    }
+    // The end of the first segment is damaged, and the second one, which would tell so, cannot be read.
+    let segments = files(&crashed.path().join("commitlog"), "");
+    let bytes = 65_536 % i64::from(append(&store, "T", 0, &[0; 900]).bytes) + 300;
+    poke(&segments[0], 65_536 - bytes as u64, &vec![0xEE; bytes as usize]);
+    let before: Vec<_> = segments.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    let disk = Arc::new(TestDisk::default());
+    *disk.closed.lock() = Some(segments[1].clone());
+    let error = Store::open_on(options(crashed.path()), TestClock::at(0), Arc::clone(&disk) as _).unwrap_err();
+    assert!(error.to_string().contains(&segments[1].display().to_string()), "{error}");
+    assert!(segments.iter().zip(&before).all(|(path, bytes)| std::fs::read(path).unwrap() == *bytes));
+    *disk.closed.lock() = None;
+    let (store, recovery) = Store::open_on(options(crashed.path()), TestClock::at(0), disk).unwrap();
+    assert_eq!((recovery.cut, recovery.damaged.len()), (None, 1));
+    assert_eq!(store.queue_range("T", 0), Some(QueueRange { min: 0, max: 80 }));
+    let expected: Vec<_> = (0..80_u8).filter(|n| *n != lost).map(|n| (i64::from(n), vec![n; 900])).collect();
+    assert_eq!(readable(&store, "T", 0), expected, "the damage alone is lost, not what follows it");
+    // The same when the sidecar of the second segment is built from the first one's.
+    store.seal_active().unwrap();
+    store.close().unwrap();
+    drop(store);
+    std::fs::remove_file(&files(&crashed.path().join("sidecar"), ".index")[1]).unwrap();
+    let (store, _) = open(options(crashed.path()));
+    assert_eq!(readable(&store, "T", 0), expected);
 }
 
 #[test]
