@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::AppendError;
 use crate::head::{Head, Writer};
-use crate::limits::{BATCH_MESSAGES_MAX, FROZEN_SEGMENTS_MAX, STAGED_BYTES_MAX, UNFLUSHED_FACTOR_MAX};
+use crate::limits::{BATCH_MESSAGES_MAX, FROZEN_SEGMENTS_MAX, STAGED_BYTES_MAX, UNFLUSHED_FLUSHES_MAX};
 use crate::message::{Appended, AppendedEvent, Draft, NewMessage, PendingEvent};
 use crate::options::FlushMode;
 use crate::segment::{Segment, to_length};
@@ -82,9 +82,7 @@ impl Head {
     /// The queue's number, `None` for a message that is in no queue.
     fn number(&mut self, draft: &Draft<'_>) -> Result<Option<u32>, AppendError> {
         let record = draft.prepared.record();
-        if self.leaving.as_deref() == Some(record.topic) {
-            return Err(AppendError::Busy { what: "deletion of the topic", waiting: 1 });
-        }
+        self.catalog.refuse_leaving(record.topic)?;
         if !draft.queued {
             return Ok(None);
         }
@@ -119,7 +117,7 @@ impl Shared {
         let (waiting, max) = match self.options.flush {
             FlushMode::Sync => (head.staged.bytes, STAGED_BYTES_MAX as u64),
             FlushMode::Async { bytes_max, .. } => {
-                (self.unflushed(head), bytes_max.saturating_mul(UNFLUSHED_FACTOR_MAX))
+                (self.unflushed(head), bytes_max.saturating_mul(UNFLUSHED_FLUSHES_MAX))
             }
         };
         if waiting as u64 > max {

@@ -31,6 +31,8 @@ pub(crate) struct Catalog {
     /// Numbers whose topic is gone while frozen segments may still use them.
     retired: Vec<u32>,
     free: Vec<u32>,
+    /// The topic whose deletion is being written.
+    leaving: Option<Box<str>>,
 }
 
 impl Catalog {
@@ -79,6 +81,24 @@ impl Catalog {
         }
         queues[id] = number;
         Ok(number)
+    }
+
+    /// Refuses messages of a topic from now on until it is forgotten or stays.
+    pub(crate) fn leave(&mut self, topic: &str) {
+        self.leaving = Some(topic.into());
+    }
+
+    /// Takes messages of the topic that was leaving again.
+    pub(crate) fn stay(&mut self) {
+        self.leaving = None;
+    }
+
+    /// Refuses a message of a topic whose deletion is being written: it would be in neither of its lives.
+    pub(crate) fn refuse_leaving(&self, topic: &str) -> Result<(), AppendError> {
+        if self.leaving.as_deref() == Some(topic) {
+            return Err(AppendError::Busy { what: "deletion of the topic", waiting: 1 });
+        }
+        Ok(())
     }
 
     /// Forgets a topic; its queue numbers are given back and may be used again after [`Self::reuse`].

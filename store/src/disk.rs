@@ -66,11 +66,11 @@ pub trait Disk: Send + Sync {
         std::fs::remove_file(path)
     }
 
-    /// Sets the length of `file`; what is added is zero.
+    /// Makes `file` as long as that; what is added is zero.
     ///
     /// # Errors
     /// What the system says.
-    fn set_len(&self, file: &File, bytes: u64) -> io::Result<()> {
+    fn resize(&self, file: &File, bytes: u64) -> io::Result<()> {
         file.set_len(bytes)
     }
 }

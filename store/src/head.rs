@@ -69,8 +69,6 @@ pub(crate) struct Head {
     /// Sealed segments, oldest first. Readers take the whole list by its `Arc`.
     pub(crate) sealed: Arc<Vec<Arc<Sealed>>>,
     pub(crate) tombstones: Arc<Tombstones>,
-    /// The topic whose deletion is being written; nothing is appended to it meanwhile.
-    pub(crate) leaving: Option<Box<str>>,
     /// The last store time, below which no record goes.
     pub(crate) last_time: i64,
     pub(crate) staged: Staged,

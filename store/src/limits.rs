@@ -35,9 +35,9 @@ pub const KEYS_PER_MESSAGE_MAX: usize = 64;
 /// Bytes that wait for a synchronous flush. At 500 MB/s this is a tenth of a second of disk time.
 pub const STAGED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// How many times the bytes that begin an asynchronous flush may wait for the disk. With 16 MiB this is
+/// Asynchronous flushes, by the bytes that begin one, whose bytes may wait for the disk. With 16 MiB this is
 /// 256 MiB, half a second of a disk that takes 500 MB/s; a slower one makes producers wait.
-pub const UNFLUSHED_FACTOR_MAX: u64 = 16;
+pub const UNFLUSHED_FLUSHES_MAX: u64 = 16;
 
 /// NUL bytes in a row that properties may hold. Recovery takes a whole sector of zeros, or a share of one
 /// at the end of the properties, for a write that a power cut took, so no message may look like that.

@@ -239,7 +239,6 @@ fn assemble(
         frozen: Vec::new(),
         sealed: Arc::new(state.sealed),
         tombstones: Arc::new(state.tombstones),
-        leaving: None,
         last_time: state.last_time,
         staged: Staged::default(),
         trims: 0,

@@ -102,14 +102,14 @@ impl Store {
                 return Ok(());
             }
             // An append before the file is written would belong to neither life of the topic.
-            head.leaving = Some(topic.into());
+            head.catalog.leave(topic);
             let mut tombstones = (*head.tombstones).clone();
             tombstones.add(topic, head.log_end());
             tombstones
         };
         let saved = tombstones.save(&*shared.disk, &path).map_err(UpkeepError::io("write", &path));
         let mut head = shared.head.lock();
-        head.leaving = None;
+        head.catalog.stay();
         saved?;
         head.tombstones = Arc::new(tombstones);
         for number in head.catalog.forget(topic) {

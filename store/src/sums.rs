@@ -115,7 +115,7 @@ impl SumsWriter {
     pub(crate) fn open(disk: &dyn Disk, path: &Path, first: i64, sums: &Sums) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut at = sums.file_bytes;
-        disk.set_len(&file, at)?;
+        disk.resize(&file, at)?;
         if at == 0 {
             disk.write_at(&file, &header(first), 0)?;
             at = HEADER_BYTES as u64;

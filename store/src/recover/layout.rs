@@ -64,7 +64,7 @@ pub(super) fn segments(disk: &dyn Disk, paths: &Paths, options: &StoreOptions) -
             let (had, path) = (segment.bytes, segment.path.display());
             tracing::warn!(%path, had, wanted, "a segment is shorter than it must be");
             let file = open_file(&segment.path)?;
-            disk.set_len(&file, wanted as u64).map_err(OpenError::io("lengthen", &segment.path))?;
+            disk.resize(&file, wanted as u64).map_err(OpenError::io("lengthen", &segment.path))?;
             segment.bytes = wanted;
         }
     }
