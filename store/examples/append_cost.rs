@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use strata_protocol::properties::IndexTerms;
-use strata_store::{KeepAll, NewMessage, ReadBudget, Store, StoreOptions, SystemClock};
+use strata_store::{AppendError, KeepAll, NewMessage, ReadBudget, Store, StoreOptions, SystemClock};
 
 /// Messages appended in all.
 const MESSAGES: u64 = 1_500_000;
@@ -48,6 +48,13 @@ fn properties_of(number: u64, out: &mut Vec<u8>) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Waits until what was appended is on disk: the store takes no more before.
+fn wait_for_disk(store: &Store) -> Result<(), Box<dyn Error>> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    store.when_durable(store.log_range().1, Box::new(move |outcome| drop(sender.send(outcome))));
+    Ok(receiver.recv()??)
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = std::env::args().nth(1).map_or_else(|| PathBuf::from("append_cost.tmp"), Into::into);
     let mut options = StoreOptions::new(&root);
@@ -82,7 +89,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             properties: &properties,
             terms: IndexTerms::of(&properties),
         };
-        store.append(&message)?;
+        while let Err(error) = store.append(&message) {
+            let AppendError::Busy { .. } = error else { return Err(error.into()) };
+            wait_for_disk(&store)?;
+        }
     }
     report("making and appending", before, MESSAGES)?;
 

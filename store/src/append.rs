@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::AppendError;
 use crate::head::{Head, Writer};
-use crate::limits::{BATCH_MESSAGES_MAX, FROZEN_SEGMENTS_MAX, STAGED_BYTES_MAX};
+use crate::limits::{BATCH_MESSAGES_MAX, FROZEN_SEGMENTS_MAX, STAGED_BYTES_MAX, UNFLUSHED_FLUSHES_MAX};
 use crate::message::{Appended, AppendedEvent, Draft, NewMessage, PendingEvent};
 use crate::options::FlushMode;
 use crate::segment::{Segment, to_length};
@@ -27,13 +27,12 @@ impl Store {
         let now_ms = shared.clock.now_ms();
         let mut head = shared.head.lock();
         shared.admit(&head)?;
-        let number = head.number(&draft)?;
         shared.make_room(&mut head, draft.prepared.bytes())?;
+        let number = head.number(&draft)?;
         let appended = head.put(&mut draft, number, now_ms)?;
         shared.stage_event(&mut head, &draft, number, &appended);
         let call = shared.after(&mut head);
         drop(head);
-        shared.count(1, u64::from(appended.bytes));
         shared.wake(&call);
         shared.tell(&draft, &appended);
         Ok(appended)
@@ -60,10 +59,10 @@ impl Store {
         let now_ms = shared.clock.now_ms();
         let mut head = shared.head.lock();
         shared.admit(&head)?;
+        shared.make_room(&mut head, bytes)?;
         for draft in &drafts {
             numbers.push(head.number(draft)?);
         }
-        shared.make_room(&mut head, bytes)?;
         for (draft, number) in drafts.iter_mut().zip(&numbers) {
             let appended = head.put(draft, *number, now_ms)?;
             shared.stage_event(&mut head, draft, *number, &appended);
@@ -71,7 +70,6 @@ impl Store {
         }
         let call = shared.after(&mut head);
         drop(head);
-        shared.count(out.len() as u64, bytes as u64);
         shared.wake(&call);
         for (draft, appended) in drafts.iter().zip(&out) {
             shared.tell(draft, appended);
@@ -83,10 +81,11 @@ impl Store {
 impl Head {
     /// The queue's number, `None` for a message that is in no queue.
     fn number(&mut self, draft: &Draft<'_>) -> Result<Option<u32>, AppendError> {
+        let record = draft.prepared.record();
+        self.catalog.refuse_leaving(record.topic)?;
         if !draft.queued {
             return Ok(None);
         }
-        let record = draft.prepared.record();
         self.catalog.find_or_add(record.topic, record.queue_id).map(Some)
     }
 }
@@ -108,19 +107,34 @@ impl Shared {
         if let Some(reason) = self.flush.latched() {
             return Err(AppendError::Latched { reason });
         }
-        if self.counters.closed.load(Ordering::Relaxed) {
-            return Err(AppendError::Closed);
-        }
+        self.refuse_closed()?;
         if self.counters.disk_full.load(Ordering::Relaxed) {
             let ratio = f64::from_bits(self.counters.disk_ratio.load(Ordering::Relaxed));
             let limit = self.options.retention.refuse_ratio;
             let detail = format!("{:.1} % in use, limit {:.0} %", ratio * 100.0, limit * 100.0);
             return Err(AppendError::DiskFull { detail });
         }
-        if head.staged.bytes > STAGED_BYTES_MAX {
-            return Err(AppendError::Busy { what: "bytes", waiting: head.staged.bytes });
+        let (waiting, max) = match self.options.flush {
+            FlushMode::Sync => (head.staged.bytes, STAGED_BYTES_MAX as u64),
+            FlushMode::Async { bytes_max, .. } => {
+                (self.unflushed(head), bytes_max.saturating_mul(UNFLUSHED_FLUSHES_MAX))
+            }
+        };
+        if waiting as u64 > max {
+            return Err(AppendError::Busy { what: "bytes", waiting });
         }
         Ok(())
+    }
+
+    /// Refuses what would change the folder after the store gave it up. Asked under the lock that the
+    /// change is made under.
+    pub(crate) fn refuse_closed(&self) -> Result<(), AppendError> {
+        if self.counters.closed.load(Ordering::Relaxed) { Err(AppendError::Closed) } else { Ok(()) }
+    }
+
+    /// Bytes that are appended and not durable.
+    fn unflushed(&self, head: &Head) -> usize {
+        to_length(head.log_end() - self.flush.durable())
     }
 
     /// Goes on in the next segment when `bytes` do not fit the active one.
@@ -181,7 +195,7 @@ impl Shared {
         }
         let urgent = match self.options.flush {
             FlushMode::Sync => true,
-            FlushMode::Async { bytes_max, .. } => to_length(head.log_end() - self.flush.durable()) as u64 >= bytes_max,
+            FlushMode::Async { bytes_max, .. } => self.unflushed(head) as u64 >= bytes_max,
         };
         Call { upkeep, urgent }
     }
@@ -191,11 +205,6 @@ impl Shared {
         if call.upkeep {
             self.calls.ahead();
         }
-    }
-
-    fn count(&self, messages: u64, bytes: u64) {
-        self.counters.messages.fetch_add(messages, Ordering::Relaxed);
-        self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Tells the listener, in asynchronous mode.

@@ -31,6 +31,8 @@ pub(crate) struct Catalog {
     /// Numbers whose topic is gone while frozen segments may still use them.
     retired: Vec<u32>,
     free: Vec<u32>,
+    /// The topic whose deletion is being written.
+    leaving: Option<Box<str>>,
 }
 
 impl Catalog {
@@ -81,6 +83,24 @@ impl Catalog {
         Ok(number)
     }
 
+    /// Refuses messages of a topic from now on until it is forgotten or stays.
+    pub(crate) fn leave(&mut self, topic: &str) {
+        self.leaving = Some(topic.into());
+    }
+
+    /// Takes messages of the topic that was leaving again.
+    pub(crate) fn stay(&mut self) {
+        self.leaving = None;
+    }
+
+    /// Refuses a message of a topic whose deletion is being written: it would be in neither of its lives.
+    pub(crate) fn refuse_leaving(&self, topic: &str) -> Result<(), AppendError> {
+        if self.leaving.as_deref() == Some(topic) {
+            return Err(AppendError::Busy { what: "deletion of the topic", waiting: 1 });
+        }
+        Ok(())
+    }
+
     /// Forgets a topic; its queue numbers are given back and may be used again after [`Self::reuse`].
     pub(crate) fn forget(&mut self, topic: &str) -> Vec<u32> {
         let queues = self.topics.remove(topic).unwrap_or_default();
@@ -127,16 +147,6 @@ impl Catalog {
         };
         (0_i32..).zip(queues).filter(|(_, number)| **number != NO_QUEUE).map(|(id, _)| id).collect()
     }
-
-    /// Number of topics.
-    pub(crate) fn topics(&self) -> usize {
-        self.topics.len()
-    }
-
-    /// Number of queues.
-    pub(crate) fn queues(&self) -> usize {
-        self.queues.len() - self.free.len() - self.retired.len()
-    }
 }
 
 #[cfg(test)]
@@ -152,7 +162,7 @@ mod tests {
         assert_eq!(catalog.find("a", -1), None);
         catalog.queue_mut(a).next = 9;
         assert_eq!(catalog.forget("a"), [a]);
-        assert_eq!((catalog.topics(), catalog.queues()), (0, 0));
+        assert_eq!(catalog.iter().count(), 0);
         let b = catalog.find_or_add("b", 0).unwrap();
         assert_ne!(a, b);
         catalog.reuse();

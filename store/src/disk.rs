@@ -1,6 +1,7 @@
 //! The seam between the store and the disk: the calls that can fail and that a test makes fail.
 //!
-//! Owns writing, flushing, allocating and whole-file replacement. Reading goes through mappings.
+//! Owns opening segments, writing, flushing, allocating, renaming, deleting and whole-file replacement.
+//! Reading goes through mappings.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -32,6 +33,46 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// What the system says.
     fn used_ratio(&self, path: &Path) -> io::Result<f64>;
+
+    /// Opens a segment's file for reading and writing.
+    ///
+    /// # Errors
+    /// What the system says, also that there is no such file.
+    fn open(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).open(path)
+    }
+
+    /// Makes creations, renames and deletions in `folder` durable.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+
+    /// Puts `from` in the place of `to`.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    /// Deletes a file.
+    ///
+    /// # Errors
+    /// What the system says, also that there is no such file.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    /// Makes `file` as long as that; what is added is zero.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn resize(&self, file: &File, bytes: u64) -> io::Result<()> {
+        file.set_len(bytes)
+    }
 }
 
 /// The machine's disk.
@@ -62,11 +103,6 @@ impl Disk for RealDisk {
     }
 }
 
-/// Makes creations, renames and deletions in `folder` durable.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
 /// Replaces `path` by `bytes` so that a crash leaves the old or the new file, whole.
 pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary_of(path);
@@ -85,8 +121,8 @@ pub(crate) fn temporary_of(path: &Path) -> std::path::PathBuf {
 /// Flushes a written replacement and puts it in the place of `path`.
 pub(crate) fn publish(disk: &dyn Disk, file: &File, path: &Path) -> io::Result<()> {
     disk.sync(file)?;
-    std::fs::rename(temporary_of(path), path)?;
-    path.parent().map_or(Ok(()), sync_folder)
+    disk.rename(&temporary_of(path), path)?;
+    path.parent().map_or(Ok(()), |folder| disk.sync_folder(folder))
 }
 
 /// Reads a whole file, `None` when there is none.
@@ -99,8 +135,8 @@ pub(crate) fn read_optional(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Deletes a file; one that is gone already is no error.
-pub(crate) fn remove_optional(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
+pub(crate) fn remove_optional(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match disk.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

@@ -132,7 +132,7 @@ impl Flush {
     }
 
     /// Sets the latch and lets all waiters know.
-    fn fail(&self, reason: String) -> FlushFailed {
+    pub(crate) fn fail(&self, reason: String) -> FlushFailed {
         tracing::error!(%reason, "a write or flush failed; the store takes no more writes");
         let reason = self.latch.get_or_init(|| reason).clone();
         self.release();

@@ -121,6 +121,11 @@ impl SegmentIndex {
         self.runs.get(number as usize).filter(|run| !run.entries.is_empty())
     }
 
+    /// Whether no record could be read from the position when the segment was scanned.
+    pub(crate) fn is_damaged_at(&self, position: usize) -> bool {
+        self.damage.iter().any(|(from, to)| (*from as usize..*to as usize).contains(&position))
+    }
+
     /// Frees a forgotten queue's entries.
     pub(crate) fn clear_run(&mut self, number: u32) {
         if let Some(run) = self.runs.get_mut(number as usize) {

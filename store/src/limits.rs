@@ -35,6 +35,14 @@ pub const KEYS_PER_MESSAGE_MAX: usize = 64;
 /// Bytes that wait for a synchronous flush. At 500 MB/s this is a tenth of a second of disk time.
 pub const STAGED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Asynchronous flushes, by the bytes that begin one, whose bytes may wait for the disk. With 16 MiB this is
+/// 256 MiB, half a second of a disk that takes 500 MB/s; a slower one makes producers wait.
+pub const UNFLUSHED_FLUSHES_MAX: u64 = 16;
+
+/// NUL bytes in a row that properties may hold. Recovery takes a whole sector of zeros, or a share of one
+/// at the end of the properties, for a write that a power cut took, so no message may look like that.
+pub const PROPERTIES_NULS_MAX: usize = 255;
+
 /// Segments that are full and not yet sealed. Each keeps its index in memory.
 pub const FROZEN_SEGMENTS_MAX: usize = 64;
 
@@ -73,7 +81,7 @@ pub const DAMAGED_RANGES_MAX: usize = 1_024;
 /// Bytes of a segment that share one checksum in the sidecar.
 pub const BLOCK_BYTES: usize = 64 * 1024;
 
-/// Bytes of a file of tombstones: a topic deleted every second for a day fits.
+/// Bytes of a file of tombstones: 63,000 deleted topics with the longest names, many more with others.
 pub const TOMBSTONES_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 const _: () = assert!(RECORD_BYTES_MAX as u64 <= SEGMENT_BYTES_DEFAULT / 2);

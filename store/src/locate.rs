@@ -13,8 +13,10 @@ use crate::limits::READ_CHUNK_ENTRIES;
 use crate::mapping::Mapping;
 use crate::sealed::{Parts, Sealed};
 use crate::segment::{Segment, to_length, to_offset};
-use crate::sidecar::SealedEntry;
+use crate::sidecar::{Row, SealedEntry};
 use crate::store::{QueueRange, Shared};
+
+mod halving;
 
 /// Whose bytes entries point into.
 #[derive(Debug)]
@@ -40,10 +42,19 @@ pub(crate) struct Chunk {
 pub(crate) enum Located {
     /// Messages from the offset on.
     Chunk(Chunk),
-    /// Nothing before this offset.
-    Gap(i64),
-    /// The segment that should hold it cannot be opened: log offsets from, to.
-    Unreadable(i64, i64),
+    /// Nothing before another offset.
+    Gap(Gap),
+    /// Segments that may hold it cannot be opened now: log offsets from, to.
+    Unavailable(i64, i64),
+}
+
+/// Offsets of a queue that no segment holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// The next offset that one may hold.
+    pub(crate) next: i64,
+    /// Log offset of the segment that holds it; what is missing lay before.
+    pub(crate) before: i64,
 }
 
 impl Source {
@@ -91,23 +102,26 @@ impl Chunk {
 }
 
 impl Shared {
-    /// The offsets of a queue that readers may see.
+    /// The offsets of a queue that readers may see. While the segment that says the lowest one cannot
+    /// be opened, `min` is what was known last: it may be too low, so nobody skips what is there.
     pub(crate) fn bounds(&self, topic: &str, queue_id: i32) -> Option<QueueRange> {
-        let (max, min, trims, sealed, live, tombstone) = {
+        let (max, known, trims, sealed, live, tombstone) = {
             let head = self.head.lock();
             let number = head.catalog.find(topic, queue_id)?;
             let queue = head.catalog.queue(number);
             let max = self.visible_next(&head, number);
-            let min = queue.min.filter(|(trims, _)| *trims == head.trims).map(|(_, min)| min);
+            let known = queue.min;
             let tombstone = head.tombstones.of(topic);
             let live = first_live(&head, number);
-            (max, min, head.trims, Arc::clone(&head.sealed), live, tombstone)
+            (max, known, head.trims, Arc::clone(&head.sealed), live, tombstone)
         };
-        if let Some(min) = min {
+        if let Some((_, min)) = known.filter(|(then, _)| *then == trims) {
             return Some(QueueRange { min: min.min(max), max });
         }
         let key = QueueKey { topic, queue_id, tombstone };
-        let min = self.first_kept(&sealed, &key).unwrap_or(live);
+        let Some(min) = self.first_kept(&sealed, &key, live) else {
+            return Some(QueueRange { min: known.map_or(0, |(_, min)| min).min(max), max });
+        };
         let mut head = self.head.lock();
         // The topic may have been forgotten meanwhile; its number then belongs to nobody or to another.
         if head.trims == trims
@@ -119,15 +133,14 @@ impl Shared {
         Some(QueueRange { min: min.min(max), max })
     }
 
-    /// The queue's lowest offset in sealed segments; they are ordered, so the first that knows the
-    /// queue says it.
-    fn first_kept(&self, sealed: &[Arc<Sealed>], key: &QueueKey<'_>) -> Option<i64> {
-        let knows = |segment: &Arc<Sealed>| {
-            let parts = self.parts(segment).ok()?;
-            parts.sidecar.queue(key.topic, key.queue_id).filter(|_| segment.end > key.tombstone)
-        };
-        let at = sealed.partition_point(|segment| knows(segment).is_none());
-        sealed.get(at).and_then(knows).map(|row| row.base)
+    /// The queue's lowest offset: the first sealed segment that knows the queue says it, else it is
+    /// `live`. `None` while that segment cannot be opened.
+    fn first_kept(&self, sealed: &[Arc<Sealed>], key: &QueueKey<'_>, live: i64) -> Option<i64> {
+        let place = self.first_where(sealed, |parts| key.row(parts).is_some());
+        let row = place.parts.as_ref().and_then(|parts| key.row(parts));
+        let min = row.map_or(live, |row| row.base);
+        // Nothing lies below 0, whatever an older segment says.
+        (min == 0 || place.unsure(sealed).is_none()).then_some(min)
     }
 
     /// The offset behind the last message that readers may see.
@@ -154,19 +167,30 @@ impl Shared {
 
     /// The messages of a queue from `offset` on, at most up to `limit` and at most a chunk.
     pub(crate) fn locate(&self, topic: &str, queue_id: i32, offset: i64, limit: i64) -> Located {
+        loop {
+            let located = self.locate_once(topic, queue_id, offset, limit);
+            // What was deleted between listing and opening is not in the next list.
+            let deleted = matches!(located, Located::Unavailable(from, _) if from < self.head.lock().log_start());
+            if !deleted {
+                return located;
+            }
+        }
+    }
+
+    fn locate_once(&self, topic: &str, queue_id: i32, offset: i64, limit: i64) -> Located {
         let wanted = to_length(limit - offset).min(READ_CHUNK_ENTRIES);
         let (sealed, tombstone, above) = {
             let head = self.head.lock();
             let Some(number) = head.catalog.find(topic, queue_id) else {
-                return Located::Gap(limit);
+                return Located::Gap(Gap { next: limit, before: i64::MAX });
             };
-            let mut above = limit;
+            let mut above = Gap { next: limit, before: i64::MAX };
             if let Some(run) = head.index.run(number) {
                 if offset >= run.base {
                     let segment = Source::Live(Arc::clone(&head.active));
                     return live(segment, &head.index, run.from(offset), wanted);
                 }
-                above = above.min(run.base);
+                above = above.lower(run.base, head.active.first);
             }
             for frozen in head.frozen.iter().rev() {
                 let Some(run) = frozen.index.run(number) else { continue };
@@ -175,7 +199,7 @@ impl Shared {
                     drop(head);
                     return in_frozen(&frozen, number, offset, wanted);
                 }
-                above = above.min(run.base);
+                above = above.lower(run.base, frozen.segment.first);
             }
             (Arc::clone(&head.sealed), head.tombstones.of(topic), above)
         };
@@ -188,32 +212,22 @@ impl Shared {
         sealed: &[Arc<Sealed>],
         key: &QueueKey<'_>,
         offset: i64,
-        (above, wanted): (i64, usize),
+        (above, wanted): (Gap, usize),
     ) -> Located {
-        // A segment that cannot be opened counts as holding the offset: an error, not silence.
-        let ends_before = |segment: &Arc<Sealed>| match self.parts(segment) {
-            Ok(parts) => parts
-                .sidecar
-                .queue(key.topic, key.queue_id)
-                .filter(|_| segment.end > key.tombstone)
-                .is_none_or(|row| row.next() <= offset),
-            Err(_) => false,
+        let place = self.first_where(sealed, |parts| key.row(parts).is_some_and(|row| row.next() > offset));
+        let unsure = place.unsure(sealed);
+        let held = place.parts.and_then(|parts| key.row(&parts).map(|row| (parts, row)));
+        let (parts, row) = match (held, unsure) {
+            // A segment whose messages begin at or before the offset holds it, whatever the others say.
+            (Some((parts, row)), _) if row.base <= offset => (parts, row),
+            (_, Some((from, to))) => return Located::Unavailable(from, to),
+            (Some((parts, row)), None) => return Located::Gap(above.lower(row.base, parts.first)),
+            (None, None) => return Located::Gap(above),
         };
-        let at = sealed.partition_point(ends_before);
-        let Some(segment) = sealed.get(at) else { return Located::Gap(above) };
-        let Ok(parts) = self.parts(segment) else {
-            return Located::Unreadable(segment.first, segment.end);
-        };
-        let Some(row) = parts.sidecar.queue(key.topic, key.queue_id) else {
-            return Located::Gap(above);
-        };
-        if offset < row.base {
-            return Located::Gap(row.base);
-        }
         let last = row.next().min(offset + to_offset(wanted));
         let entries: SmallVec<_> = (offset..last).map_while(|offset| parts.sidecar.entry(&row, offset)).collect();
         if entries.is_empty() {
-            return Located::Unreadable(segment.first, segment.end);
+            return Located::Unavailable(parts.first, parts.sidecar.facts().end);
         }
         let first_time = parts.sidecar.facts().first_time;
         Located::Chunk(Chunk { source: Source::Sealed(parts), first_time, entries })
@@ -228,8 +242,23 @@ struct QueueKey<'a> {
     tombstone: i64,
 }
 
+impl QueueKey<'_> {
+    /// The queue's row in a sealed segment that knows it.
+    fn row(&self, parts: &Parts) -> Option<Row> {
+        let row = parts.sidecar.queue(self.topic, self.queue_id);
+        row.filter(|_| parts.sidecar.facts().end > self.tombstone)
+    }
+}
+
+impl Gap {
+    /// The same, ended by messages from `next` on in the segment at `first`.
+    fn lower(self, next: i64, first: i64) -> Self {
+        if next < self.next { Self { next, before: first } } else { self }
+    }
+}
+
 /// The queue's lowest offset in segments whose index is in memory; its next one without messages.
-fn first_live(head: &Head, number: u32) -> i64 {
+pub(crate) fn first_live(head: &Head, number: u32) -> i64 {
     let frozen = head.frozen.iter().find_map(|frozen| frozen.index.run(number));
     let first = frozen.or_else(|| head.index.run(number)).map(|run| run.base);
     first.unwrap_or(head.catalog.queue(number).next)
@@ -239,7 +268,7 @@ fn in_frozen(frozen: &Frozen, number: u32, offset: i64, wanted: usize) -> Locate
     let entries = frozen.index.run(number).map_or(&[][..], |run| run.from(offset));
     if entries.is_empty() {
         // The offset lies between this run and the next one, where no message can be.
-        return Located::Unreadable(frozen.segment.first, frozen.segment.end());
+        return Located::Unavailable(frozen.segment.first, frozen.segment.end());
     }
     live(Source::Live(Arc::clone(&frozen.segment)), &frozen.index, entries, wanted)
 }
@@ -249,7 +278,7 @@ fn live(source: Source, index: &SegmentIndex, entries: &[Entry], wanted: usize) 
     let entries = entries.iter().take(wanted).map(|entry| SealedEntry { entry: *entry, crc: 0 });
     let entries: SmallVec<_> = entries.collect();
     if entries.is_empty() {
-        return Located::Gap(i64::MAX);
+        return Located::Gap(Gap { next: i64::MAX, before: i64::MAX });
     }
     Located::Chunk(Chunk { source, first_time: index.first_time.unwrap_or(0), entries })
 }

@@ -14,7 +14,7 @@ use strata_protocol::sysflag::{self, TransactionType};
 
 use crate::error::AppendError;
 use crate::keys::{KeyHasher, KeyKind};
-use crate::limits::{KEYS_PER_MESSAGE_MAX, QUEUE_ID_MAX, TOPIC_BYTES_MAX};
+use crate::limits::{KEYS_PER_MESSAGE_MAX, PROPERTIES_NULS_MAX, QUEUE_ID_MAX, TOPIC_BYTES_MAX};
 
 /// A message to be stored. The store adds body checksum, offsets, store time and store host.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +71,8 @@ pub struct AppendedEvent<'a> {
     pub tags_code: i64,
 }
 
-/// Called after each append that readers can see, outside of all locks.
+/// Called after each append that readers can see. The append lock is not held; with synchronous flush the
+/// flusher calls it between two flushes, so it must not flush or close the store.
 pub type Listener = Box<dyn Fn(&AppendedEvent<'_>) + Send + Sync>;
 
 /// An event that waits for its flush.
@@ -103,6 +104,10 @@ impl<'a> Draft<'a> {
             let reason = format!("the topic has {} bytes, at most 255 fit", message.topic.len());
             return Err(AppendError::Malformed { reason });
         }
+        if looks_torn(message.properties) {
+            let reason = format!("its properties end in NUL or hold more than {PROPERTIES_NULS_MAX} NULs in a row");
+            return Err(AppendError::Malformed { reason });
+        }
         let record = Record {
             topic: message.topic,
             queue_id,
@@ -132,6 +137,14 @@ impl<'a> Draft<'a> {
             key_hashes: key_hashes(message.topic, message.sys_flag, &message.terms),
         })
     }
+}
+
+/// Whether recovery could take a part of the properties for a sector that a power cut took.
+fn looks_torn(properties: &[u8]) -> bool {
+    // Nearly no message has a NUL, and looking for one costs a few nanoseconds.
+    properties.contains(&0)
+        && (properties.last() == Some(&0)
+            || properties.chunk_by(|a, b| a == b).any(|run| run[0] == 0 && run.len() > PROPERTIES_NULS_MAX))
 }
 
 /// The hashes under which a message is listed in the key index. Rolled-back messages are not listed,

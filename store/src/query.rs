@@ -40,7 +40,9 @@ impl Store {
     /// Lower: the first offset whose message was stored at `timestamp_ms` or later, the next offset
     /// when all are earlier. Upper: the last offset whose message was stored at `timestamp_ms` or
     /// earlier, the first offset when all are later. Exact when many messages share a millisecond
-    /// (`ConsumeQueue.getOffsetInQueueByTime`, whose result is brought into the queue's range).
+    /// (`ConsumeQueue.getOffsetInQueueByTime`, whose result is brought into the queue's range). While a
+    /// segment that decides cannot be opened the answer may be too low, never too high: who starts
+    /// there gets messages twice instead of missing some.
     #[must_use]
     pub fn offset_by_time(&self, topic: &str, queue_id: i32, timestamp_ms: i64, boundary: Boundary) -> i64 {
         let shared = &self.shared;
@@ -49,11 +51,11 @@ impl Store {
         // The first offset whose time is at or above (Lower), or above (Upper) the timestamp.
         while low < high {
             let middle = low + (high - low) / 2;
-            let before = match shared.time_at(topic, queue_id, middle, range.max) {
+            let before = match shared.time_from(topic, queue_id, middle, range.max) {
                 Some(time) if boundary == Boundary::Lower => time < timestamp_ms,
                 Some(time) => time <= timestamp_ms,
-                // Deleted meanwhile: older than everything that is left.
-                None => true,
+                // Nothing is known of it, so it may be later.
+                None => false,
             };
             if before {
                 low = middle + 1;
@@ -152,25 +154,39 @@ impl Shared {
     fn time_at(&self, topic: &str, queue_id: i32, offset: i64, max: i64) -> Option<i64> {
         match self.locate(topic, queue_id, offset, max.min(offset + 1)) {
             Located::Chunk(chunk) => chunk.entries.first().map(|sealed| chunk.store_time(&sealed.entry)),
-            Located::Gap(_) | Located::Unreadable(..) => None,
+            Located::Gap(_) | Located::Unavailable(..) => None,
         }
     }
 
-    /// The segment that holds a log offset.
+    /// The store time of the first message at `offset` or, when that one was deleted or lost with its
+    /// segment, behind it; `None` when there is none or it cannot be read now.
+    fn time_from(&self, topic: &str, queue_id: i32, offset: i64, max: i64) -> Option<i64> {
+        if let Some(time) = self.time_at(topic, queue_id, offset, max) {
+            return Some(time);
+        }
+        match self.locate(topic, queue_id, offset, max) {
+            Located::Gap(gap) if gap.next < max => self.time_at(topic, queue_id, gap.next, max),
+            Located::Chunk(_) | Located::Gap(_) | Located::Unavailable(..) => None,
+        }
+    }
+
+    /// The segment that holds a log offset; `None` too when no record could be read there.
     fn source_at(&self, physical_offset: i64) -> Option<Source> {
         let segment = {
             let head = self.head.lock();
-            if physical_offset >= head.active.first {
-                return Some(Source::Live(Arc::clone(&head.active)));
-            }
-            let mut frozen = head.frozen.iter().map(|frozen| &frozen.segment);
-            if let Some(segment) = frozen.find(|segment| (segment.first..segment.end()).contains(&physical_offset)) {
-                return Some(Source::Live(Arc::clone(segment)));
+            let frozen = head.frozen.iter().map(|frozen| (&frozen.segment, &frozen.index));
+            let mut live = frozen.chain([(&head.active, &head.index)]);
+            if let Some((segment, index)) = live.find(|(s, _)| (s.first..s.end()).contains(&physical_offset)) {
+                let position = to_length(physical_offset - segment.first);
+                return (!index.is_damaged_at(position)).then(|| Source::Live(Arc::clone(segment)));
             }
             let at = head.sealed.partition_point(|sealed| sealed.end <= physical_offset);
             head.sealed.get(at).filter(|sealed| sealed.first <= physical_offset).map(Arc::clone)?
         };
-        self.parts(&segment).ok().map(Source::Sealed)
+        let parts = self.parts(&segment).ok()?;
+        let position = to_length(physical_offset - parts.first) as u64;
+        let damaged = parts.sidecar.damage().any(|(from, to)| (from..to).contains(&position));
+        (!damaged).then_some(Source::Sealed(parts))
     }
 
     /// The whole, visible record at `position`.

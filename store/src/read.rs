@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::locate::{Chunk, Located, Source};
+use crate::locate::{Chunk, Gap, Located, Source};
 use crate::segment::to_offset;
 use crate::store::{Shared, Store};
 
@@ -66,12 +66,19 @@ pub enum ReadStatus {
     /// Nothing was ever visible in the queue (its next offset is 0).
     Empty,
     /// The message at the offset cannot be read: the log is damaged between these log offsets.
-    /// `next_offset` is behind the damaged messages; it equals the offset when a whole segment cannot
-    /// be opened.
+    /// `next_offset` is behind the damaged messages.
     Damaged {
         /// Log offset at which the damage begins.
         from: i64,
         /// Log offset behind it.
+        to: i64,
+    },
+    /// The segments between these log offsets cannot be opened now, so nobody knows what is at the
+    /// offset: try again later and never go on behind it. `next_offset` is the offset.
+    Unavailable {
+        /// Log offset at which they begin.
+        from: i64,
+        /// Log offset behind them.
         to: i64,
     },
 }
@@ -93,25 +100,11 @@ pub struct Read {
     pub min: i64,
     /// The queue's next offset.
     pub max: i64,
-    /// Store time of the first message in the answer, ms since 1970; 0 without messages.
-    pub first_store_time: i64,
-    /// Store time of the last message in the answer, ms since 1970; 0 without messages.
-    pub last_store_time: i64,
 }
 
 impl Read {
     fn nothing(status: ReadStatus, next_offset: i64, (min, max): (i64, i64)) -> Self {
-        Self {
-            status,
-            slices: Vec::new(),
-            messages: 0,
-            bytes: 0,
-            next_offset,
-            min,
-            max,
-            first_store_time: 0,
-            last_store_time: 0,
-        }
+        Self { status, slices: Vec::new(), messages: 0, bytes: 0, next_offset, min, max }
     }
 }
 
@@ -167,14 +160,14 @@ impl Walk<'_> {
                         return;
                     }
                 }
-                Located::Gap(next) => {
-                    if !self.pass_gap(shared, (topic, queue_id), next.min(max)) {
+                Located::Gap(gap) => {
+                    if !self.pass_gap(shared, (topic, queue_id), gap) {
                         return;
                     }
                 }
-                Located::Unreadable(from, to) => {
-                    if self.read.messages == 0 {
-                        self.read.status = ReadStatus::Damaged { from, to };
+                Located::Unavailable(from, to) => {
+                    if self.scanned == 0 {
+                        self.read.status = ReadStatus::Unavailable { from, to };
                     }
                     return;
                 }
@@ -184,14 +177,15 @@ impl Walk<'_> {
 
     /// Goes on behind messages that no segment holds: deleted ones in silence, since the range was
     /// looked up before; others are lost with their segment, which is told. `false` ends the read.
-    fn pass_gap(&mut self, shared: &Shared, (topic, queue_id): (&str, i32), next: i64) -> bool {
+    fn pass_gap(&mut self, shared: &Shared, (topic, queue_id): (&str, i32), gap: Gap) -> bool {
+        let next = gap.next.min(self.read.max);
         let min = shared.bounds(topic, queue_id).map_or(next, |range| range.min);
         if self.read.next_offset < min {
             self.read.next_offset = min.min(self.read.max);
             return true;
         }
         if self.scanned == 0 {
-            let (from, to) = shared.missing();
+            let (from, to) = shared.missing_before(gap.before);
             self.read.status = ReadStatus::Damaged { from, to };
             self.read.next_offset = next;
         }
@@ -247,11 +241,6 @@ impl Walk<'_> {
                 self.push(&chunk.source, before);
             }
         }
-        let time = chunk.store_time(entry);
-        if self.read.messages == 0 {
-            self.read.first_store_time = time;
-        }
-        self.read.last_store_time = time;
         self.read.messages += 1;
         self.read.bytes += entry.bytes();
         self.read.status = ReadStatus::Found;

@@ -22,10 +22,10 @@ use crate::lock::{FolderLock, check_version};
 use crate::options::{FlushMode, StoreOptions};
 use crate::reindex::catalog_after;
 use crate::retain::Keeping;
-use crate::seal::open_sidecar;
+use crate::seal::{open_floor, open_sidecar};
 use crate::sealed::Sealed;
 use crate::segment::Segment;
-use crate::sidecar::Sidecar;
+use crate::sidecar::{Sidecar, SidecarError};
 use crate::store::{Counters, Paths, Shared, Spare, Store};
 use crate::sums::{Sums, SumsWriter};
 use crate::tombstones::Tombstones;
@@ -95,11 +95,13 @@ impl Store {
         let lock = FolderLock::take(&paths.root)?;
         check_version(&*disk, &paths.root)?;
         let tombstones = Tombstones::load(&paths.tombstones())?;
-        let found = segments(&paths, &options)?;
+        let found = segments(&*disk, &paths, &options)?;
         let mut recovery = Recovery::default();
-        let base = base_of(&paths, &found, &tombstones);
+        let base = base_of(&paths, &found, &tombstones)?;
+        let floor_end = base.floor_end;
         let replay = Replay { disk: &*disk, paths: &paths, options: &options, tombstones, base };
         let state = replay.run(&found, &mut recovery)?;
+        layout::remove_trimmed(&*disk, &paths, &found, floor_end);
         let rebuild = state.rebuild.clone();
         let shared = assemble(options, paths.clone(), clock, disk, (lock, state))?;
         let shared = Arc::new(shared);
@@ -118,13 +120,30 @@ impl Store {
 }
 
 /// What is known before the scan begins.
+#[derive(Default)]
 struct Base {
     catalog: Catalog,
     /// Number of segments, from the oldest, that need no scan.
     sealed: usize,
-    /// Where the log begins when there are no segments.
+    /// Log offset up to which `catalog` knows the queues.
     start: i64,
     last_time: i64,
+    /// Log offset up to which segments were deleted by retention.
+    floor_end: i64,
+    /// The oldest log offset that a sidecar without a segment describes.
+    orphans_from: Option<i64>,
+}
+
+impl Base {
+    /// Goes on from `sidecar` if it knows a later point of the log.
+    fn take(&mut self, sidecar: &Sidecar, tombstones: &Tombstones) {
+        let facts = sidecar.facts();
+        if facts.end >= self.start {
+            self.catalog = catalog_after(sidecar, tombstones);
+            self.start = facts.end;
+            self.last_time = self.last_time.max(facts.last_time);
+        }
+    }
 }
 
 /// What recovery hands to the running store.
@@ -137,31 +156,49 @@ struct State {
     tail: usize,
     index: SegmentIndex,
     sums: Sums,
+    /// Position and checksum of the good records that `sums` does not cover.
+    unsummed: Vec<(u32, u32)>,
     tombstones: Tombstones,
     last_time: i64,
 }
 
-/// Takes the youngest good sidecar, or what a deletion left, as the state to start from.
-fn base_of(paths: &Paths, found: &[Found], tombstones: &Tombstones) -> Base {
-    for (at, segment) in found.iter().enumerate().rev() {
-        let sealed = segment.sealed(paths);
-        let Ok(sidecar) = open_sidecar(&sealed) else { continue };
-        let catalog = catalog_after(&sidecar, tombstones);
-        let last_time = sidecar.facts().last_time;
-        return Base { catalog, sealed: at + 1, start: segment.end(), last_time };
+/// Takes the latest point of the log that a good sidecar describes as the state to start from. Its
+/// segment need not exist: offsets that were given out are not given out again because files are lost.
+fn base_of(paths: &Paths, found: &[Found], tombstones: &Tombstones) -> Result<Base, OpenError> {
+    let mut base = Base::default();
+    let sidecars = found.iter().rev().map(|segment| open_sidecar(&segment.sealed(paths)));
+    if let Some(sidecar) = sidecars.into_iter().find_map(Result::ok) {
+        base.take(&sidecar, tombstones);
     }
-    let first = found.first().map_or(i64::MAX, |segment| segment.first);
-    let mut base = Base { catalog: Catalog::default(), sealed: 0, start: 0, last_time: 0 };
+    if let Some(floor) = checked_floor(&paths.floor())? {
+        base.floor_end = floor.facts().end;
+        base.take(&floor, tombstones);
+    }
     for path in layout::orphans(paths, found) {
         let Ok(sidecar) = Sidecar::open(&path) else { continue };
-        let end = sidecar.facts().end;
-        if end <= first && end >= base.start && sidecar.verify(&path).is_ok() {
-            base.catalog = catalog_after(&sidecar, tombstones);
-            base.start = end;
-            base.last_time = sidecar.facts().last_time;
+        let (first, end) = (sidecar.facts().first, sidecar.facts().end);
+        let apart = found.iter().all(|segment| segment.end() <= first || end <= segment.first);
+        if apart && first >= base.floor_end && sidecar.verify(&path).is_ok() {
+            base.orphans_from = Some(base.orphans_from.map_or(first, |from| from.min(first)));
+            base.take(&sidecar, tombstones);
         }
     }
-    base
+    base.sealed = found.iter().take_while(|segment| segment.end() <= base.start).count();
+    Ok(base)
+}
+
+/// The floor, `None` when there is none. Nothing else says what it says, so a damaged one is not passed over.
+fn checked_floor(path: &Path) -> Result<Option<Sidecar>, OpenError> {
+    open_floor(path).map_err(|error| match error {
+        SidecarError::Io { path, source } => OpenError::Io { action: "read", path, source },
+        other @ (SidecarError::Header { .. } | SidecarError::Section { .. } | SidecarError::Range { .. }) => {
+            OpenError::Damaged {
+                path: path.to_owned(),
+                what: other.to_string(),
+                cost: "queues whose messages were all deleted may begin at offset 0 again",
+            }
+        }
+    })
 }
 
 /// Puts the parts of a store together.
@@ -174,10 +211,12 @@ fn assemble(
 ) -> Result<Shared, OpenError> {
     let now = clock.monotonic();
     let noted = Checkpoint::load(&paths.checkpoint());
-    let State { active, tail, sums, .. } = state;
+    let State { active, tail, sums, unsummed, .. } = state;
     let sums_path = paths.sums(active.first);
-    let sums = SumsWriter::open(&*disk, &sums_path, active.first, &sums);
-    let sums = sums.map_err(OpenError::io("write", &sums_path))?;
+    let unwritable = || OpenError::io("write", &sums_path);
+    let mut sums = SumsWriter::open(&*disk, &sums_path, active.first, &sums).map_err(unwritable())?;
+    // What was found is on disk. Flushes go on behind it and never look at damage again.
+    sums.take_recovered(&*disk, &unsummed, tail).map_err(unwritable())?;
     let writer = match options.flush {
         FlushMode::Sync => Writer::Staged,
         FlushMode::Async { .. } => {

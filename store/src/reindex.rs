@@ -3,6 +3,8 @@
 //! Owns what a scan's findings mean for queues, keys and offsets. The same code serves recovery of the
 //! active segment and rebuilding of a sidecar, so both give the same answers.
 
+use std::path::Path;
+
 use strata_protocol::properties::IndexTerms;
 use strata_protocol::record::{RECORD_BYTES_MIN, RecordView};
 use strata_protocol::sysflag::is_queued;
@@ -21,8 +23,12 @@ pub(crate) struct Reindex<'a> {
     pub(crate) catalog: &'a mut Catalog,
     pub(crate) tombstones: &'a Tombstones,
     pub(crate) index: SegmentIndex,
+    /// Position and checksum of the records that no frame covers.
+    pub(crate) unsummed: Vec<(u32, u32)>,
     /// Log offset of the segment.
     first: i64,
+    /// Bytes of log before the segment that are damaged or missing, see [`Lost`].
+    missing: i64,
     /// Records whose queue offset was given out before; they are kept and not listed.
     pub(crate) conflicts: u64,
     /// The damage that explains offsets that are missing now.
@@ -30,23 +36,30 @@ pub(crate) struct Reindex<'a> {
 }
 
 impl<'a> Reindex<'a> {
-    /// Scans a segment into a new index.
+    /// Scans a segment into a new index. `missing` bytes of log before it are lost, see [`Lost`].
     pub(crate) fn run(
         scan: &Scan<'_>,
         more: bool,
-        catalog: &'a mut Catalog,
-        tombstones: &'a Tombstones,
+        (catalog, tombstones): (&'a mut Catalog, &'a Tombstones),
+        missing: i64,
     ) -> (Self, Scanned) {
         let mut this = Self {
             catalog,
             tombstones,
             index: SegmentIndex::default(),
+            unsummed: Vec::new(),
             first: scan.first,
+            missing,
             conflicts: 0,
             last_damage: (0, 0),
         };
         let scanned = scan.run(more, &mut |found| match found {
-            Found::Record { position, record } => this.record(position, &record),
+            Found::Record { position, record } => {
+                if position >= scan.sums.covered {
+                    this.unsummed.push((small(position), crc32c::crc32c(record.bytes())));
+                }
+                this.record(position, &record);
+            }
             Found::Damage { from, to, header } => this.damage(from, to, header),
         });
         (this, scanned)
@@ -54,30 +67,22 @@ impl<'a> Reindex<'a> {
 
     fn record(&mut self, position: usize, record: &RecordView<'_>) {
         let time = self.index.note(record.store_timestamp());
-        // Segments are below 2 GiB, so positions and lengths fit.
-        let position = u32::try_from(position).unwrap_or(u32::MAX);
-        let length = u32::try_from(record.bytes().len()).unwrap_or(u32::MAX);
+        let (position, length) = (small(position), small(record.bytes().len()));
         if self.is_gone(record) {
             return;
         }
         let terms = IndexTerms::of(record.properties());
+        let tag = terms.tags.map_or(0, strata_protocol::hash::java_hash);
+        if !self.list(record, Entry { position, length, tag, time }) {
+            return;
+        }
         for hash in key_hashes(record.topic(), record.sys_flag(), &terms) {
             self.index.keys.push(hash, position);
         }
-        let tag = terms.tags.map_or(0, strata_protocol::hash::java_hash);
-        self.list(record, Entry { position, length, tag, time });
     }
 
     fn damage(&mut self, from: usize, to: usize, header: Option<RecordView<'_>>) {
-        let small = |position: usize| u32::try_from(position).unwrap_or(u32::MAX);
-        let range = (small(from), small(to));
-        self.last_damage = range;
-        let full = self.index.damage.len() == DAMAGED_RANGES_MAX;
-        match self.index.damage.last_mut() {
-            // Neighbours are one range, and so is everything beyond the bound.
-            Some(last) if full || last.1 == range.0 => last.1 = range.1,
-            _ => self.index.damage.push(range),
-        }
+        self.note_damage((small(from), small(to)));
         let Some(header) = header.filter(|header| !self.is_gone(header)) else { return };
         // The header may be what is damaged: only the offset that is due is believed.
         let known = self.catalog.find(header.topic(), header.queue_id());
@@ -86,51 +91,77 @@ impl<'a> Reindex<'a> {
         }
     }
 
-    /// Puts an entry into its queue; offsets missing before it are marked as lost.
-    fn list(&mut self, record: &RecordView<'_>, entry: Entry) {
+    fn note_damage(&mut self, range: (u32, u32)) {
+        self.last_damage = range;
+        let full = self.index.damage.len() == DAMAGED_RANGES_MAX;
+        match self.index.damage.last_mut() {
+            // Neighbours are one range, and so is everything beyond the bound.
+            Some(last) if full || last.1 == range.0 => last.1 = range.1,
+            _ => self.index.damage.push(range),
+        }
+    }
+
+    /// Puts an entry into its queue; offsets missing before it are marked as lost. `false` when the
+    /// record's number is not believed and the message counts as lost itself.
+    fn list(&mut self, record: &RecordView<'_>, entry: Entry) -> bool {
         let (queue_id, offset) = (record.queue_id(), record.queue_offset());
         if !is_queued(record.sys_flag()) || !(0..=QUEUE_ID_MAX).contains(&queue_id) || offset < 0 {
-            return;
+            return true;
         }
         let found = self.catalog.find(record.topic(), queue_id);
-        let lost_max = self.lost_max();
-        // The first messages of a new queue may lie in the damage.
-        let first_seen = || if offset <= lost_max { 0 } else { offset };
-        let number = match found {
-            Some(number) => number,
-            None => match self.catalog.add(record.topic(), queue_id, first_seen()) {
-                Ok(number) => number,
-                Err(error) => {
-                    tracing::warn!(%error, topic = record.topic(), queue_id, "a queue is not listed");
-                    self.conflicts += 1;
-                    return;
-                }
-            },
-        };
-        let next = self.catalog.queue(number).next;
+        let next = found.map_or(0, |number| self.catalog.queue(number).next);
         if offset < next {
             self.conflicts += 1;
-            return;
+            return true;
         }
-        if offset - next <= lost_max {
+        let begun = found.is_some_and(|number| self.index.run(number).is_some());
+        let near = offset - next <= self.lost_max();
+        // What is lost lies before this segment: it explains what a queue's first message here skips.
+        let behind_missing = !begun && offset - next <= self.missing_max();
+        let number = match found {
+            Some(number) => number,
+            // The first messages of a new queue may lie in the damage or in the missing segments.
+            None => {
+                match self.catalog.add(record.topic(), queue_id, if !near && behind_missing { offset } else { 0 }) {
+                    Ok(number) => number,
+                    Err(error) => {
+                        tracing::warn!(%error, topic = record.topic(), queue_id, "a queue is not listed");
+                        self.conflicts += 1;
+                        return true;
+                    }
+                }
+            }
+        };
+        let (offset, entry) = if near {
             for lost in next..offset {
                 let entry = self.lost();
                 self.index.push(number, lost, entry);
             }
-        } else if self.index.run(number).is_some() {
-            // No damage explains the jump, so the number itself is not believed.
-            self.conflicts += 1;
-            return;
-        }
-        // Otherwise a whole segment is missing; reads report the offsets between as damaged.
+            (offset, entry)
+        } else if behind_missing {
+            // Reads report the offsets between as damaged.
+            (offset, entry)
+        } else {
+            // Nothing explains the jump, so the number is what is damaged: the message that was due is
+            // lost, and the queue goes on behind it.
+            self.note_damage((entry.position, entry.position + entry.length));
+            (next, self.lost())
+        };
         self.index.push(number, offset, entry);
         self.catalog.queue_mut(number).next = offset + 1;
+        near || behind_missing
     }
 
-    /// Messages that the damage of this segment can have held at most.
+    /// Messages that the damage of this segment can have held at most. A record whose offset was given
+    /// out before may be one of them with a damaged number.
     fn lost_max(&self) -> i64 {
         let bytes: usize = self.index.damage.iter().map(|(from, to)| (to - from) as usize).sum();
-        to_offset(bytes / RECORD_BYTES_MIN)
+        to_offset(bytes / RECORD_BYTES_MIN).saturating_add(i64::try_from(self.conflicts).unwrap_or(i64::MAX))
+    }
+
+    /// Messages that what is lost before the segment can have held at most.
+    fn missing_max(&self) -> i64 {
+        self.missing / to_offset(RECORD_BYTES_MIN)
     }
 
     /// An entry for a message that is somewhere in the last damage.
@@ -149,6 +180,41 @@ impl<'a> Reindex<'a> {
     pub(crate) fn damage_offsets(&self) -> impl Iterator<Item = (i64, i64)> + '_ {
         let offset = |position: u32| self.first + to_offset(position as usize);
         self.index.damage.iter().map(move |(from, to)| (offset(*from), offset(*to)))
+    }
+}
+
+/// A position or length within a segment; segments are below 2 GiB, so it fits.
+fn small(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// Bytes of log of which nothing is left, counted from the log's start on, segment by segment.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    end: i64,
+    bytes: i64,
+}
+
+impl Lost {
+    /// Begins at the log offset up to which retention deleted segments.
+    pub(crate) const fn after(start: i64) -> Self {
+        Self { end: start, bytes: 0 }
+    }
+
+    /// Goes on to the end of a segment that has a sidecar. One that cannot be opened may hide anything.
+    pub(crate) fn pass(&mut self, first: i64, end: i64, sidecar: &Path) {
+        let whole = end - first;
+        let damage = Sidecar::open(sidecar).map_or(whole, |sidecar| {
+            let bytes: u64 = sidecar.damage().map(|(from, to)| to.saturating_sub(from)).fold(0, u64::saturating_add);
+            i64::try_from(bytes).unwrap_or(whole).min(whole)
+        });
+        self.bytes = self.before(first) + damage;
+        self.end = end;
+    }
+
+    /// Bytes that are lost before the segment at `first`, the next one.
+    pub(crate) fn before(&self, first: i64) -> i64 {
+        self.bytes + (first - self.end).max(0)
     }
 }
 

@@ -11,14 +11,15 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::checkpoint::{Checkpoint, TrustedTime};
-use crate::disk::{remove_optional, sync_folder};
+use crate::disk::remove_optional;
 use crate::error::UpkeepError;
 use crate::index::SegmentIndex;
 use crate::limits::{CHECKPOINT_INTERVAL_MS, SWEEP_SEGMENTS_MAX};
+use crate::locate::first_live;
 use crate::reindex::catalog_after;
 use crate::seal::rows_of;
 use crate::sealed::{Parts, Sealed};
-use crate::sidecar::{self, Source};
+use crate::sidecar::{self, QueueRow, Source};
 use crate::store::{Shared, Store};
 
 /// Milliseconds that a topic's messages are kept at least; `None` for the store's own time.
@@ -35,10 +36,11 @@ pub struct Swept {
 
 /// The state of retention.
 pub(crate) struct Keeping {
-    /// Held while sidecars are written.
+    /// Held while sidecars or tombstones are written: no sidecar lists a topic whose deletion is under
+    /// way. Taken before the append lock.
     pub(crate) sealing: Mutex<()>,
-    /// Held while segments are deleted.
-    sweeping: Mutex<()>,
+    /// Held while segments are deleted. Taken before `sealing`.
+    pub(crate) sweeping: Mutex<()>,
     trusted: TrustedTime,
     topics: OnceLock<TopicRetention>,
     /// Monotonic time of the last checkpoint.
@@ -71,11 +73,13 @@ impl Store {
     /// `log_bytes_max`, or when the disk is filled to `force_ratio`. Below `delete_ratio` one expired
     /// segment goes a sweep, from it on all do.
     ///
-    /// Time is `now_ms`, but never ahead of what the monotonic clock confirms: a wall clock that jumps
-    /// forward deletes nothing, and time during which the store was closed does not count.
+    /// Time is `now_ms`, but trusted time at most, which follows the wall clock no faster than twice the
+    /// monotonic one: a clock that jumps forward deletes nothing at once, and time during which the store
+    /// was closed counts only as it is made up.
     ///
     /// # Errors
-    /// The disk refused; what was deleted before stays deleted.
+    /// The disk refused, the oldest segment cannot be opened and its space is not needed, or the store is
+    /// closed; what was deleted before stays deleted.
     pub fn sweep(&self, retention: &dyn Fn(&str) -> Option<u64>, now_ms: i64) -> Result<Swept, UpkeepError> {
         self.shared.sweep(retention, now_ms)
     }
@@ -83,20 +87,30 @@ impl Store {
     /// Makes all records of a topic so far unreadable, durably. The topic may be written again at
     /// once; its queues begin at offset 0. The bytes go with their segments.
     ///
+    /// Appends to the topic are refused meanwhile; those to others go on.
+    ///
     /// # Errors
-    /// The disk refused; the topic is as it was.
+    /// The disk refused and the topic is as it was, or the store is closed.
     pub fn forget_topic(&self, topic: &str) -> Result<(), UpkeepError> {
         let shared = &self.shared;
         let path = shared.paths.tombstones();
-        // The append lock is held while the file is flushed: an append in between would belong to
-        // neither life of the topic. Topics are deleted rarely.
+        let _turn = shared.keeping.sealing.lock();
+        let tombstones = {
+            let mut head = shared.head.lock();
+            shared.refuse_closed()?;
+            if head.catalog.queue_ids(topic).is_empty() {
+                return Ok(());
+            }
+            // An append before the file is written would belong to neither life of the topic.
+            head.catalog.leave(topic);
+            let mut tombstones = (*head.tombstones).clone();
+            tombstones.add(topic, head.log_end());
+            tombstones
+        };
+        let saved = tombstones.save(&*shared.disk, &path).map_err(UpkeepError::io("write", &path));
         let mut head = shared.head.lock();
-        if head.catalog.queue_ids(topic).is_empty() {
-            return Ok(());
-        }
-        let mut tombstones = (*head.tombstones).clone();
-        tombstones.add(topic, head.log_end());
-        tombstones.save(&*shared.disk, &path).map_err(UpkeepError::io("write", &path))?;
+        head.catalog.stay();
+        saved?;
         head.tombstones = Arc::new(tombstones);
         for number in head.catalog.forget(topic) {
             head.index.clear_run(number);
@@ -118,6 +132,8 @@ impl Store {
 /// Why a segment goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
+    /// It cannot be opened.
+    Unknown,
     Keep,
     Expired,
     Forced,
@@ -163,7 +179,8 @@ impl Shared {
 
     fn sweep(&self, retention: &dyn Fn(&str) -> Option<u64>, now_ms: i64) -> Result<Swept, UpkeepError> {
         let _turn = self.keeping.sweeping.lock();
-        let now_ms = now_ms.min(self.keeping.trusted.at(self.clock.monotonic()));
+        self.refuse_closed()?;
+        let now_ms = now_ms.min(self.keeping.trusted.at(self.clock.monotonic(), self.clock.now_ms()));
         let mut swept = Swept::default();
         let mut expired = 0;
         while swept.segments < SWEEP_SEGMENTS_MAX {
@@ -174,8 +191,15 @@ impl Shared {
                 (head.sealed.first().cloned(), head.log_end() - head.log_start())
             };
             let Some(oldest) = oldest else { break };
-            let parts = self.parts(&oldest)?;
-            match self.judge(&parts, retention, (now_ms, ratio, log_bytes)) {
+            let parts = self.parts(&oldest);
+            let verdict = match &parts {
+                _ if self.lacks_space(ratio, log_bytes) => Verdict::Forced,
+                Ok(parts) => self.judge(parts, retention, now_ms),
+                // Its age cannot be known now, and its space is not needed.
+                Err(_) => Verdict::Unknown,
+            };
+            match verdict {
+                Verdict::Unknown => return parts.map(|_| swept),
                 Verdict::Keep => break,
                 Verdict::Expired if expired > 0 && ratio < self.options.retention.delete_ratio => break,
                 Verdict::Expired => expired += 1,
@@ -184,24 +208,32 @@ impl Shared {
                     tracing::warn!(first, end, ratio, log_bytes, "deleting a segment for its space");
                 }
             }
-            self.trim(&oldest, &parts)?;
+            let rows = match parts {
+                Ok(parts) => {
+                    let tombstones = Arc::clone(&self.head.lock().tombstones);
+                    rows_of(&catalog_after(&parts.sidecar, &tombstones))
+                }
+                Err(error) => {
+                    tracing::warn!(%error, first = oldest.first, "deleting a segment that cannot be opened");
+                    self.rows_behind(&oldest)?
+                }
+            };
+            self.trim(&oldest, rows)?;
             swept.segments += 1;
             swept.bytes += u64::try_from(oldest.end - oldest.first).unwrap_or(0);
         }
         Ok(swept)
     }
 
-    fn judge(
-        &self,
-        parts: &Parts,
-        retention: &dyn Fn(&str) -> Option<u64>,
-        (now_ms, ratio, log_bytes): (i64, f64, i64),
-    ) -> Verdict {
+    /// Whether the oldest segment must go although nobody asked how old it is.
+    fn lacks_space(&self, ratio: f64, log_bytes: i64) -> bool {
         let options = &self.options.retention;
         let too_large = options.log_bytes_max.is_some_and(|max| u64::try_from(log_bytes).unwrap_or(0) > max);
-        if too_large || ratio >= options.force_ratio {
-            return Verdict::Forced;
-        }
+        too_large || ratio >= options.force_ratio
+    }
+
+    fn judge(&self, parts: &Parts, retention: &dyn Fn(&str) -> Option<u64>, now_ms: i64) -> Verdict {
+        let options = &self.options.retention;
         let mut keep_ms = None;
         let mut last_topic = String::new();
         parts.sidecar.each_queue(|topic, row| {
@@ -212,17 +244,16 @@ impl Shared {
             keep_ms = keep_ms.max(Some(retention(topic).unwrap_or(options.keep_ms)));
         });
         let keep_ms = i64::try_from(keep_ms.unwrap_or(options.keep_ms)).unwrap_or(i64::MAX);
-        let expires = parts.sidecar.facts().last_time.saturating_add(keep_ms);
+        let kept_from = self.keeping.trusted.kept_from(parts.sidecar.facts().last_time);
+        let expires = kept_from.saturating_add(keep_ms);
         if expires < now_ms { Verdict::Expired } else { Verdict::Keep }
     }
 
     /// Deletes the oldest segment: first the queues' offsets are safe, then it is gone for readers,
     /// then its file goes. A crash in between leaves a file that is deleted by the next sweep.
-    fn trim(&self, oldest: &Arc<Sealed>, parts: &Parts) -> Result<(), UpkeepError> {
-        let tombstones = Arc::clone(&self.head.lock().tombstones);
-        let catalog = catalog_after(&parts.sidecar, &tombstones);
+    fn trim(&self, oldest: &Arc<Sealed>, rows: Vec<QueueRow>) -> Result<(), UpkeepError> {
         let index = SegmentIndex::default();
-        let (first, rows) = (oldest.end, rows_of(&catalog));
+        let first = oldest.end;
         let source = Source { first, end: first, bytes: &[], index: &index, rows };
         let floor = self.paths.floor();
         sidecar::write(&*self.disk, &floor, source).map_err(UpkeepError::io("write", &floor))?;
@@ -231,31 +262,61 @@ impl Shared {
             Arc::make_mut(&mut head.sealed).remove(0);
             head.trims += 1;
         }
-        for path in [&oldest.path, &oldest.sidecar_path] {
-            remove_optional(path).map_err(UpkeepError::io("remove", path))?;
+        for path in [&oldest.path, &oldest.sidecar_path, &self.paths.sums(oldest.first)] {
+            remove_optional(&*self.disk, path).map_err(UpkeepError::io("remove", path))?;
         }
-        sync_folder(&self.paths.log).map_err(UpkeepError::io("flush", &self.paths.log))?;
+        self.disk.sync_folder(&self.paths.log).map_err(UpkeepError::io("flush", &self.paths.log))?;
         self.prune_tombstones(oldest.end)
     }
 
+    /// Every queue at the end of the oldest segment, as the next one knows them: where its own messages
+    /// of a queue begin, the older ones ended.
+    fn rows_behind(&self, oldest: &Sealed) -> Result<Vec<QueueRow>, UpkeepError> {
+        let mut rows = Vec::new();
+        let (next, tombstones) = {
+            let head = self.head.lock();
+            let next = head.sealed.iter().find(|sealed| sealed.first >= oldest.end).cloned();
+            if next.is_none() {
+                rows.extend(head.catalog.iter().filter_map(|(number, queue)| {
+                    let (topic, next) = (queue.topic.clone()?, first_live(&head, number));
+                    Some(QueueRow { topic, queue_id: queue.queue_id, number, next })
+                }));
+            }
+            (next, Arc::clone(&head.tombstones))
+        };
+        if let Some(next) = next {
+            let parts = self.parts(&next)?;
+            parts.sidecar.each_queue(|topic, row| {
+                // A topic that was deleted since has no offsets to go on from.
+                if tombstones.of(topic) < next.end {
+                    let (topic, queue_id) = (Arc::from(topic), row.queue_id);
+                    rows.push(QueueRow { topic, queue_id, number: 0, next: row.base });
+                }
+            });
+        }
+        // A queue that begins at 0 there was not known before.
+        rows.retain(|row| row.next > 0);
+        Ok(rows)
+    }
+
     fn prune_tombstones(&self, log_start: i64) -> Result<(), UpkeepError> {
-        let mut head = self.head.lock();
-        let mut pruned = (*head.tombstones).clone();
+        let _turn = self.keeping.sealing.lock();
+        let known = Arc::clone(&self.head.lock().tombstones);
+        let mut pruned = (*known).clone();
         pruned.prune(log_start);
-        if pruned == *head.tombstones {
+        if pruned == *known {
             return Ok(());
         }
         let path = self.paths.tombstones();
         pruned.save(&*self.disk, &path).map_err(UpkeepError::io("write", &path))?;
-        head.tombstones = Arc::new(pruned);
+        self.head.lock().tombstones = Arc::new(pruned);
         Ok(())
     }
 
     /// Notes the trusted time, so that it goes on from there after a restart.
     pub(crate) fn save_checkpoint(&self) -> Result<(), UpkeepError> {
         let now = self.clock.monotonic();
-        let trusted_ms = self.keeping.trusted.at(now);
-        let checkpoint = Checkpoint { trusted_ms, last_store_time: self.head.lock().last_time };
+        let checkpoint = Checkpoint { trusted_ms: self.keeping.trusted.at(now, self.clock.now_ms()) };
         let path = self.paths.checkpoint();
         checkpoint.save(&*self.disk, &path).map_err(UpkeepError::io("write", &path))?;
         *self.keeping.noted.lock() = now;

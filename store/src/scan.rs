@@ -92,7 +92,7 @@ impl<'a> Scan<'a> {
             return Some(self.bytes.len());
         }
         // What a frame covers was durable once: it was not torn off, it was damaged.
-        (at < self.sums.covered).then_some(self.sums.covered)
+        (at < self.sums.covered).then_some(self.sums.covered.min(self.bytes.len()))
     }
 
     fn look(&self, at: usize) -> At<'a> {

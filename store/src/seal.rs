@@ -2,29 +2,32 @@
 //!
 //! Owns writing sidecars, opening them, and building them again when they are missing or damaged.
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
+use crate::disk::Disk;
 use crate::error::UpkeepError;
 use crate::head::Frozen;
 use crate::mapping::Mapping;
-use crate::reindex::{Reindex, catalog_after};
+use crate::reindex::{Lost, Reindex, catalog_after};
 use crate::scan::Scan;
 use crate::sealed::{Parts, Sealed};
 use crate::segment::{Segment, to_length, to_offset};
 use crate::sidecar::{self, QueueRow, Sidecar, Source};
 use crate::store::{Shared, Store};
 use crate::sums::Sums;
-use crate::tombstones::Tombstones;
 
 impl Store {
     /// Closes the active segment, if it holds anything, and seals it; the log goes on in a new one.
     ///
     /// # Errors
-    /// The store takes no writes, or the disk failed.
+    /// The store takes no writes or is closed, or the disk failed.
     pub fn seal_active(&self) -> Result<(), UpkeepError> {
         {
             let mut head = self.shared.head.lock();
+            self.shared.refuse_closed()?;
             if head.tail > 0 {
                 if let Some(reason) = self.shared.flush.latched() {
                     return Err(crate::error::AppendError::Latched { reason }.into());
@@ -46,8 +49,19 @@ impl Store {
 
 impl Shared {
     pub(crate) fn seal_pending(&self) -> Result<(), UpkeepError> {
-        // One at a time and oldest first, so that the list of sealed segments stays in order.
         let _turn = self.keeping.sealing.lock();
+        self.refuse_closed()?;
+        self.seal_all()
+    }
+
+    /// Seals all full segments of a store that closes.
+    pub(crate) fn seal_last(&self) -> Result<(), UpkeepError> {
+        let _turn = self.keeping.sealing.lock();
+        self.seal_all()
+    }
+
+    /// One at a time and oldest first, so that the list of sealed segments stays in order.
+    fn seal_all(&self) -> Result<(), UpkeepError> {
         while let Some((frozen, rows)) = self.oldest_frozen() {
             if self.flush.durable() < frozen.segment.first + to_offset(frozen.tail) {
                 self.flush_once()?;
@@ -97,7 +111,7 @@ impl Shared {
         }
         // The sidecar vouches for the records now.
         let sums = self.paths.sums(first);
-        crate::disk::remove_optional(&sums).map_err(UpkeepError::io("remove", &sums))
+        crate::disk::remove_optional(&*self.disk, &sums).map_err(UpkeepError::io("remove", &sums))
     }
 
     /// The opened files of a sealed segment; a missing or damaged sidecar is built again.
@@ -114,7 +128,7 @@ impl Shared {
                 open_sidecar(sealed).map_err(unreadable)?
             }
         };
-        let mapping = map_segment(sealed)?;
+        let mapping = map_segment(&*self.disk, sealed)?;
         let parts = Arc::new(Parts::new(sealed.first, mapping, sidecar));
         *slot = Some(Arc::clone(&parts));
         Ok(parts)
@@ -122,23 +136,28 @@ impl Shared {
 
     /// Builds a sidecar from its segment and from what was known when the segment began.
     fn rebuild(&self, sealed: &Arc<Sealed>) -> Result<(), UpkeepError> {
-        let (before, tombstones) = {
+        self.refuse_closed()?;
+        let (all, tombstones) = {
             let head = self.head.lock();
-            let at = head.sealed.partition_point(|other| other.first < sealed.first);
-            let before = at.checked_sub(1).and_then(|at| head.sealed.get(at)).cloned();
-            (before, Arc::clone(&head.tombstones))
+            (Arc::clone(&head.sealed), Arc::clone(&head.tombstones))
         };
-        let mut catalog = match before {
+        let at = all.partition_point(|other| other.first < sealed.first);
+        let floor = open_floor(&self.paths.floor()).map_err(unreadable)?;
+        let floor = floor.filter(|floor| floor.facts().end <= sealed.first);
+        let mut catalog = match (at.checked_sub(1).and_then(|at| all.get(at)), &floor) {
             // Older segments only, so this ends.
-            Some(before) => catalog_after(&self.parts(&before)?.sidecar, &tombstones),
-            None => self.floor_catalog(&tombstones, sealed.first),
+            (Some(before), _) => catalog_after(&self.parts(before)?.sidecar, &tombstones),
+            (None, Some(floor)) => catalog_after(floor, &tombstones),
+            (None, None) => Catalog::default(),
         };
-        let mapping = map_segment(sealed)?;
+        let mut lost = Lost::after(floor.map_or(0, |floor| floor.facts().end));
+        all[..at].iter().for_each(|older| lost.pass(older.first, older.end, &older.sidecar_path));
+        let mapping = map_segment(&*self.disk, sealed)?;
         let bytes = mapping.slice(0, mapping.len()).unwrap_or_default();
         let sums = Sums::load(&self.paths.sums(sealed.first), sealed.first);
         let data = [(0, bytes.len())];
         let scan = Scan { bytes, first: sealed.first, sums: &sums, data: &data };
-        let (index, scanned) = Reindex::run(&scan, true, &mut catalog, &tombstones);
+        let (index, scanned) = Reindex::run(&scan, true, (&mut catalog, &tombstones), lost.before(sealed.first));
         let index = index.index;
         let source = Source {
             first: sealed.first,
@@ -149,14 +168,6 @@ impl Shared {
         };
         let path = &sealed.sidecar_path;
         sidecar::write(&*self.disk, path, source).map_err(UpkeepError::io("write", path))
-    }
-
-    /// What is known of queues before the first segment.
-    fn floor_catalog(&self, tombstones: &Tombstones, first: i64) -> Catalog {
-        match Sidecar::open(&self.paths.floor()) {
-            Ok(floor) if floor.facts().end <= first => catalog_after(&floor, tombstones),
-            _ => Catalog::default(),
-        }
     }
 }
 
@@ -181,10 +192,18 @@ pub(crate) fn open_sidecar(sealed: &Sealed) -> Result<Sidecar, sidecar::SidecarE
     Ok(sidecar)
 }
 
-fn map_segment(sealed: &Sealed) -> Result<Arc<Mapping>, UpkeepError> {
-    let bytes = to_length(sealed.end - sealed.first);
-    let segment =
-        Segment::open(&sealed.path, sealed.first, bytes, bytes).map_err(UpkeepError::io("open", &sealed.path))?;
+/// Opens and checks what retention left of queues; `None` when it deleted nothing yet.
+pub(crate) fn open_floor(path: &Path) -> Result<Option<Sidecar>, sidecar::SidecarError> {
+    match Sidecar::open(path) {
+        Ok(floor) => floor.verify(path).map(|()| Some(floor)),
+        Err(sidecar::SidecarError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn map_segment(disk: &dyn Disk, sealed: &Sealed) -> Result<Arc<Mapping>, UpkeepError> {
+    let (bytes, path) = (to_length(sealed.end - sealed.first), &sealed.path);
+    let segment = Segment::open(disk, path, sealed.first, (bytes, bytes)).map_err(UpkeepError::io("open", path))?;
     Ok(segment.mapping)
 }
 

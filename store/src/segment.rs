@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{Disk, sync_folder};
+use crate::disk::Disk;
 use crate::mapping::Mapping;
 
 /// A segment's file and its bytes in memory.
@@ -28,20 +28,32 @@ impl Segment {
         let path = folder.join(file_name(first));
         // A file that exists is somebody's log; recovery has removed those that hold nothing.
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        let made = disk.allocate(&file, bytes as u64).and_then(|()| disk.sync(&file));
-        if let Err(error) = made {
-            // A file without its space would be mistaken for a damaged segment later.
-            let _ = std::fs::remove_file(&path);
-            return Err(error);
+        let made = disk
+            .allocate(&file, bytes as u64)
+            .and_then(|()| disk.sync(&file))
+            .and_then(|()| disk.sync_folder(folder))
+            .and_then(|()| Mapping::open(&file, bytes, 0));
+        match made {
+            Ok(mapping) => Ok(Self { first, bytes, path, file, mapping }),
+            Err(error) => {
+                // A file without its space would be mistaken for a damaged segment later, and one that
+                // stays would be in the way of the next try.
+                if let Err(left) = disk.remove(&path) {
+                    tracing::warn!(%left, path = %path.display(), "cannot remove a segment that was not made");
+                }
+                Err(error)
+            }
         }
-        sync_folder(folder)?;
-        let mapping = Mapping::open(&file, bytes, 0)?;
-        Ok(Self { first, bytes, path, file, mapping })
     }
 
     /// Opens an existing file of `bytes`, of which the first `committed` may be read.
-    pub(crate) fn open(path: &Path, first: i64, bytes: usize, committed: usize) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        first: i64,
+        (bytes, committed): (usize, usize),
+    ) -> io::Result<Self> {
+        let file = disk.open(path)?;
         let mapping = Mapping::open(&file, bytes, committed)?;
         Ok(Self { first, bytes, path: path.to_owned(), file, mapping })
     }

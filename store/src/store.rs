@@ -92,11 +92,9 @@ pub(crate) struct Spare {
     pub(crate) made: i64,
 }
 
-/// Figures that only rise, and the last look at the disk.
+/// Whether the store is closed, and the last look at the disk.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) messages: AtomicU64,
-    pub(crate) bytes: AtomicU64,
     pub(crate) closed: AtomicBool,
     pub(crate) disk_full: AtomicBool,
     /// Bits of the last used ratio.
@@ -106,7 +104,8 @@ pub(crate) struct Counters {
 /// The offsets of a queue: `min` is the first one kept, `max` the one that comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueRange {
-    /// First offset that can be read; equal to `max` when all is gone.
+    /// First offset that can be read; equal to `max` when all is gone. It may be too low while the
+    /// oldest segment cannot be opened.
     pub min: i64,
     /// Offset that the next visible message will have.
     pub max: i64,
@@ -115,8 +114,6 @@ pub struct QueueRange {
 /// Figures of a store at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StoreStats {
-    /// Log offset of the first byte kept.
-    pub log_min: i64,
     /// Log offset behind the last record.
     pub log_max: i64,
     /// Log offset up to which everything is on disk.
@@ -127,14 +124,6 @@ pub struct StoreStats {
     pub sealing: usize,
     /// Bytes of all segment files.
     pub log_bytes: u64,
-    /// Known topics.
-    pub topics: usize,
-    /// Known queues.
-    pub queues: usize,
-    /// Messages appended since the store was opened.
-    pub messages: u64,
-    /// Bytes of their records.
-    pub message_bytes: u64,
     /// Share of the disk in use at the last look, 0 to 1.
     pub disk_used_ratio: f64,
 }
@@ -270,16 +259,11 @@ impl Store {
         let sealed_bytes: i64 = head.sealed.iter().map(|sealed| sealed.end - sealed.first).sum();
         let live = head.frozen.iter().map(|frozen| frozen.segment.bytes).sum::<usize>();
         StoreStats {
-            log_min: head.log_start(),
             log_max: head.log_end(),
             durable: self.shared.flush.durable(),
             segments: head.sealed.len() + head.frozen.len() + 1,
             sealing: head.frozen.len(),
             log_bytes: u64::try_from(sealed_bytes).unwrap_or(0) + (live + head.active.bytes) as u64,
-            topics: head.catalog.topics(),
-            queues: head.catalog.queues(),
-            messages: counters.messages.load(Ordering::Relaxed),
-            message_bytes: counters.bytes.load(Ordering::Relaxed),
             disk_used_ratio: f64::from_bits(counters.disk_ratio.load(Ordering::Relaxed)),
         }
     }
@@ -297,10 +281,12 @@ impl Store {
         self.stop_threads();
         let flushed = self.shared.flush_once();
         let sealed = match flushed {
-            Ok(()) => self.shared.seal_pending(),
+            Ok(()) => self.shared.seal_last(),
             Err(failed) => Err(failed.into()),
         };
         let noted = self.shared.save_checkpoint();
+        // Whoever deletes or seals still is waited for; whoever comes later sees that the store is closed.
+        let _others = (self.shared.keeping.sweeping.lock(), self.shared.keeping.sealing.lock());
         self.shared.lock.lock().take();
         sealed.and(noted)
     }
@@ -330,19 +316,22 @@ impl std::fmt::Debug for Store {
 }
 
 impl Shared {
-    /// The first stretch of the log whose segment file is missing; the whole log when none is.
-    pub(crate) fn missing(&self) -> (i64, i64) {
+    /// The last stretch of the log before the segment at `before` whose segment files are missing; all
+    /// of the log before it when none are.
+    pub(crate) fn missing_before(&self, before: i64) -> (i64, i64) {
         let head = self.head.lock();
         let sealed = head.sealed.iter().map(|sealed| (sealed.first, sealed.end));
         let frozen = head.frozen.iter().map(|frozen| (frozen.segment.first, frozen.segment.end()));
+        let all = sealed.chain(frozen).chain([(head.active.first, head.active.end())]);
+        let mut missing = (head.log_start(), before.min(head.log_end()));
         let mut end = head.log_start();
-        for (first, next) in sealed.chain(frozen).chain([(head.active.first, head.active.end())]) {
+        for (first, next) in all.take_while(|(first, _)| *first <= before) {
             if first > end {
-                return (end, first);
+                missing = (end, first);
             }
             end = next;
         }
-        (head.log_start(), head.log_end())
+        missing
     }
 
     /// Log offset up to which readers may see.

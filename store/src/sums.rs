@@ -115,7 +115,7 @@ impl SumsWriter {
     pub(crate) fn open(disk: &dyn Disk, path: &Path, first: i64, sums: &Sums) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut at = sums.file_bytes;
-        file.set_len(at)?;
+        disk.resize(&file, at)?;
         if at == 0 {
             disk.write_at(&file, &header(first), 0)?;
             at = HEADER_BYTES as u64;
@@ -124,20 +124,51 @@ impl SumsWriter {
         Ok(Self { first, covered: sums.covered, file, at, frame: Vec::new(), path })
     }
 
-    /// Sums the records in `bytes`, which lie at [`Self::covered`] and have just become durable.
+    /// Sums the records in `bytes`, which lie at [`Self::covered`], were written by this process and
+    /// have just become durable.
+    ///
+    /// # Errors
+    /// The disk's, or the bytes are not one record after another: then no frame may vouch for them.
     pub(crate) fn append(&mut self, disk: &dyn Disk, bytes: &[u8]) -> io::Result<()> {
+        self.begin();
+        let mut at = 0;
+        while let Some(record) = record_at(bytes, at) {
+            self.add(small(self.covered + at)?, crc32c::crc32c(record));
+            at += record.len();
+        }
+        if at != bytes.len() {
+            let what = format!("no record lies at {} of the segment at {}", self.covered + at, self.first);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        self.end(disk, self.covered + bytes.len())
+    }
+
+    /// Takes in what recovery found good behind [`Self::covered`], up to the log's end at `to`. What
+    /// lies between those records is damage: it is covered and has no sum.
+    pub(crate) fn take_recovered(&mut self, disk: &dyn Disk, records: &[(u32, u32)], to: usize) -> io::Result<()> {
+        if to <= self.covered {
+            return Ok(());
+        }
+        self.begin();
+        for (position, crc) in records {
+            self.add(*position, *crc);
+        }
+        self.end(disk, to)
+    }
+
+    fn begin(&mut self) {
         self.frame.clear();
         self.frame.resize(FRAME_HEADER_BYTES, 0);
-        let mut at = 0;
-        let mut count = 0_u32;
-        while let Some(record) = record_at(bytes, at) {
-            let position = small(self.covered + at)?;
-            self.frame.extend_from_slice(&position.to_le_bytes());
-            self.frame.extend_from_slice(&crc32c::crc32c(record).to_le_bytes());
-            at += record.len();
-            count += 1;
-        }
-        let to = self.covered + bytes.len();
+    }
+
+    fn add(&mut self, position: u32, crc: u32) {
+        self.frame.extend_from_slice(&position.to_le_bytes());
+        self.frame.extend_from_slice(&crc.to_le_bytes());
+    }
+
+    /// Writes the frame, which covers everything up to `to`.
+    fn end(&mut self, disk: &dyn Disk, to: usize) -> io::Result<()> {
+        let count = small((self.frame.len() - FRAME_HEADER_BYTES) / 8)?;
         self.frame[..4].copy_from_slice(&count.to_le_bytes());
         self.frame[8..12].copy_from_slice(&small(self.covered)?.to_le_bytes());
         self.frame[12..16].copy_from_slice(&small(to)?.to_le_bytes());
@@ -207,5 +238,18 @@ mod tests {
         assert_eq!((sums.covered, sums.records.len()), (50, 2));
         SumsWriter::open(&RealDisk, &path, 4_096, &sums).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().len(), first_frame);
+    }
+
+    #[test]
+    fn bytes_that_are_no_records_get_no_frame() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.sums");
+        let mut writer = SumsWriter::open(&RealDisk, &path, 0, &Sums::default()).unwrap();
+        let bytes = [record(20), vec![0; 30]].concat();
+        writer.append(&RealDisk, &bytes).unwrap_err();
+        assert_eq!((writer.covered, Sums::load(&path, 0).covered), (0, 0));
+        writer.take_recovered(&RealDisk, &[(0, 5), (40, 6)], 50).unwrap();
+        let sums = Sums::load(&path, 0);
+        assert_eq!((sums.covered, sums.of(0), sums.of(20), sums.of(40)), (50, Some(5), None, Some(6)));
     }
 }

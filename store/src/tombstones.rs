@@ -54,12 +54,12 @@ impl Tombstones {
             what: what.to_owned(),
             cost: "deleted topics may come back",
         };
+        if std::fs::metadata(path).is_ok_and(|file| file.len() > TOMBSTONES_BYTES_MAX) {
+            return Err(damaged("it is too large"));
+        }
         let Some(bytes) = read_optional(path).map_err(OpenError::io("read", path))? else {
             return Ok(Self::default());
         };
-        if bytes.len() as u64 > TOMBSTONES_BYTES_MAX {
-            return Err(damaged("it is too large"));
-        }
         if bytes.len() < 20 || bytes[..8] != MAGIC || read_u32(&bytes, 8) != VERSION {
             return Err(damaged("it does not begin as tombstones of version 1 do"));
         }

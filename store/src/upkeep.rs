@@ -3,6 +3,7 @@
 //! Owns when they wake. What each does is told in `flush`, `seal` and `retain`.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -61,9 +62,9 @@ impl Calls {
 
 /// Starts the threads that the options ask for.
 pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
-    let spawn = |name: &str, run: fn(&Shared)| {
+    let spawn = |name: &'static str, run: fn(&Shared)| {
         let shared = Arc::clone(shared);
-        Builder::new().name(name.to_owned()).spawn(move || run(&shared))
+        Builder::new().name(name.to_owned()).spawn(move || run_or_latch(&shared, name, run))
     };
     let mut threads = vec![spawn("store-flush", Shared::run_flusher)?];
     if shared.options.upkeep {
@@ -71,6 +72,19 @@ pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
         threads.push(spawn("store-behind", Shared::run_behind)?);
     }
     Ok(threads)
+}
+
+/// Runs a thread of the store. A panic latches the store: without the thread appends would be promised
+/// what nobody does any more, in silence.
+fn run_or_latch(shared: &Shared, name: &str, run: fn(&Shared)) {
+    let ended = catch_unwind(AssertUnwindSafe(|| run(shared)));
+    if ended.is_err() {
+        // Those who are told run code of others too, and it may have been theirs that panicked.
+        let told = catch_unwind(AssertUnwindSafe(|| shared.flush.fail(format!("the thread {name} panicked"))));
+        if told.is_err() {
+            tracing::error!(name, "who was told that a thread panicked did so too");
+        }
+    }
 }
 
 impl Shared {

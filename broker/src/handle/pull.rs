@@ -163,7 +163,7 @@ fn reply(hall: &Hall, plan: &PullPlan, read: Read) -> Reply {
             let (code, next) = moved(read.min);
             (code, next, "OFFSET_TOO_SMALL")
         }
-        ReadStatus::Damaged { .. } => return damaged(plan, &read),
+        ReadStatus::Damaged { .. } | ReadStatus::Unavailable { .. } => return unreadable(plan, &read),
     };
     if matches!(code, ResponseCode::Success) {
         hall.figures.delivered(plan, next, (read.messages as u64, read.bytes as u64));
@@ -184,11 +184,14 @@ fn bounds(reply: Reply, next: i64, min: i64, max: i64) -> Reply {
 }
 
 /// Unreadable messages are an error that names them, never a silent skip.
-fn damaged(plan: &PullPlan, read: &Read) -> Reply {
+fn unreadable(plan: &PullPlan, read: &Read) -> Reply {
     let PullPlan { topic, queue_id, offset, .. } = plan;
-    let text = format!(
-        "messages of topic {topic}, queue {queue_id} from offset {offset} are damaged on disk; readable again from {}: {:?}",
-        read.next_offset, read.status
-    );
+    let how = if matches!(read.status, ReadStatus::Unavailable { .. }) {
+        "cannot be read now; try again later".to_owned()
+    } else {
+        format!("are damaged on disk; readable again from {}", read.next_offset)
+    };
+    let status = read.status;
+    let text = format!("messages of topic {topic}, queue {queue_id} from offset {offset} {how}: {status:?}");
     bounds(Reply::refusal(ResponseCode::SystemError, text), plan.offset, read.min, read.max)
 }

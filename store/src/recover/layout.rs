@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::disk::{Disk, remove_optional};
 use crate::error::OpenError;
 use crate::options::StoreOptions;
 use crate::sealed::Sealed;
@@ -39,7 +40,7 @@ impl Found {
 
 /// The segment files, oldest first. One that was cut short is made as long as it must be: what is
 /// missing shows as damage or as a torn tail, like any other bytes that are not there.
-pub(super) fn segments(paths: &Paths, options: &StoreOptions) -> Result<Vec<Found>, OpenError> {
+pub(super) fn segments(disk: &dyn Disk, paths: &Paths, options: &StoreOptions) -> Result<Vec<Found>, OpenError> {
     let mut found = Vec::new();
     for (name, path) in list(&paths.log)? {
         let Some(first) = parse_name(&name) else { continue };
@@ -63,23 +64,39 @@ pub(super) fn segments(paths: &Paths, options: &StoreOptions) -> Result<Vec<Foun
             let (had, path) = (segment.bytes, segment.path.display());
             tracing::warn!(%path, had, wanted, "a segment is shorter than it must be");
             let file = open_file(&segment.path)?;
-            file.set_len(wanted as u64).map_err(OpenError::io("lengthen", &segment.path))?;
+            disk.resize(&file, wanted as u64).map_err(OpenError::io("lengthen", &segment.path))?;
             segment.bytes = wanted;
         }
     }
     Ok(found)
 }
 
-/// Sidecars of segments that are gone, and the floor: what is left of queues without messages.
+/// Sidecars of segments that are gone.
 pub(super) fn orphans(paths: &Paths, found: &[Found]) -> Vec<PathBuf> {
-    let mut out = vec![paths.floor()];
-    for (name, path) in list(&paths.side).unwrap_or_default() {
-        let first = name.strip_suffix(".index").and_then(parse_name);
-        if first.is_some_and(|first| found.iter().all(|segment| segment.first != first)) {
-            out.push(path);
+    let gone = without_segment(paths, found, &[".index"]);
+    gone.into_iter().map(|(_, path)| path).collect()
+}
+
+/// Removes what a crash left beside segments that retention deleted, up to the floor. Sidecars of
+/// segments that were lost otherwise are kept: they may be all that knows their queues.
+pub(super) fn remove_trimmed(disk: &dyn Disk, paths: &Paths, found: &[Found], floor_end: i64) {
+    let gone = without_segment(paths, found, &[".index", ".sums"]);
+    for (_, path) in gone.into_iter().filter(|(first, _)| *first < floor_end) {
+        if let Err(error) = remove_optional(disk, &path) {
+            // It costs space and nothing else; the next opening tries again.
+            tracing::warn!(%error, path = %path.display(), "cannot remove what belongs to a deleted segment");
         }
     }
-    out
+}
+
+/// Files beside segments that do not exist, with the log offsets that their names say.
+fn without_segment(paths: &Paths, found: &[Found], endings: &[&str]) -> Vec<(i64, PathBuf)> {
+    let files = list(&paths.side).unwrap_or_default().into_iter();
+    let named = files.filter_map(|(name, path)| {
+        let stem = endings.iter().find_map(|ending| name.strip_suffix(ending))?;
+        Some((parse_name(stem)?, path))
+    });
+    named.filter(|(first, _)| found.iter().all(|segment| segment.first != *first)).collect()
 }
 
 /// Names and paths in a folder.

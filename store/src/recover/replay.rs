@@ -2,13 +2,15 @@
 //!
 //! Owns the cut of a torn tail. It never shortens what lies before a good record.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::index::SegmentIndex;
 use crate::options::StoreOptions;
-use crate::reindex::Reindex;
+use crate::reindex::{Lost, Reindex};
 use crate::scan::{End, Scan, Scanned};
 use crate::seal::rows_of;
 use crate::segment::{Segment, to_length, to_offset};
@@ -33,106 +35,137 @@ pub(super) struct Replay<'a> {
 struct Active {
     found: Found,
     tail: usize,
+    indexed: Indexed,
+}
+
+/// What a scan made of a segment.
+struct Indexed {
     index: SegmentIndex,
     sums: Sums,
+    unsummed: Vec<(u32, u32)>,
 }
 
 impl Replay<'_> {
     pub(super) fn run(mut self, found: &[Found], report: &mut Recovery) -> Result<State, OpenError> {
         self.note_gaps(found, report);
-        let holds_records: Vec<bool> =
-            found.iter().enumerate().map(|(at, segment)| self.holds_records(at, segment)).collect();
+        let holds_records = found.iter().enumerate().map(|(at, segment)| self.holds_records(at, segment));
+        let holds_records = holds_records.collect::<Result<Vec<bool>, OpenError>>()?;
+        let mut lost = Lost::after(self.base.floor_end);
+        for segment in &found[..self.base.sealed] {
+            lost.pass(segment.first, segment.end(), &self.paths.sidecar(segment.first));
+        }
         let mut full = self.base.sealed;
         let mut active = None;
         for (at, segment) in found.iter().enumerate().skip(self.base.sealed) {
             let more = holds_records[at + 1..].contains(&true);
-            let (scanned, index, sums) = self.scan(segment, more, report)?;
+            let (scanned, indexed) = self.scan(segment, (more, lost.before(segment.first)), report)?;
             if scanned.end == End::Full {
-                self.seal(segment, &scanned, &index)?;
+                self.seal(segment, &scanned, &indexed.index)?;
+                lost.pass(segment.first, segment.end(), &self.paths.sidecar(segment.first));
                 report.rebuilt_sidecars += 1;
                 full = at + 1;
                 continue;
             }
-            active = Some(Active { found: segment.clone(), tail: scanned.tail, index, sums });
+            active = Some(Active { found: segment.clone(), tail: scanned.tail, indexed });
             self.remove_empty(&found[at + 1..])?;
             break;
         }
         self.state(found, full, active)
     }
 
-    /// Segments that are missing between others, or before the first one.
+    /// Segments that are missing between others, before the first one, or behind the last one.
     fn note_gaps(&self, found: &[Found], report: &mut Recovery) {
-        let begins = found.first().filter(|_| self.base.sealed == 0 && self.base.start > 0);
-        let before = begins.map(|first| (self.base.start, first.first));
+        let base = &self.base;
+        let begins = found.first().filter(|_| base.sealed == 0 && base.start > 0);
+        let before = begins.map(|first| (base.start, first.first));
         let between = found.windows(2).map(|pair| (pair[0].end(), pair[1].first));
-        let gaps = before.into_iter().chain(between).filter(|(from, to)| from < to);
+        // Without segments, retention's floor or the oldest sidecar says where the lost ones began.
+        let oldest = || if base.floor_end > 0 { base.floor_end } else { base.orphans_from.unwrap_or(base.start) };
+        let behind = (found.last().map_or_else(oldest, Found::end), base.start);
+        let gaps = before.into_iter().chain(between).chain([behind]).filter(|(from, to)| from < to);
         report.damaged.extend(gaps.map(|(from, to)| DamagedRange { from, to }));
+        if found.is_empty() && base.start > 0 {
+            let path = self.paths.log.display();
+            tracing::error!(%path, from = base.start, "no segment is left; what was not sealed is lost without a trace");
+        }
     }
 
-    /// Whether a segment that must be scanned holds anything good.
-    fn holds_records(&self, at: usize, segment: &Found) -> bool {
-        if at < self.base.sealed {
-            return true;
+    /// Opens a segment, of which the first `committed` bytes may be read.
+    fn open(&self, segment: &Found, committed: usize) -> Result<Segment, OpenError> {
+        let Found { first, bytes, path } = segment;
+        Segment::open(self.disk, path, *first, (*bytes, committed)).map_err(OpenError::io("open", path))
+    }
+
+    /// Whether a segment that must be scanned holds anything good, or did when it was flushed.
+    fn holds_records(&self, at: usize, segment: &Found) -> Result<bool, OpenError> {
+        let sums = Sums::load(&self.paths.sums(segment.first), segment.first);
+        if at < self.base.sealed || sums.covered > 0 {
+            return Ok(true);
         }
-        let opened = Segment::open(&segment.path, segment.first, segment.bytes, segment.bytes);
-        let Ok(opened) = opened else { return false };
+        // What cannot be read now may be the only copy of something: nothing is decided without it.
+        let opened = self.open(segment, segment.bytes)?;
         let data = data_of(&opened.file, segment.bytes);
         let bytes = opened.mapping.slice(0, segment.bytes).unwrap_or_default();
-        let sums = Sums::default();
-        Scan { bytes, first: segment.first, sums: &sums, data: &data }.search(0).is_some()
+        Ok(Scan { bytes, first: segment.first, sums: &sums, data: &data }.search(0).is_some())
     }
 
     /// Indexes one segment; a torn tail of the last one is cut.
     fn scan(
         &mut self,
         segment: &Found,
-        more: bool,
+        (more, missing): (bool, i64),
         report: &mut Recovery,
-    ) -> Result<(Scanned, SegmentIndex, Sums), OpenError> {
+    ) -> Result<(Scanned, Indexed), OpenError> {
         let path = &segment.path;
-        let opened =
-            Segment::open(path, segment.first, segment.bytes, segment.bytes).map_err(OpenError::io("open", path))?;
+        let opened = self.open(segment, segment.bytes)?;
         let data = data_of(&opened.file, segment.bytes);
         let sums = Sums::load(&self.paths.sums(segment.first), segment.first);
         let bytes = opened.mapping.slice(0, segment.bytes).unwrap_or_default();
         let scan = Scan { bytes, first: segment.first, sums: &sums, data: &data };
-        let (reindex, scanned) = Reindex::run(&scan, more, &mut self.base.catalog, &self.tombstones);
+        let known = (&mut self.base.catalog, &self.tombstones);
+        let (reindex, scanned) = Reindex::run(&scan, more, known, missing);
         let ranges = reindex.damage_offsets().map(|(from, to)| DamagedRange { from, to });
         report.damaged.extend(ranges);
         report.conflicts += reindex.conflicts;
-        let index = reindex.index;
+        let Reindex { index, unsummed, .. } = reindex;
         report.records += index.records;
         report.scanned_bytes += scanned.tail as u64;
         if index.records > 0 {
             self.base.last_time = self.base.last_time.max(index.last_time);
         }
+        // The mapping goes first: what it shows may not change while it exists.
+        let Segment { file, mapping, .. } = opened;
+        drop(mapping);
         if scanned.end == End::Open {
-            report.cut = self.cut(&opened, bytes, scanned.tail, &data)?;
+            report.cut = self.cut(&file, segment, scanned.tail, &data)?;
         }
         // Everything that was found is believed from now on, so it must be on disk.
-        self.disk.sync(&opened.file).map_err(OpenError::io("flush", path))?;
-        Ok((scanned, index, sums))
+        self.disk.sync(&file).map_err(OpenError::io("flush", path))?;
+        Ok((scanned, Indexed { index, sums, unsummed }))
     }
 
     /// Makes all bytes behind `tail` zero, so that nothing of a torn tail can come back.
     fn cut(
         &self,
-        segment: &Segment,
-        bytes: &[u8],
+        file: &File,
+        segment: &Found,
         tail: usize,
         data: &[(usize, usize)],
     ) -> Result<Option<(i64, i64)>, OpenError> {
         const PAGE: usize = 4_096;
         const ZEROS: [u8; PAGE] = [0; PAGE];
         let mut end = None;
+        let mut page = ZEROS;
         for (from, to) in data {
             let mut at = tail.max(*from);
             while at < *to {
                 let next = (at / PAGE * PAGE + PAGE).min(*to);
-                if let Some(last) = bytes[at..next].iter().rposition(|byte| *byte != 0) {
+                let page = &mut page[..next - at];
+                file.read_exact_at(page, at as u64).map_err(OpenError::io("read", &segment.path))?;
+                if let Some(last) = page.iter().rposition(|byte| *byte != 0) {
                     end = Some(at + last + 1);
                     self.disk
-                        .write_at(&segment.file, &ZEROS[..next - at], at as u64)
+                        .write_at(file, &ZEROS[..next - at], at as u64)
                         .map_err(OpenError::io("cut the tail of", &segment.path))?;
                 }
                 at = next;
@@ -143,8 +176,7 @@ impl Replay<'_> {
 
     /// Writes the sidecar of a full segment that was scanned.
     fn seal(&self, segment: &Found, scanned: &Scanned, index: &SegmentIndex) -> Result<(), OpenError> {
-        let opened = Segment::open(&segment.path, segment.first, segment.bytes, segment.bytes)
-            .map_err(OpenError::io("open", &segment.path))?;
+        let opened = self.open(segment, segment.bytes)?;
         let source = Source {
             first: segment.first,
             end: segment.end(),
@@ -155,18 +187,18 @@ impl Replay<'_> {
         let path = self.paths.sidecar(segment.first);
         sidecar::write(self.disk, &path, source).map_err(OpenError::io("write", &path))?;
         let sums = self.paths.sums(segment.first);
-        crate::disk::remove_optional(&sums).map_err(OpenError::io("remove", &sums))
+        crate::disk::remove_optional(self.disk, &sums).map_err(OpenError::io("remove", &sums))
     }
 
     /// Removes segments behind the active one, in which the search found nothing good.
     fn remove_empty(&self, rest: &[Found]) -> Result<(), OpenError> {
         for segment in rest {
-            std::fs::remove_file(&segment.path).map_err(OpenError::io("remove", &segment.path))?;
+            self.disk.remove(&segment.path).map_err(OpenError::io("remove", &segment.path))?;
             let sums = self.paths.sums(segment.first);
-            crate::disk::remove_optional(&sums).map_err(OpenError::io("remove", &sums))?;
+            crate::disk::remove_optional(self.disk, &sums).map_err(OpenError::io("remove", &sums))?;
         }
         let folder = &self.paths.log;
-        crate::disk::sync_folder(folder).map_err(OpenError::io("flush", folder))
+        self.disk.sync_folder(folder).map_err(OpenError::io("flush", folder))
     }
 
     fn state(mut self, found: &[Found], full: usize, active: Option<Active>) -> Result<State, OpenError> {
@@ -180,21 +212,23 @@ impl Replay<'_> {
             }
             sealed.push(entry);
         }
-        let (segment, tail, index, sums) = match active {
+        let (segment, tail, indexed) = match active {
             Some(active) => {
-                let Found { first, bytes, path } = &active.found;
-                let segment = Segment::open(path, *first, *bytes, active.tail).map_err(OpenError::io("open", path))?;
+                let Found { bytes, path, .. } = &active.found;
+                let segment = self.open(&active.found, active.tail)?;
                 // Space that a copy or a crash took back is reserved again before it is mapped.
                 self.disk.allocate(&segment.file, *bytes as u64).map_err(OpenError::io("reserve space for", path))?;
-                (segment, active.tail, active.index, active.sums)
+                (segment, active.tail, active.indexed)
             }
             None => {
-                let first = found.last().map_or(self.base.start, Found::end);
+                // Sidecars may know a point behind all segments: offsets up to there were given out.
+                let first = found.last().map_or(0, Found::end).max(self.base.start);
                 let bytes = to_length(i64::try_from(self.options.segment_bytes).unwrap_or(0));
                 let folder = &self.paths.log;
                 let segment = Segment::create(self.disk, folder, first, bytes)
                     .map_err(OpenError::io("make a segment in", folder))?;
-                (segment, 0, SegmentIndex::default(), Sums::default())
+                let (index, sums) = (SegmentIndex::default(), Sums::default());
+                (segment, 0, Indexed { index, sums, unsummed: Vec::new() })
             }
         };
         self.bound_tombstones(segment.first + to_offset(tail))?;
@@ -206,8 +240,9 @@ impl Replay<'_> {
             rebuild,
             active: segment,
             tail,
-            index,
-            sums,
+            index: indexed.index,
+            sums: indexed.sums,
+            unsummed: indexed.unsummed,
             tombstones: self.tombstones,
             last_time: self.base.last_time,
         })

@@ -64,7 +64,7 @@ pub(crate) fn write(disk: &dyn Disk, path: &Path, mut source: Source<'_>) -> io:
     header.sections[8] = out.section(|out| damage(out, &source))?;
     // Empty sections at the end lie behind the last byte written; the file reaches to them.
     let end = out.at;
-    file.set_len(end)?;
+    disk.resize(&file, end)?;
     disk.write_at(&file, &header.encode(), 0)?;
     publish(disk, &file, path)
 }

@@ -158,13 +158,41 @@ fn bad_messages_are_refused_by_name() {
         assert_eq!(error, AppendError::QueueId { queue_id, max: 65_535 });
     }
     let properties = vec![b'x'; 32_768];
-    for bad in [message("", 0, b""), message(&"t".repeat(256), 0, b""), with_properties("T", 0, b"", &properties)] {
+    // What recovery would take for a sector that a power cut took.
+    let nuls = [b"k\x01", &[0; 256][..], b"\x02"].concat();
+    for bad in [
+        message("", 0, b""),
+        message(&"t".repeat(256), 0, b""),
+        with_properties("T", 0, b"", &properties),
+        with_properties("T", 0, b"", &nuls),
+        with_properties("T", 0, b"", b"k\x01v\0"),
+    ] {
         let error = store.append(&bad).unwrap_err();
         assert!(matches!(error, AppendError::Malformed { .. }), "{error}");
     }
     assert_eq!(store.log_range(), (0, 0));
     store.close().unwrap();
     assert_eq!(store.append(&message("T", 0, b"")).unwrap_err(), AppendError::Closed);
+}
+
+#[test]
+fn a_kill_takes_no_message_for_its_zeros() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(options(folder.path()));
+    // Of all lengths, so that the zeros lie at each place of a sector.
+    let properties = [b"k\x01v", &[0; 255][..], b"v", &[0; 255], b"\x02"].concat();
+    for number in 0..100_u8 {
+        store.append(&with_properties("T", 0, &vec![number; number.into()], &properties[..300])).unwrap_err();
+        store.append(&with_properties("T", 0, &vec![number; usize::from(number) * 5], &properties[..259])).unwrap();
+    }
+    let crashed = tempfile::tempdir().unwrap();
+    copy(folder.path(), crashed.path());
+    for sums in files(&crashed.path().join("sidecar"), ".sums") {
+        std::fs::remove_file(sums).unwrap();
+    }
+    let (again, recovery) = open(options(crashed.path()));
+    assert_eq!((recovery.cut, recovery.damaged.len()), (None, 0));
+    assert_eq!(all(&again, "T", 0), all(&store, "T", 0));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -54,10 +54,14 @@ pub(crate) struct TestDisk {
     pub(crate) syncs: AtomicUsize,
     /// Writes that still work; the one after writes half of its bytes.
     pub(crate) writes: AtomicUsize,
+    /// Flushes of folders that still work.
+    pub(crate) folder_syncs: AtomicUsize,
     /// The used ratio it tells, in thousandths.
     pub(crate) used: AtomicUsize,
     /// Flushes that were done.
     pub(crate) synced: AtomicUsize,
+    /// A file that cannot be opened.
+    pub(crate) closed: parking_lot::Mutex<Option<PathBuf>>,
     /// Writes and flushes wait while a test holds this.
     pub(crate) hold: parking_lot::Mutex<()>,
 }
@@ -67,8 +71,10 @@ impl Default for TestDisk {
         Self {
             syncs: AtomicUsize::new(usize::MAX),
             writes: AtomicUsize::new(usize::MAX),
+            folder_syncs: AtomicUsize::new(usize::MAX),
             used: AtomicUsize::new(100),
             synced: AtomicUsize::new(0),
+            closed: parking_lot::Mutex::new(None),
             hold: parking_lot::Mutex::new(()),
         }
     }
@@ -98,6 +104,17 @@ impl Disk for TestDisk {
 
     fn allocate(&self, file: &File, bytes: u64) -> io::Result<()> {
         RealDisk.allocate(file, bytes)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        match &*self.closed.lock() {
+            Some(closed) if *closed == path => Err(io::Error::other("no descriptor is left")),
+            _ => RealDisk.open(path),
+        }
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        if take(&self.folder_syncs) { RealDisk.sync_folder(folder) } else { Err(io::Error::other("flush failed")) }
     }
 
     fn used_ratio(&self, _path: &Path) -> io::Result<f64> {
@@ -200,7 +217,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 }
 
 /// Files of a folder with an ending, sorted.
-pub(crate) fn files(folder: &Path, ending: &str) -> Vec<std::path::PathBuf> {
+pub(crate) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut out: Vec<_> = entries.filter(|path| path.to_string_lossy().ends_with(ending)).collect();
     out.sort();

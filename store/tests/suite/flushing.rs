@@ -166,3 +166,64 @@ fn a_failed_flush_latches_the_store() {
 fn a_short_write_latches_the_store() {
     failing(FlushMode::Sync, |disk| disk.writes.store(0, Ordering::SeqCst));
 }
+
+#[test]
+fn a_slow_disk_bounds_what_is_not_flushed() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(TestDisk::default());
+    let flush = FlushMode::Async { interval_ms: 1, bytes_max: 1_000 };
+    let options = StoreOptions { flush, ..options(folder.path()) };
+    let (store, _) = Store::open_on(options, TestClock::at(1_000_000), Arc::clone(&disk) as _).unwrap();
+    let hold = disk.hold.lock();
+    let mut taken = 0;
+    let error = loop {
+        match store.append(&message("T", 0, &[1; 100])) {
+            Ok(appended) => taken = appended.log_end,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, AppendError::Busy { .. }), "{error}");
+    assert!((16_000..17_000).contains(&taken), "{taken}");
+    drop(hold);
+    assert_eq!(wait_for(&store, taken).recv_timeout(DEADLINE), Ok(Ok(())));
+    append(&store, "T", 0, b"goes on");
+}
+
+#[test]
+fn a_thread_that_panics_latches_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(sync_options(folder.path()));
+    store.listen(Box::new(|event| assert_eq!(event.queue_offset, 0, "a mistake of the listener")));
+    for _ in 0..2 {
+        let appended = append(&store, "T", 0, b"x");
+        assert_eq!(wait_for(&store, appended.log_end).recv_timeout(DEADLINE), Ok(Ok(())));
+    }
+    // The flusher may be between telling and dying; an append behind it gets the answer.
+    let last = loop {
+        match store.append(&message("T", 0, b"late")) {
+            Ok(appended) => drop(wait_for(&store, appended.log_end).recv_timeout(Duration::from_millis(1))),
+            Err(error) => break error,
+        }
+    };
+    let reason = "the thread store-flush panicked".to_owned();
+    assert_eq!(last, AppendError::Latched { reason });
+    assert!(store.close().is_err());
+}
+
+#[test]
+fn a_segment_that_could_not_be_made_is_made_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(TestDisk::default());
+    let flush = FlushMode::Async { interval_ms: 3_600_000, bytes_max: u64::MAX };
+    let options = StoreOptions { flush, ..options(folder.path()) };
+    let (store, _) = Store::open_on(options, TestClock::at(1_000_000), Arc::clone(&disk) as _).unwrap();
+    append(&store, "T", 0, b"x");
+    for counter in [&disk.folder_syncs, &disk.syncs] {
+        counter.store(0, Ordering::SeqCst);
+        store.seal_active().unwrap_err();
+        counter.store(usize::MAX, Ordering::SeqCst);
+        assert_eq!(files(&folder.path().join("commitlog"), "").len(), 1);
+    }
+    store.seal_active().unwrap();
+    assert_eq!(append(&store, "T", 0, b"y").queue_offset, 1);
+}

@@ -8,4 +8,5 @@ mod flushing;
 mod model;
 mod recovery;
 mod retention;
+mod unavailable;
 mod upkeep;

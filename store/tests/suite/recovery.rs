@@ -284,6 +284,13 @@ fn a_missing_segment_is_told_to_its_readers() {
         let rest = bodies(&read(&store, "T", 0, lost.next_offset));
         assert!(lost.next_offset > first.len() as i64 && !rest.is_empty());
         assert_eq!(rest, before[lost.next_offset as usize..]);
+        for (offset, _) in first.iter().chain(&rest) {
+            let time = store.store_time("T", 0, *offset).unwrap();
+            let found = store.offset_by_time("T", 0, time, strata_store::Boundary::Lower);
+            assert!(found <= *offset, "the missing messages lead past {offset}");
+            let found = store.offset_by_time("T", 0, time, strata_store::Boundary::Upper);
+            assert!(found >= *offset && found < lost.next_offset.max(*offset + 8), "{offset} {found}");
+        }
     }
 }
 
@@ -337,4 +344,195 @@ fn bad_options_are_named() {
     bad.segment_bytes = 1_000;
     let error = Store::open(bad, TestClock::at(0)).unwrap_err();
     assert!(error.to_string().contains("segment_bytes is 1000"), "{error}");
+}
+
+/// What a reader gets who goes on behind everything that is told as damaged.
+fn readable(store: &Store, topic: &str, queue_id: i32) -> Vec<(i64, Vec<u8>)> {
+    let range = store.queue_range(topic, queue_id).unwrap();
+    let (mut offset, mut out) = (range.min, Vec::new());
+    while offset < range.max {
+        let read = read(store, topic, queue_id, offset);
+        out.extend(bodies(&read));
+        assert!(read.next_offset > offset, "{:?}", read.status);
+        offset = read.next_offset;
+    }
+    out
+}
+
+#[test]
+fn a_flush_vouches_for_no_damage_and_condemns_nothing_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let offsets = ten(folder.path());
+    let segment = &files(&folder.path().join("commitlog"), "0")[0];
+    // A power cut took the checksums and left a body wrong, a size wrong, and good records behind both.
+    std::fs::remove_file(&files(&folder.path().join("sidecar"), ".sums")[0]).unwrap();
+    flip(segment, offsets[2] as u64 + 100);
+    flip(segment, offsets[5] as u64 + 3);
+    let range = |at: usize| DamagedRange { from: offsets[at], to: offsets[at + 1] };
+    let expected: Vec<_> = [0, 1, 3, 4, 6, 7, 8, 9].map(|n| (i64::from(n), vec![n; 100])).into();
+    for count in 10..13 {
+        let (store, recovery) = open(options(folder.path()));
+        assert_eq!(recovery.damaged, [range(2), range(5)]);
+        assert_eq!((recovery.cut, recovery.conflicts), (None, 0));
+        assert_eq!(readable(&store, "T", 0)[..8], expected);
+        assert_eq!(append(&store, "T", 0, b"next").queue_offset, count);
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn lost_newest_segments_are_told_and_their_offsets_not_given_again() {
+    let folder = tempfile::tempdir().unwrap();
+    several(folder.path());
+    let (store, _) = open(options(folder.path()));
+    let max = store.queue_range("T", 0).unwrap().max;
+    append(&store, "T", 0, b"the last one");
+    store.seal_active().unwrap();
+    let end = store.log_range().1;
+    store.close().unwrap();
+    drop(store);
+    for kept in [0, 1, 3] {
+        let copied = tempfile::tempdir().unwrap();
+        copy(folder.path(), copied.path());
+        for path in &files(&copied.path().join("commitlog"), "")[kept..] {
+            std::fs::remove_file(path).unwrap();
+        }
+        let lost = DamagedRange { from: kept as i64 * 65_536, to: end };
+        let (store, recovery) = open(options(copied.path()));
+        assert_eq!(recovery.damaged, [lost], "{kept} segments kept");
+        assert_eq!(append(&store, "T", 0, b"new").queue_offset, max + 1);
+        assert_eq!(readable(&store, "T", 0).last(), Some(&(max + 1, b"new".to_vec())));
+        if kept > 0 {
+            let missing = read(&store, "T", 0, max);
+            assert_eq!(missing.status, ReadStatus::Damaged { from: lost.from, to: lost.to });
+        }
+        // The next opening has nothing but the lost segments' sidecars to go on from.
+        drop(store);
+        let (store, _) = open(options(copied.path()));
+        assert_eq!(append(&store, "T", 0, b"more").queue_offset, max + 2);
+        assert_eq!(append(&store, "Idle", 0, b"two").queue_offset, 1);
+    }
+}
+
+#[test]
+fn a_damaged_floor_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    several(folder.path());
+    let mut small = options(folder.path());
+    small.retention.log_bytes_max = Some(140_000);
+    let (store, _) = open(small.clone());
+    assert!(store.sweep(&|_| None, i64::MAX).unwrap().segments > 0);
+    store.close().unwrap();
+    drop(store);
+    let floor = folder.path().join("sidecar/floor");
+    let length = std::fs::metadata(&floor).unwrap().len();
+    for at in [3, 30, length - 1] {
+        flip(&floor, at);
+        let error = Store::open(small.clone(), TestClock::at(0)).unwrap_err();
+        assert!(matches!(&error, OpenError::Damaged { path, .. } if *path == floor), "{error}");
+        flip(&floor, at);
+    }
+    open(small);
+}
+
+#[test]
+fn a_segment_that_cannot_be_opened_is_no_reason_to_cut_or_delete() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(options(folder.path()));
+    let mut lost = 0;
+    for number in 0..80_u8 {
+        let appended = append(&store, "T", 0, &[number; 900]);
+        if appended.physical_offset < 65_536 {
+            lost = number; // the last one of the first segment
+        }
+    }
+    let crashed = tempfile::tempdir().unwrap();
+    copy(folder.path(), crashed.path());
+    for sums in files(&crashed.path().join("sidecar"), "") {
+        std::fs::remove_file(sums).unwrap();
+    }
+    // The end of the first segment is damaged, and the second one, which would tell so, cannot be read.
+    let segments = files(&crashed.path().join("commitlog"), "");
+    let bytes = 65_536 % i64::from(append(&store, "T", 0, &[0; 900]).bytes) + 300;
+    poke(&segments[0], 65_536 - bytes as u64, &vec![0xEE; bytes as usize]);
+    let before: Vec<_> = segments.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    let disk = Arc::new(TestDisk::default());
+    *disk.closed.lock() = Some(segments[1].clone());
+    let error = Store::open_on(options(crashed.path()), TestClock::at(0), Arc::clone(&disk) as _).unwrap_err();
+    assert!(error.to_string().contains(&segments[1].display().to_string()), "{error}");
+    assert!(segments.iter().zip(&before).all(|(path, bytes)| std::fs::read(path).unwrap() == *bytes));
+    *disk.closed.lock() = None;
+    let (store, recovery) = Store::open_on(options(crashed.path()), TestClock::at(0), disk).unwrap();
+    assert_eq!((recovery.cut, recovery.damaged.len()), (None, 1));
+    assert_eq!(store.queue_range("T", 0), Some(QueueRange { min: 0, max: 80 }));
+    let expected: Vec<_> = (0..80_u8).filter(|n| *n != lost).map(|n| (i64::from(n), vec![n; 900])).collect();
+    assert_eq!(readable(&store, "T", 0), expected, "the damage alone is lost, not what follows it");
+    // The same when the sidecar of the second segment is built from the first one's.
+    store.seal_active().unwrap();
+    store.close().unwrap();
+    drop(store);
+    std::fs::remove_file(&files(&crashed.path().join("sidecar"), ".index")[1]).unwrap();
+    let (store, _) = open(options(crashed.path()));
+    assert_eq!(readable(&store, "T", 0), expected);
+}
+
+#[test]
+fn flushed_records_of_a_later_segment_keep_the_one_before_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(options(folder.path()));
+    for number in 0..80_u8 {
+        append(&store, "T", 0, &[number; 900]);
+    }
+    store.flush_now().unwrap();
+    let crashed = tempfile::tempdir().unwrap();
+    copy(folder.path(), crashed.path());
+    // Both segments have checksums. All records of the second one are destroyed, and the first one's blank.
+    let segments = files(&crashed.path().join("commitlog"), "");
+    let bytes = std::fs::metadata(&segments[1]).unwrap().len() as usize;
+    std::fs::write(&segments[1], vec![0xEE; bytes]).unwrap();
+    poke(&segments[0], 65_000, &[0xEE; 500]);
+    let (store, recovery) = open(options(crashed.path()));
+    assert_eq!(recovery.cut.map(|cut| cut.0 >= 65_536), Some(true));
+    assert!(recovery.damaged.iter().any(|damage| damage.from >= 65_536), "{:?}", recovery.damaged);
+    assert!(segments[1].exists() && std::fs::read(&segments[0]).unwrap()[65_000] == 0xEE);
+    assert!(store.queue_range("T", 0).unwrap().max >= 60);
+}
+
+#[test]
+fn a_number_that_nothing_explains_costs_its_message_only() {
+    for at in [0, 3, 6] {
+        // The most significant byte that matters, and the least significant one.
+        for byte in [22, 27] {
+            let folder = tempfile::tempdir().unwrap();
+            let offsets = ten(folder.path());
+            std::fs::remove_file(&files(&folder.path().join("sidecar"), ".sums")[0]).unwrap();
+            let segment = &files(&folder.path().join("commitlog"), "0")[0];
+            flip(segment, offsets[at] as u64 + byte);
+            let (store, _) = open(options(folder.path()));
+            let expected: Vec<_> =
+                (0..10_u8).filter(|n| usize::from(*n) != at).map(|n| (i64::from(n), vec![n; 100])).collect();
+            let readable = readable(&store, "T", 0);
+            let rest = |from: i64| expected.iter().filter(move |(offset, _)| *offset > from + 1).cloned();
+            let from = at as i64;
+            let found: Vec<_> = readable.into_iter().filter(|(offset, _)| *offset > from + 1).collect();
+            assert_eq!(found, rest(from).collect::<Vec<_>>(), "flip in {at}, byte {byte}");
+            assert_eq!(append(&store, "T", 0, b"new").queue_offset, 10);
+        }
+    }
+}
+
+#[test]
+fn no_record_is_given_from_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let offsets = ten(folder.path());
+    let segment = &files(&folder.path().join("commitlog"), "0")[0];
+    flip(segment, offsets[4] as u64 + 60); // store time: the body and its checksum agree
+    let (store, _) = open(options(folder.path()));
+    let check = |store: &Store| {
+        assert!(store.record_at(offsets[4]).is_none());
+        assert!(store.record_at(offsets[3]).is_some() && store.record_at(offsets[5]).is_some());
+    };
+    check(&store);
+    store.seal_active().unwrap();
+    check(&store);
 }

@@ -8,7 +8,7 @@ use strata_store::{AppendError, QueueRange, ReadStatus, Retention, Store, StoreO
 use crate::common::*;
 
 const HOUR: u64 = 3_600_000;
-const START: i64 = 1_000_000_000;
+const START: i64 = 1_700_000_000_000;
 
 struct Fixture {
     folder: tempfile::TempDir,
@@ -227,4 +227,151 @@ fn a_topic_forgotten_behind_the_recovered_end_takes_no_new_message_along() {
     drop(store);
     let (store, _) = open(options(crashed.path()));
     assert_eq!(all(&store, "A", 0), [(0, b"new".to_vec())]);
+}
+
+#[test]
+fn time_without_the_broker_is_made_up() {
+    let fixture = sealed(&["A"], keep(10));
+    fixture.store.close().unwrap();
+    let Fixture { folder: _folder, options, store, clock, disk } = fixture;
+    drop(store);
+    clock.jump_to(START + 11 * HOUR as i64); // ten hours in which the machine was off
+    let (store, _) = Store::open_on(options, Arc::clone(&clock) as _, disk).unwrap();
+    let sweep = |hours| {
+        clock.pass(hours * HOUR);
+        store.sweep(&|_| None, i64::MAX).unwrap().segments
+    };
+    assert_eq!([sweep(0), sweep(2), sweep(2)], [0, 0, 0]);
+    assert_eq!(sweep(1), 1, "after five hours, nine of the ten are made up");
+}
+
+#[test]
+fn a_clock_that_is_set_late_stops_no_retention() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = TestClock::at(5_000);
+    let options = StoreOptions { retention: keep(10), ..options(folder.path()) };
+    let (store, _) = Store::open(options, Arc::clone(&clock) as _).unwrap();
+    append(&store, "A", 0, b"before the clock was set");
+    store.seal_active().unwrap();
+    clock.jump_to(START);
+    append(&store, "A", 0, b"behind");
+    store.seal_active().unwrap();
+    let sweep = |hours| {
+        clock.pass(hours * HOUR);
+        store.sweep(&|_| None, i64::MAX).unwrap().segments
+    };
+    assert_eq!([sweep(0), sweep(9)], [0, 0]);
+    assert_eq!([sweep(2), sweep(0)], [1, 1]);
+}
+
+#[test]
+fn a_segment_that_cannot_be_opened_goes_when_its_space_is_needed() {
+    for topics in [&["A", "B", "C"][..], &["A"]] {
+        let fixture = sealed(topics, keep(10));
+        let oldest = &files(&fixture.folder.path().join("commitlog"), "")[0];
+        // Opened again, so that nothing of the segment is open; it is too short to be mapped.
+        fixture.store.close().unwrap();
+        let Fixture { folder, options, store, clock, disk } = fixture;
+        drop(store);
+        let (store, _) = Store::open_on(options, Arc::clone(&clock) as _, Arc::clone(&disk) as _).unwrap();
+        std::fs::OpenOptions::new().write(true).open(oldest).unwrap().set_len(10).unwrap();
+        clock.pass(100 * HOUR);
+        store.sweep(&|_| None, i64::MAX).unwrap_err();
+        disk.used.store(860, Ordering::SeqCst);
+        assert_eq!(store.sweep(&|_| None, i64::MAX).unwrap().segments, topics.len());
+        let max = topics.len() as i64;
+        assert_eq!(store.queue_range("Common", 0), Some(QueueRange { min: max, max }));
+        store.close().unwrap();
+        drop(store);
+        for path in files(&folder.path().join("sidecar"), ".index") {
+            std::fs::remove_file(path).unwrap();
+        }
+        let (store, _) = open(self::options(folder.path()));
+        assert_eq!(append(&store, "Common", 0, b"new").queue_offset, max);
+        assert_eq!(append(&store, "A", 0, b"new").queue_offset, 1);
+    }
+}
+
+/// Two sealed segments of which only the second can go on: what the floor says comes from there.
+#[test]
+fn the_floor_of_an_unread_segment_comes_from_the_next_one() {
+    let fixture = sealed(&["A", "B"], keep(10));
+    let oldest = files(&fixture.folder.path().join("commitlog"), "")[0].clone();
+    fixture.store.close().unwrap();
+    let Fixture { folder, options, store, .. } = fixture;
+    drop(store);
+    let options = StoreOptions { retention: Retention { log_bytes_max: Some(80_000), ..keep(10) }, ..options };
+    let (store, _) = open(options.clone());
+    std::fs::OpenOptions::new().write(true).open(oldest).unwrap().set_len(10).unwrap();
+    assert_eq!(store.sweep(&|_| None, i64::MAX).unwrap().segments, 1);
+    store.close().unwrap();
+    drop(store);
+    for path in files(&folder.path().join("sidecar"), ".index") {
+        std::fs::remove_file(path).unwrap();
+    }
+    let (store, recovery) = open(options);
+    assert_eq!(recovery.damaged, []);
+    assert_eq!(store.queue_range("A", 0), Some(QueueRange { min: 1, max: 1 }));
+    assert_eq!(store.queue_range("Common", 0), Some(QueueRange { min: 1, max: 2 }));
+    assert_eq!(store.queue_range("B", 0), Some(QueueRange { min: 0, max: 1 }));
+}
+
+#[test]
+fn a_deleted_topic_holds_up_nobody_else() {
+    let fixture = sealed(&["A"], keep(10));
+    let store = &fixture.store;
+    append(store, "A", 0, b"old");
+    let hold = fixture.disk.hold.lock();
+    std::thread::scope(|scope| {
+        let deleting = scope.spawn(|| store.forget_topic("A"));
+        // Refused while it leaves; what was appended before is gone with it.
+        while store.append(&message("A", 0, b"old too")).is_ok() {
+            // Few fit the segment, and a new one would wait for the disk under the append lock.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let error = store.append(&message("A", 3, b"x")).unwrap_err();
+        assert!(matches!(error, AppendError::Busy { .. }), "{error}");
+        append(store, "Common", 0, b"goes on");
+        drop(hold);
+        deleting.join().unwrap().unwrap();
+    });
+    assert_eq!(store.queue_range("A", 0), None);
+    assert_eq!(append(store, "A", 0, b"new").queue_offset, 0);
+    assert_eq!(all(store, "Common", 0).len(), 2);
+}
+
+#[test]
+fn what_a_crash_left_of_a_deleted_segment_goes_when_the_store_opens() {
+    let fixture = sealed(&["A", "B"], keep(1));
+    let side = fixture.folder.path().join("sidecar");
+    let index = files(&side, ".index")[0].clone();
+    let left = std::fs::read(&index).unwrap();
+    fixture.clock.pass(100 * HOUR);
+    assert_eq!(fixture.sweep(), 1);
+    fixture.store.close().unwrap();
+    std::fs::write(&index, left).unwrap();
+    std::fs::write(index.with_extension("sums"), b"x").unwrap();
+    let Fixture { folder: _folder, options, store, .. } = fixture;
+    drop(store);
+    let (store, recovery) = open(options);
+    assert_eq!(recovery.damaged, []);
+    assert!(!index.exists() && !index.with_extension("sums").exists());
+    assert_eq!(files(&side, ".index").len(), 1);
+    assert_eq!(store.queue_range("Common", 0), Some(QueueRange { min: 1, max: 2 }));
+}
+
+#[test]
+fn a_closed_store_changes_no_file() {
+    let fixture = sealed(&["A", "B"], keep(1));
+    append(&fixture.store, "A", 0, b"x");
+    fixture.clock.pass(100 * HOUR);
+    fixture.store.close().unwrap();
+    let store = &fixture.store;
+    let before = fixture.files();
+    assert!(store.seal_active().is_err() && store.seal_pending().is_err());
+    assert!(store.sweep(&|_| None, i64::MAX).is_err());
+    assert!(store.forget_topic("A").is_err());
+    assert_eq!(fixture.files(), before);
+    assert!(!fixture.folder.path().join("tombstones").exists());
+    assert_eq!(all(store, "A", 0).len(), 2, "reads go on");
 }
