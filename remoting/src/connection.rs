@@ -103,7 +103,7 @@ impl Connection {
         Duration::from_millis(u64::from(self.waited_ms.load(Ordering::Relaxed)))
     }
 
-    pub(crate) fn set_waited(&self, waited: Duration) {
+    pub(crate) fn note_waited(&self, waited: Duration) {
         self.waited_ms.store(u32::try_from(waited.as_millis()).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 

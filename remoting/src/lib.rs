@@ -20,6 +20,7 @@ mod deadline;
 mod figures;
 mod handler;
 mod inbox;
+mod incoming;
 mod large_frames;
 mod outbox;
 mod outgoing;

@@ -166,7 +166,7 @@ impl Outbox {
     }
 
     /// Learns how much is left of what was taken over, after a write.
-    pub(crate) fn set_unsent(&self, bytes: usize) {
+    pub(crate) fn note_unsent(&self, bytes: usize) {
         self.unsent.store(bytes, Relaxed);
     }
 
@@ -220,7 +220,7 @@ mod tests {
         outbox.take(&mut out, &Context::from_waker(Waker::noop()));
         assert_eq!(bytes(&outbox), 0);
         assert_eq!(outbox.push_command(Command::request(40)), Err(Refusal::Full));
-        outbox.set_unsent(0);
+        outbox.note_unsent(0);
         assert_eq!(outbox.push_command(Command::request(40)), Ok(()), "all was sent");
     }
 
@@ -238,10 +238,10 @@ mod tests {
         };
         let unsent = |outbox: &Outbox, bytes| {
             let taken = is_taken(outbox);
-            outbox.set_unsent(bytes);
+            outbox.note_unsent(bytes);
             taken
         };
-        slow.set_unsent(1);
+        slow.note_unsent(1);
         assert!(unsent(&slow, 1) && unsent(&prompt, 0));
         kept.update(11 * 1024 * 1024);
         assert!(!unsent(&slow, 1));

@@ -27,7 +27,7 @@ use crate::deadline::{Look, Patience, Progress};
 use crate::figures::Figures;
 use crate::handler::{Answer, Handler};
 use crate::inbox::Inbox;
-use crate::large_frames::{LargeFrame, LargeFrames};
+use crate::incoming::Incoming;
 use crate::limits::OUTBOX_BYTES_MAX;
 use crate::outbox::Phase;
 use crate::outgoing::Outgoing;
@@ -53,13 +53,9 @@ pub(crate) struct Pump<H: ?Sized> {
     handler: Arc<H>,
     figures: Arc<Figures>,
     arrivals: Arrivals,
-    inbox: Inbox,
-    buffer_share: Share,
+    incoming: Incoming,
     out: Outgoing,
     unsent_share: Share,
-    large_frames: Arc<LargeFrames>,
-    /// The frame under way, once it is a large one.
-    large_frame: Option<LargeFrame>,
     stage: Stage,
     progress: Progress,
     alarm: Alarm,
@@ -80,13 +76,10 @@ impl<H: Handler + ?Sized> Pump<H> {
             socket,
             connection,
             handler,
-            buffer_share: Share::of(&figures.read_buffers),
+            incoming: Incoming::new(inbox, roster),
             unsent_share: Share::of(&figures.unsent),
-            large_frames: Arc::clone(&roster.large_frames),
-            large_frame: None,
             figures,
             arrivals,
-            inbox,
             out: Outgoing::default(),
             stage: Stage::Serving,
             progress: Progress::default(),
@@ -146,16 +139,9 @@ impl<H: Handler + ?Sized> Pump<H> {
 
     /// Gives the unfinished frame up, and the conversation with it.
     fn run_out_of_memory(&mut self) {
-        self.discard();
+        self.incoming.discard();
         let detail = "no memory is left for all large frames, and this one began before others";
         self.finish(Ending::with(CloseReason::OutOfMemory, detail));
-    }
-
-    /// Forgets what has arrived and gives its memory back.
-    fn discard(&mut self) {
-        self.inbox.discard();
-        self.buffer_share.update(0);
-        self.large_frame = None;
     }
 
     /// Writes until nothing is left or the socket is full.
@@ -173,7 +159,7 @@ impl<H: Handler + ?Sized> Pump<H> {
             self.out.shrink();
             self.alarm.moved();
         }
-        self.connection.outbox.set_unsent(self.out.bytes());
+        self.connection.outbox.note_unsent(self.out.bytes());
         self.unsent_share.update_coarsely(self.out.footprint());
         Ok(())
     }
@@ -210,7 +196,7 @@ impl<H: Handler + ?Sized> Pump<H> {
             }
             Stage::Lingering(_) => match ready!(self.read(cx)) {
                 Ok(1..) => {
-                    self.discard();
+                    self.incoming.discard();
                     Poll::Ready(None)
                 }
                 Ok(0) | Err(_) => Poll::Ready(Some(self.take_ending())),
@@ -237,15 +223,15 @@ impl<H: Handler + ?Sized> Pump<H> {
             return Poll::Pending;
         }
         // Frames are left over only when their predecessors' answers had filled the outbox.
-        if self.inbox.is_partial() && (self.handle_all() > 0 || !matches!(self.stage, Stage::Serving)) {
+        if self.incoming.inbox.is_partial() && (self.handle_all() > 0 || !matches!(self.stage, Stage::Serving)) {
             return Poll::Ready(());
         }
-        if !self.may_grow() {
+        if !self.incoming.may_grow(&self.connection) {
             self.run_out_of_memory();
             return Poll::Ready(());
         }
         if let Some(waited) = self.arrivals.look(&self.socket) {
-            self.connection.set_waited(waited);
+            self.connection.note_waited(waited);
         }
         match ready!(self.read(cx)) {
             Ok(0) => {
@@ -255,39 +241,26 @@ impl<H: Handler + ?Sized> Pump<H> {
             Ok(bytes) => {
                 self.figures.count_bytes_in(bytes as u64);
                 self.handle_all();
-                if !self.inbox.is_large() {
-                    self.large_frame = None;
-                }
-                self.inbox.shrink();
-                self.buffer_share.update(self.inbox.footprint());
+                self.incoming.settle();
                 self.alarm.moved();
             }
             Err(error) => {
                 self.peer_is_done = true;
-                self.discard();
+                self.incoming.discard();
                 self.finish(Ending::with(CloseReason::Broken, error));
             }
         }
         Poll::Ready(())
     }
 
-    /// Whether there is memory for the next read. Only large frames ask for much.
-    fn may_grow(&mut self) -> bool {
-        let Some(bytes) = self.inbox.large_growth() else { return true };
-        let begin = || LargeFrame::begin(&self.large_frames, &self.connection);
-        self.large_frame.get_or_insert_with(begin).may_grow(bytes, &self.figures.read_buffers)
-    }
-
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.inbox.is_released() {
+        if self.incoming.inbox.is_released() {
             // An idle connection waits without a buffer.
             ready!(self.socket.poll_read_ready(cx))?;
         }
-        let memory_is_short = self.figures.read_buffers.is_short();
-        let room = self.inbox.room(memory_is_short);
+        let room = self.incoming.room();
         let bytes = ready!(pin!(self.socket.read_buf(room)).poll(cx))?;
-        self.inbox.read(bytes);
-        self.buffer_share.update(self.inbox.footprint());
+        self.incoming.read(bytes);
         self.progress.bytes_in += bytes as u64;
         Poll::Ready(Ok(bytes))
     }
@@ -296,7 +269,7 @@ impl<H: Handler + ?Sized> Pump<H> {
     fn handle_all(&mut self) -> u64 {
         let before = self.progress.frames_in;
         while self.out.bytes() < OUTBOX_BYTES_MAX {
-            match self.inbox.next() {
+            match self.incoming.inbox.next() {
                 Ok(Some(command)) => {
                     self.progress.frames_in += 1;
                     self.handle(command);
@@ -339,12 +312,12 @@ impl<H: Handler + ?Sized> Pump<H> {
 
     /// Ends a conversation that cannot go on; answers to the frames before still leave.
     fn refuse(&mut self, malformed: &Malformed) {
-        let foreign = foreign_protocol(self.inbox.bytes()).filter(|_| self.progress.frames_in == 0);
+        let foreign = foreign_protocol(self.incoming.inbox.bytes()).filter(|_| self.progress.frames_in == 0);
         let ending = match foreign {
             Some(name) => Ending::with(CloseReason::ForeignProtocol, format_args!("{name} is not served on this port")),
             None => Ending::with(CloseReason::Malformed, malformed),
         };
-        self.discard();
+        self.incoming.discard();
         self.finish(ending);
     }
 
@@ -357,13 +330,12 @@ impl<H: Handler + ?Sized> Pump<H> {
             Stage::Finishing(_) | Stage::Lingering(_) => return Poll::Ready(Some(self.take_ending())),
         }
         // A frame does not end because this side does not read on: that is the reader's fault, not the writer's.
-        let partial = self.inbox.is_partial() && !self.must_wait();
+        let partial = self.incoming.inbox.is_partial() && !self.must_wait();
         let progress = Progress { partial, unsent: !self.out.is_empty(), ..self.progress };
         match self.alarm.look(progress) {
             Look::Near(_) => {}
             Look::Quiet(_) => {
-                self.inbox.release();
-                self.buffer_share.update(self.inbox.footprint());
+                self.incoming.release();
                 self.out.release();
                 self.connection.outbox.release();
             }
