@@ -348,7 +348,6 @@ impl Talk {
             client_id: client.to_owned(),
             producer_data_set: vec![ProducerData { group_name: String::from("proving-ground") }],
             consumer_data_set: vec![consumer],
-            ..Heartbeat::default()
         };
         let body = serde_json::to_vec(&beat).unwrap_or_default();
         let answer = self.ask_raw(request::HEART_BEAT, &[], body).await?;
