@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use strata_protocol::body::TopicConfig;
 use strata_protocol::command::Command;
+use strata_protocol::limits::FRAME_BYTES_MAX;
 use strata_remoting::{Answer, Connection, Figures as PortFigures, Handler, Server};
 use strata_store::{Clock, OpenError, Recovery, Retention, Store, StoreOptions};
 use thiserror::Error;
@@ -280,6 +281,8 @@ fn store_options(options: &BrokerOptions) -> StoreOptions {
         segment_bytes: settings.segment_bytes,
         flush: settings.flush,
         retention,
+        // Not the limit of new messages: a delayed one from before that was lowered must still be delivered.
+        record_bytes_max: FRAME_BYTES_MAX,
         store_host: SocketAddr::new(options.identity.ip, options.identity.port),
         ..StoreOptions::new(&options.data)
     }

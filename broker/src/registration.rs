@@ -144,14 +144,12 @@ struct NameServer {
     knows: Option<u64>,
     /// When the whole table is due again.
     next_table: Instant,
-    /// It does not take single topics: RocketMQ's before 5.0.
-    tables_only: bool,
     complained: bool,
 }
 
 impl NameServer {
     fn new(address: String) -> Self {
-        Self { address, client: None, knows: None, next_table: Instant::now(), tables_only: false, complained: false }
+        Self { address, client: None, knows: None, next_table: Instant::now(), complained: false }
     }
 
     /// Tells what changed up to `number`, or everything when that is due; whether it is known now.
@@ -176,7 +174,7 @@ impl NameServer {
     }
 
     async fn try_inform(&mut self, hall: &Arc<Hall>, number: u64) -> Result<(), String> {
-        if let Some(knows) = self.knows.filter(|_| !self.tables_only && Instant::now() < self.next_table) {
+        if let Some(knows) = self.knows.filter(|_| Instant::now() < self.next_table) {
             let changes = hall.registration.changes.lock().since(knows);
             if let Some(topics) = changes {
                 return self.tell_topics(hall, number, topics).await;
@@ -206,8 +204,8 @@ impl NameServer {
             // One that was deleted meanwhile is left out of the next table.
             let Some(known) = hall.tables.topics.find(&topic) else { continue };
             if let Err(error) = self.call(topic_command(hall, &known.config)).await {
+                // One of RocketMQ's before 5.0, or one that was restarted and does not know the broker.
                 debug!(address = self.address, topic, number, error, "no single topic taken; telling all");
-                self.tables_only = true;
                 return self.tell_table(hall).await;
             }
         }

@@ -13,8 +13,8 @@ pub const SEGMENT_BYTES_MAX: u64 = (1 << 31) - 1;
 /// Bytes of a record by default: a body of 4 MiB and 64 KiB for everything else.
 pub const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024 + 64 * 1024;
 
-/// Bytes of a topic's name in a record; RocketMQ allows 255 for retry topics.
-pub const TOPIC_BYTES_MAX: usize = 255;
+/// Bytes of a topic's name in a record: the retry topic of a group with the longest name.
+pub const TOPIC_BYTES_MAX: usize = strata_protocol::limits::DERIVED_TOPIC_CHARS_MAX;
 
 /// Topics that the store keeps apart. At about 200 bytes each this is 200 MB.
 pub const TOPICS_MAX: usize = 1_000_000;
@@ -25,8 +25,8 @@ pub const QUEUES_MAX: usize = 2_000_000;
 /// The highest queue id; a topic's queues are found by a table of this length at most.
 pub const QUEUE_ID_MAX: i32 = 65_535;
 
-/// Messages in one atomic append, so that the append lock is held for about ten milliseconds at most.
-pub const BATCH_MESSAGES_MAX: usize = 16_384;
+/// Messages in one atomic append: those of the largest batch. The append lock is held for about 30 ms then.
+pub const BATCH_MESSAGES_MAX: usize = strata_protocol::limits::BATCH_MESSAGES_MAX;
 
 /// Search keys of one message that are indexed. More than this is a mistake or an attack, and each
 /// costs 12 bytes of memory.

@@ -101,7 +101,7 @@ impl<'a> Draft<'a> {
             return Err(AppendError::QueueId { queue_id, max: QUEUE_ID_MAX });
         }
         if message.topic.len() > TOPIC_BYTES_MAX {
-            let reason = format!("the topic has {} bytes, at most 255 fit", message.topic.len());
+            let reason = format!("the topic has {} bytes, at most {TOPIC_BYTES_MAX} fit", message.topic.len());
             return Err(AppendError::Malformed { reason });
         }
         if looks_torn(message.properties) {
