@@ -48,6 +48,12 @@ pub(crate) enum Refusal {
     AttributeValue { key: String, value: String },
     #[error("subscription group [{group}] does not exist")]
     NoGroup { group: String },
+    /// In the words that RocketMQ's broker has for a commit.
+    #[error("Group {group} not exist!")]
+    NoGroupToCommit { group: String },
+    /// In its words for a reset.
+    #[error("Group {group} does not exist")]
+    NoGroupToReset { group: String },
     #[error("subscription group no permission, {group}")]
     GroupDisabled { group: String },
     #[error("the consumer group[{group}] can not consume by broadcast way")]
@@ -133,7 +139,9 @@ impl Refusal {
             | Self::GroupForbidden { .. }
             | Self::MessageKindNotServed { forbidden: true, .. } => ResponseCode::NoPermission,
             Self::NoTopic { .. } => ResponseCode::TopicNotExist,
-            Self::NoGroup { .. } => ResponseCode::SubscriptionGroupNotExist,
+            Self::NoGroup { .. } | Self::NoGroupToCommit { .. } | Self::NoGroupToReset { .. } => {
+                ResponseCode::SubscriptionGroupNotExist
+            }
             Self::NotSubscribed { .. } | Self::TopicNotSubscribed { .. } => ResponseCode::SubscriptionNotExist,
             Self::SubscriptionOld { .. } => ResponseCode::SubscriptionNotLatest,
             // As a RocketMQ broker answers whose SQL92 filter is switched off.

@@ -4,6 +4,9 @@
 
 use std::borrow::Cow;
 
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -20,10 +23,10 @@ use strata_remoting::Pace;
 use tokio::time::Instant;
 
 use crate::book::{Book, Listed, Process, Registration};
-use crate::kv::{Kv, KvError, ORDER_TOPICS};
+use crate::kv::{self, Kv, KvError, ORDER_TOPICS};
 use crate::limits::NAME_BYTES_MAX;
 use crate::route::Form;
-use crate::settings::{LiveSettings, SettingsError};
+use crate::settings::{self, LiveSettings, SettingsError};
 
 /// Where requests are answered. The one lock around the book is held for one request's work on it, never
 /// for input or output; a route that did not change costs it one look-up.
@@ -32,6 +35,10 @@ pub(crate) struct Desk {
     pub(crate) book: Mutex<Book>,
     pub(crate) kv: Kv,
     pub(crate) settings: LiveSettings,
+    /// Where their files are.
+    pub(crate) folder: Option<PathBuf>,
+    /// The port that is served; not known before.
+    pub(crate) port: OnceLock<u16>,
     /// The pace of lines that peers can cause.
     pub(crate) lines: Pace,
 }
@@ -71,7 +78,7 @@ impl Desk {
             code::DELETE_KV_CONFIG => self.remove_kv(request),
             code::GET_KVLIST_BY_NAMESPACE => self.kv_namespace(request),
             code::UPDATE_NAMESRV_CONFIG => Ok(self.update_settings(request)),
-            code::GET_NAMESRV_CONFIG => Ok(Reply::with_body(self.settings.now().text())),
+            code::GET_NAMESRV_CONFIG => Ok(self.configuration()),
             unknown => {
                 let remark = format!(" request type {unknown} not supported");
                 Ok(Reply::refusal(ResponseCode::RequestCodeNotSupported, remark))
@@ -161,6 +168,20 @@ impl Desk {
         drop(book);
         let reply = known.map_or_else(Reply::success, |known| document(&known));
         Ok(reply.flag("changed", changed))
+    }
+
+    /// The settings by Apache's names: the switches, and where things are.
+    fn configuration(&self) -> Reply {
+        let mut text = self.settings.now().text();
+        if let Some(port) = self.port.get() {
+            text.push_str(&format!("listenPort={port}\n"));
+        }
+        for (key, file) in [("kvConfigPath", kv::FILE), ("configStorePath", settings::FILE)] {
+            if let Some(folder) = &self.folder {
+                text.push_str(&format!("{key}={}\n", folder.join(file).display()));
+            }
+        }
+        Reply::with_body(text)
     }
 
     fn member_group(&self, request: &Command) -> Result<Reply, BadField> {

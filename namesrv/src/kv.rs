@@ -18,6 +18,9 @@ use crate::limits::KV_BYTES_MAX;
 /// Namespace whose values say on which brokers a globally ordered topic has its queues.
 pub(crate) const ORDER_TOPICS: &str = "ORDER_TOPIC_CONFIG";
 
+/// The table's file in the data folder.
+pub(crate) const FILE: &str = "kvConfig.json";
+
 type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -50,7 +53,7 @@ pub(crate) struct Kv {
 impl Kv {
     /// Reads the table from `folder`; without a folder it lives in memory alone.
     pub(crate) fn open(folder: Option<&Path>) -> Result<Self, FileError> {
-        let disk = folder.map(|folder| Durable::open(folder, "kvConfig.json")).transpose()?;
+        let disk = folder.map(|folder| Durable::open(folder, FILE)).transpose()?;
         let stored = match &disk {
             Some(disk) => disk.read(|bytes| json::from_unbounded::<Document>(bytes).ok())?,
             None => None,

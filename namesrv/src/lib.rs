@@ -10,7 +10,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use strata_protocol::code::ResponseCode;
 use strata_protocol::command::Command;
@@ -85,6 +85,8 @@ impl Namesrv {
             kv: Kv::open(folder)?,
             settings: LiveSettings::open(folder, options.settings)?,
             lines: Pace::new(limits::LINES_PER_SECOND_MAX),
+            folder: options.data.clone(),
+            port: OnceLock::new(),
         };
         let (changes, queued) = mpsc::channel(limits::DURABLE_CHANGES_QUEUED_MAX);
         let queued = parking_lot::Mutex::new(Some(queued));
@@ -93,6 +95,7 @@ impl Namesrv {
 
     /// Answers requests until `shutdown`, and forgets brokers that fall silent.
     pub async fn serve(self: Arc<Self>, server: Server, shutdown: impl Future<Output = ()> + Send + 'static) {
+        let _ = self.desk.port.set(server.local_addr().port());
         let (stop, stopped) = watch::channel(());
         let scan = tokio::spawn(scan(Arc::clone(&self.desk), stopped.clone()));
         let queued = self.queued.lock().take();

@@ -14,6 +14,9 @@ use thiserror::Error;
 use crate::durable::{Durable, FileError};
 use crate::limits::SETTINGS_BYTES_MAX;
 
+/// The file of changed switches in the data folder.
+pub(crate) const FILE: &str = "namesrv.properties";
+
 /// The switches, with Apache's defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "four independent switches, named by operators one by one")]
@@ -170,7 +173,7 @@ struct Stored {
 
 impl LiveSettings {
     pub(crate) fn open(folder: Option<&Path>, configured: Settings) -> Result<Self, FileError> {
-        let disk = folder.map(|folder| Durable::open(folder, "namesrv.properties")).transpose()?;
+        let disk = folder.map(|folder| Durable::open(folder, FILE)).transpose()?;
         let mut changed = Changed::new();
         if let Some(disk) = &disk {
             changed = disk.read(|bytes| read_changes(bytes).ok())?.unwrap_or_default();

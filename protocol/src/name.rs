@@ -73,10 +73,12 @@ pub enum BadName {
         kind: &'static str,
     },
     /// A character that names must not have.
-    #[error("The specified {kind} contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$")]
+    #[error("The specified {kind}: {name}, contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$")]
     IllegalCharacter {
         /// `topic` or `group`.
         kind: &'static str,
+        /// Its beginning, as far as the longest legal name; control characters are left out.
+        name: String,
     },
     /// More characters than allowed.
     #[error("The specified {kind} is longer than {kind} max length {chars_max}.")]
@@ -93,7 +95,8 @@ fn check(kind: &'static str, name: &str, chars_max: usize) -> Result<(), BadName
         return Err(BadName::Blank { kind });
     }
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'%' | b'|' | b'_' | b'-')) {
-        return Err(BadName::IllegalCharacter { kind });
+        let shown = name.chars().filter(|letter| !letter.is_control()).take(DERIVED_TOPIC_CHARS_MAX);
+        return Err(BadName::IllegalCharacter { kind, name: shown.collect() });
     }
     if name.len() > chars_max {
         return Err(BadName::TooLong { kind, chars_max });
@@ -168,7 +171,10 @@ mod tests {
     #[test]
     fn names_follow_rocketmq() {
         assert_eq!(check_topic("Order-1_a|b%c"), Ok(()));
-        assert_eq!(check_topic("../../etc"), Err(BadName::IllegalCharacter { kind: "topic" }));
+        assert_eq!(
+            check_topic("../../etc"),
+            Err(BadName::IllegalCharacter { kind: "topic", name: "../../etc".into() })
+        );
         assert_eq!(check_topic(" "), Err(BadName::Blank { kind: "topic" }));
         assert_eq!(check_topic(&"a".repeat(127)), Ok(()));
         assert_eq!(check_topic(&"a".repeat(128)), Err(BadName::TooLong { kind: "topic", chars_max: 127 }));
@@ -177,6 +183,6 @@ mod tests {
         assert_eq!(check_topic(&retry_topic(&longest)), Ok(()));
         assert_eq!(check_topic(&dlq_topic(&longest)), Ok(()));
         assert!(matches!(check_topic(&retry_topic(&(longest + "g"))), Err(BadName::TooLong { .. })));
-        assert_eq!(check_group("ünï"), Err(BadName::IllegalCharacter { kind: "group" }));
+        assert_eq!(check_group("ünï"), Err(BadName::IllegalCharacter { kind: "group", name: "ünï".into() }));
     }
 }

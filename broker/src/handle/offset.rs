@@ -31,7 +31,7 @@ pub(super) fn update(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refus
     let request: UpdateConsumerOffset = header(command)?;
     let UpdateConsumerOffset { group, topic, queue_id, commit_offset } = &request;
     if hall.tables.groups.find(group).is_none() && !name::is_system_group(group) {
-        return Err(Refusal::NoGroup { group: group.clone() });
+        return Err(Refusal::NoGroupToCommit { group: group.clone() });
     }
     hall.topic(topic)?.check_queue(*queue_id)?;
     if *commit_offset < 0 {

@@ -24,7 +24,8 @@ const RESET_STANDS_MS: i64 = 60_000;
 pub(super) fn reset(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: ResetOffset = header(command)?;
     let topic = hall.topic(&request.topic)?;
-    hall.tables.groups.find(&request.group).ok_or_else(|| Refusal::NoGroup { group: request.group.clone() })?;
+    let missing = || Refusal::NoGroupToReset { group: request.group.clone() };
+    hall.tables.groups.find(&request.group).ok_or_else(missing)?;
     let queues = match request.queue_id.filter(|queue| *queue >= 0) {
         Some(queue) => {
             topic.check_queue(queue)?;

@@ -2,6 +2,7 @@
 
 use crate::common::*;
 use strata_protocol::record::RecordView;
+use strata_store::limits::TOPIC_BYTES_MAX;
 use strata_store::{AppendError, Keep, KeepAll, QueueRange, ReadBudget, ReadStatus, Store};
 
 #[test]
@@ -162,7 +163,7 @@ fn bad_messages_are_refused_by_name() {
     let nuls = [b"k\x01", &[0; 256][..], b"\x02"].concat();
     for bad in [
         message("", 0, b""),
-        message(&"t".repeat(256), 0, b""),
+        message(&"t".repeat(TOPIC_BYTES_MAX + 1), 0, b""),
         with_properties("T", 0, b"", &properties),
         with_properties("T", 0, b"", &nuls),
         with_properties("T", 0, b"", b"k\x01v\0"),
