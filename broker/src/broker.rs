@@ -12,7 +12,7 @@ use strata_protocol::limits::FRAME_BYTES_MAX;
 use strata_remoting::{Answer, Connection, Figures as PortFigures, Handler, Server};
 use strata_store::{Clock, OpenError, Recovery, Retention, Store, StoreOptions};
 use thiserror::Error;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
@@ -24,6 +24,7 @@ use crate::figures::Figures;
 use crate::groups::Groups;
 use crate::hall::{self, Hall, Tables};
 use crate::handle;
+use crate::limits::BLOCKING_REQUESTS_MAX;
 use crate::locks::Locks;
 use crate::offsets::Offsets;
 use crate::options::BrokerOptions;
@@ -144,6 +145,7 @@ impl Broker {
             registration,
             figures: Figures::default(),
             creations: Creations::default(),
+            blocking: Semaphore::new(BLOCKING_REQUESTS_MAX),
         });
         hall.figures.started_ms.store(u64::try_from(hall.now_ms()).unwrap_or(0), Ordering::Relaxed);
         let kept = Arc::downgrade(&hall);

@@ -56,7 +56,7 @@ fn delay_ms(word: &str) -> Result<i64, BadDelay> {
         _ => return Err(bad()),
     };
     let number: i64 = word[..unit.0].parse().map_err(|_| bad())?;
-    if number < 0 { Err(bad()) } else { number.checked_mul(factor).ok_or_else(bad) }
+    if number < 1 { Err(bad()) } else { number.checked_mul(factor).ok_or_else(bad) }
 }
 
 #[cfg(test)]
@@ -67,7 +67,7 @@ mod tests {
     fn levels_are_read_and_clamped() {
         let levels = DelayLevels::parse("1s 5s 2h").unwrap();
         assert_eq!((levels.of_queue(0), levels.of_queue(2), levels.clamp(9)), (1_000, 7_200_000, 3));
-        for wrong in ["", "5", "1x", "-1s", "1s é", "9999999999999999d"] {
+        for wrong in ["", "5", "0s", "1x", "-1s", "1s é", "9999999999999999d"] {
             assert!(DelayLevels::parse(wrong).is_err(), "{wrong}");
         }
     }

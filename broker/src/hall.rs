@@ -12,6 +12,7 @@ use strata_protocol::reply::Reply;
 use strata_protocol::{code::request, command::Command};
 use strata_remoting::Connection;
 use strata_store::{Clock, Store};
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::attributes::RESERVE_TIME;
@@ -42,6 +43,8 @@ pub(crate) struct Hall {
     pub registration: Registration,
     pub figures: Figures,
     pub creations: Creations,
+    /// Turns of requests that block on the disk.
+    pub blocking: Semaphore,
 }
 
 /// What is on disk beside the log.
@@ -95,14 +98,15 @@ impl Hall {
     /// As [`Hall::ensure_topic`]; gives the registration that will tell of a new topic.
     pub(crate) fn create_topic(&self, topic: TopicConfig) -> Result<(Arc<Topic>, Option<u64>), Refusal> {
         let (topic, is_new) = self.tables.topics.ensure(topic, self.now_ms())?;
-        self.keep(&topic)?;
+        let kept = self.keep(&topic);
         let mut telling = None;
         if is_new {
             let TopicConfig { topic_name, write_queue_nums, .. } = &topic.config;
             info!(topic = topic_name, queues = write_queue_nums, "topic created");
+            // Also of one that is not on disk yet: the next sender finds it and has it written.
             telling = Some(self.registration.topic_changed(topic_name));
         }
-        Ok((topic, telling))
+        kept.map(|()| (topic, telling))
     }
 
     /// Has a topic's settings on disk before something is acknowledged that depends on them; mostly they are.
@@ -117,11 +121,9 @@ impl Hall {
     /// Stores the offset of a queue that a group's client tells. It never passes the queue's end: what is stored
     /// there later would be passed over.
     pub(crate) fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
-        if self.tables.offsets.is_reset(group, topic, queue_id, self.elapsed_ms()) {
-            return;
-        }
         let end = self.store.queue_range(topic, queue_id).map_or(0, |range| range.max);
-        self.tables.offsets.commit(group, topic, queue_id, offset.clamp(0, end));
+        let told = (offset.clamp(0, end), self.elapsed_ms());
+        self.tables.offsets.commit_unless_reset(group, topic, queue_id, told);
     }
 
     /// A group's settings; creates the group where that is allowed.

@@ -79,9 +79,12 @@ pub(crate) struct Latencies {
 impl Latencies {
     /// Counts one request.
     pub(crate) fn observe(&self, pair: Pair, took: Duration) {
+        let table = self.table.load();
+        if let Some(histogram) = table.get(&pair) {
+            return histogram.observe(took);
+        }
         let request = if request_name(pair.request).is_some() { pair.request } else { UNKNOWN_REQUEST };
         let pair = Pair { request, ..pair };
-        let table = self.table.load();
         if let Some(histogram) = table.get(&pair) {
             return histogram.observe(took);
         }

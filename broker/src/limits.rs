@@ -3,8 +3,8 @@
 /// Pulls that may wait for messages at a time. A parked pull costs well below 2 KiB.
 pub const PARKED_PULLS_MAX: usize = 100_000;
 
-/// Pulls of one connection that may wait: a client has one per queue, and one client of many queues must not
-/// take all places.
+/// Queues of which one connection may have pulls waiting once half of all places are taken: one client of many
+/// queues must not take the rest.
 pub const PARKED_PULLS_PER_CONNECTION_MAX: usize = 10_000;
 
 /// Longest time a pull is held, whatever the client asks, ms. Clients ask for 15 to 30 s.
@@ -54,6 +54,10 @@ pub const QUEUE_LOCK_MS_MAX: i64 = 60_000;
 
 /// Sends that may wait for a flush at a time; more are answered with `SYSTEM_BUSY`.
 pub const UNFLUSHED_SENDS_MAX: usize = 16_384;
+
+/// Requests at a time that search the indexes of all segments, write settings or delete segments; more are
+/// answered with `SYSTEM_BUSY`. Many times what operators' tools send.
+pub const BLOCKING_REQUESTS_MAX: usize = 64;
 
 /// Longest wait for a flush before the producer is told, ms (`syncFlushTimeout`).
 pub const FLUSH_WAIT_MS_MAX: u64 = 5_000;

@@ -185,7 +185,8 @@ fn clients(hall: &Hall, page: &mut Page) {
     let pulled = hall.figures.outgoing().into_iter();
     let rows = pulled.map(|((group, topic), outgoing)| {
         let in_flight = |(queue_id, pulled): (i32, i64)| {
-            let consumed = hall.tables.offsets.find(&group, &topic, queue_id).unwrap_or(0);
+            // Who stores no progress here, as a broadcasting group, has nothing in flight that could be known.
+            let consumed = hall.tables.offsets.find(&group, &topic, queue_id).unwrap_or(pulled);
             (pulled - consumed).max(0)
         };
         let labels = texts(&[&group, &topic, &name::is_retry(&topic), &name::is_system_topic(&topic)]);

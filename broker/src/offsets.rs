@@ -61,34 +61,24 @@ impl Offsets {
 
     /// Stores a group's offset of a queue; it may go back, as in RocketMQ.
     pub(crate) fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        self.state.lock().commit(group, topic, queue_id, offset);
+    }
+
+    /// Stores what a client tells, unless an operator's offset stands against it.
+    pub(crate) fn commit_unless_reset(&self, group: &str, topic: &str, queue_id: i32, (offset, now_ms): (i64, i64)) {
         let mut state = self.state.lock();
-        let state = &mut *state;
-        let known = state.topics.get_mut(topic).and_then(|groups| groups.get_mut(group));
-        let queues = match known {
-            Some(queues) => queues,
-            None => state.topics.entry(topic.to_owned()).or_default().entry(group.to_owned()).or_default(),
-        };
-        if queues.insert(queue_id, offset) != Some(offset) {
-            state.unsaved = true;
+        if !state.is_reset(group, topic, queue_id, now_ms) {
+            state.commit(group, topic, queue_id, offset);
         }
     }
 
     /// Stores what an operator decided. Clients that consume meanwhile tell their old offsets until they have
     /// taken the new one: those are passed over, at most until `until_ms`.
     pub(crate) fn reset(&self, group: &str, topic: &str, queue_id: i32, (offset, until_ms): (i64, i64)) {
-        self.commit(group, topic, queue_id, offset);
-        let position = (group.to_owned(), topic.to_owned(), queue_id);
-        self.state.lock().resets.insert(position, Reset { offset, until_ms });
-    }
-
-    /// Whether an operator's offset stands against what a client tells now.
-    pub(crate) fn is_reset(&self, group: &str, topic: &str, queue_id: i32, now_ms: i64) -> bool {
         let mut state = self.state.lock();
-        if state.resets.is_empty() {
-            return false;
-        }
-        state.resets.retain(|_, reset| reset.until_ms > now_ms);
-        state.resets.contains_key(&(group.to_owned(), topic.to_owned(), queue_id))
+        state.commit(group, topic, queue_id, offset);
+        let position = (group.to_owned(), topic.to_owned(), queue_id);
+        state.resets.insert(position, Reset { offset, until_ms });
     }
 
     /// A client pulls from `offset`: if that is an operator's, the client has taken it.
@@ -175,6 +165,28 @@ impl Offsets {
     }
 }
 
+impl State {
+    fn commit(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        let known = self.topics.get_mut(topic).and_then(|groups| groups.get_mut(group));
+        let queues = match known {
+            Some(queues) => queues,
+            None => self.topics.entry(topic.to_owned()).or_default().entry(group.to_owned()).or_default(),
+        };
+        if queues.insert(queue_id, offset) != Some(offset) {
+            self.unsaved = true;
+        }
+    }
+
+    /// Whether an operator's offset stands against what a client tells now.
+    fn is_reset(&mut self, group: &str, topic: &str, queue_id: i32, now_ms: i64) -> bool {
+        if self.resets.is_empty() {
+            return false;
+        }
+        self.resets.retain(|_, reset| reset.until_ms > now_ms);
+        self.resets.contains_key(&(group.to_owned(), topic.to_owned(), queue_id))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,15 +195,18 @@ mod tests {
     fn an_operators_offset_stands_until_the_client_has_taken_it() {
         let folder = tempfile::tempdir().unwrap();
         let offsets = Offsets::load(folder.path()).unwrap();
+        let told = |group, offset, now_ms| {
+            offsets.commit_unless_reset(group, "t", 0, (offset, now_ms));
+            offsets.find(group, "t", 0)
+        };
         offsets.reset("g", "t", 0, (3, 100));
-        assert_eq!(offsets.find("g", "t", 0), Some(3));
-        assert!(offsets.is_reset("g", "t", 0, 99) && !offsets.is_reset("h", "t", 0, 99));
+        assert_eq!((told("g", 9, 99), told("h", 9, 99)), (Some(3), Some(9)));
         offsets.taken("g", "t", 0, 9);
-        assert!(offsets.is_reset("g", "t", 0, 99), "it still pulls where it was");
+        assert_eq!(told("g", 9, 99), Some(3), "it still pulls where it was");
         offsets.taken("g", "t", 0, 3);
-        assert!(!offsets.is_reset("g", "t", 0, 99));
+        assert_eq!(told("g", 4, 99), Some(4));
         offsets.reset("g", "t", 0, (3, 100));
-        assert!(!offsets.is_reset("g", "t", 0, 100), "a client that never takes it is not held up for ever");
+        assert_eq!(told("g", 9, 100), Some(9), "a client that never takes it is not held up for ever");
     }
 
     #[test]

@@ -133,6 +133,8 @@ async fn tell(hall: Arc<Hall>, nth: usize, mut stop: watch::Receiver<bool>) {
             _ = wanted.changed(), if told => {}
         }
     }
+    // Requests that are still answered wait for nobody who is told no more.
+    hall.registration.known[nth].send_replace(ABSENT);
     server.leave(&hall).await;
 }
 

@@ -184,8 +184,10 @@ impl Schedule {
         }
         for record in read.slices.iter().flat_map(|slice| records(slice)) {
             let Ok(message) = record else {
-                error!(level = queue + 1, offset, "a delayed message cannot be read and is passed over");
-                self.advance(queue, read.next_offset.max(offset + 1), 0);
+                // Those before it have moved the level on; those behind it are read again without it.
+                let bad = self.offset(queue);
+                error!(level = queue + 1, offset = bad, "a delayed message cannot be read and is passed over");
+                self.advance(queue, bad + 1, 0);
                 return Round::More;
             };
             let due = message.store_timestamp() + self.hall.delays.of_queue(queue);

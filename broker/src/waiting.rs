@@ -59,8 +59,8 @@ type Queue = (Arc<str>, i32);
 #[derive(Default)]
 struct State {
     topics: HashMap<Arc<str>, HashMap<i32, Vec<Parked>>>,
-    /// The queues for which each connection has pulls held, by its number; a queue as often as it has pulls.
-    connections: HashMap<u64, Vec<Queue>>,
+    /// How many pulls each connection has held, by its number, of each queue.
+    connections: HashMap<u64, HashMap<Queue, usize>>,
     deadlines: BinaryHeap<Reverse<(i64, Arc<str>, i32)>>,
 }
 
@@ -72,11 +72,13 @@ impl Waiting {
         }
         let (topic, queue_id) = (Arc::clone(&pull.plan.topic), pull.plan.queue_id);
         let mut state = self.state.lock();
+        let is_crowded = self.parked.load(Ordering::Relaxed) >= PARKED_PULLS_MAX / 2;
         let of_connection = state.connections.entry(pull.responder.connection().id()).or_default();
-        if of_connection.len() >= PARKED_PULLS_PER_CONNECTION_MAX {
+        // A connection has one pull a queue, so that the queues are counted.
+        if is_crowded && of_connection.len() >= PARKED_PULLS_PER_CONNECTION_MAX {
             return Err(pull);
         }
-        of_connection.push((Arc::clone(&topic), queue_id));
+        *of_connection.entry((Arc::clone(&topic), queue_id)).or_default() += 1;
         state.deadlines.push(Reverse((pull.plan.deadline_ms, Arc::clone(&topic), queue_id)));
         state.topics.entry(topic).or_default().entry(queue_id).or_default().push(pull);
         let parked = self.parked.fetch_add(1, Ordering::SeqCst) + 1;
@@ -152,7 +154,7 @@ impl Waiting {
     /// A connection ended: its pulls become ready, which gives their places free.
     pub(crate) fn closed(&self, connection: u64) {
         let queues = self.state.lock().connections.get(&connection).cloned().unwrap_or_default();
-        for (topic, queue_id) in queues {
+        for (topic, queue_id) in queues.into_keys() {
             self.release_pulls(&topic, queue_id, |pull| pull.responder.connection().id() == connection);
         }
     }
@@ -180,9 +182,12 @@ impl State {
     fn leave(&mut self, pull: &Parked) {
         let connection = pull.responder.connection().id();
         let Some(held) = self.connections.get_mut(&connection) else { return };
-        let is_its = |queue: &Queue| queue.1 == pull.plan.queue_id && queue.0 == pull.plan.topic;
-        if let Some(at) = held.iter().position(is_its) {
-            held.swap_remove(at);
+        let queue = (Arc::clone(&pull.plan.topic), pull.plan.queue_id);
+        if let Some(count) = held.get_mut(&queue) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&queue);
+            }
         }
         if held.is_empty() {
             self.connections.remove(&connection);

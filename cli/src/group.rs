@@ -214,28 +214,34 @@ async fn create(args: CreateArgs) -> Outcome {
     name::check_group(&args.group).or_fail(Exit::Usage)?;
     let mut cluster = Cluster::connect(&args.cluster).await?;
     let masters = cluster.masters().await?;
-    let mut holders = Vec::new();
-    for master in &masters {
-        if config(&mut cluster, master, &args.group).await?.is_some() {
-            holders.push(master.name.as_str());
+    let (mut holders, mut lacking, mut held) = (Vec::new(), Vec::new(), None);
+    for master in masters {
+        match config(&mut cluster, &master, &args.group).await? {
+            Some(config) => {
+                holders.push(master);
+                held.get_or_insert(config);
+            }
+            None => lacking.push(master),
         }
     }
-    if !holders.is_empty() {
-        let message = format!(
-            "there is a group {} on {} already; change it with: strata group update {}",
-            args.group,
-            holders.join(", "),
-            args.group
-        );
+    if lacking.is_empty() {
+        let (group, brokers) = (&args.group, names_of(&holders));
+        let message =
+            format!("there is a group {group} on {brokers} already; change it with: strata group update {group}");
         return Err(Failure::new(Exit::Refused, message));
     }
-    let mut config = GroupConfig::new(&args.group);
-    config.retry_max_times = args.retry_max;
-    config.consume_message_orderly = args.orderly;
-    for master in &masters {
+    let new = GroupConfig {
+        retry_max_times: args.retry_max,
+        consume_message_orderly: args.orderly,
+        ..GroupConfig::new(&args.group)
+    };
+    // A broker that came later gets the group as the others have it.
+    let config = held.unwrap_or(new);
+    for master in &lacking {
         put(&mut cluster, master, &config).await?;
     }
-    line(format!("created group {} on {}", args.group, names_of(&masters)))
+    let like = if holders.is_empty() { String::new() } else { format!(", as it is on {}", names_of(&holders)) };
+    line(format!("created group {} on {}{like}", args.group, names_of(&lacking)))
 }
 
 async fn update(args: UpdateArgs) -> Outcome {

@@ -58,11 +58,8 @@ pub(crate) const CONNECTIONS_WANTED_MAX: usize = 1_048_576;
 pub(crate) const CONNECTIONS_MIN: usize = 64;
 
 /// Descriptors that connections leave to the store, which has a file for each segment open (1,500 are 1.5 TiB
-/// by default), to the pages and to the runtime.
+/// by default), to the pages and to the runtime; half of all where that is less.
 pub(crate) const RESERVED_DESCRIPTORS: u64 = 2_048;
-
-/// Descriptors below which the operator is warned: enough for three ports with their default connections.
-pub(crate) const DESCRIPTORS_MIN: u64 = 65_536;
 
 /// Connections that the HTTP pages take at once; others wait. A few probes and scrapers come, each for one page.
 pub(crate) const PAGE_CONNECTIONS_MAX: usize = 64;

@@ -27,6 +27,9 @@ mod topic;
 use args::{Cli, Command};
 use exit::{Exit, OrFail, Outcome};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli.command) {

@@ -30,6 +30,10 @@ pub(crate) struct Arrivals {
     is_stamped: bool,
     looked: Option<Instant>,
     waited: Duration,
+    /// This side does not read, because the peer does not take its answers.
+    is_paused: bool,
+    /// When it read again: what waited before that waited for the peer.
+    resumed: Option<Instant>,
 }
 
 impl Arrivals {
@@ -40,7 +44,12 @@ impl Arrivals {
 
     /// The peer's requests are answers that this side waits for, or their age does not matter.
     pub(crate) fn unwatched() -> Self {
-        Self { is_stamped: false, looked: None, waited: Duration::ZERO }
+        Self { is_stamped: false, looked: None, waited: Duration::ZERO, is_paused: false, resumed: None }
+    }
+
+    /// Nothing is read until the next look, and that is the peer's doing.
+    pub(crate) fn pause(&mut self) {
+        self.is_paused = true;
     }
 
     /// How long the next byte to be read has waited; `None` when there is none, or an earlier look stands.
@@ -49,13 +58,20 @@ impl Arrivals {
             return None;
         }
         let now = Instant::now();
+        if std::mem::take(&mut self.is_paused) {
+            (self.resumed, self.looked) = (Some(now), None);
+        }
         if self.waited < LOOK_EVERY && self.looked.is_some_and(|looked| now - looked < LOOK_EVERY) {
             return None;
         }
         // Mostly nothing is there yet; what really goes wrong goes wrong with the read that follows, too.
-        let stamp = socket.try_io(Interest::READABLE, || oldest_stamp(socket)).ok()?;
+        let Ok(stamp) = socket.try_io(Interest::READABLE, || oldest_stamp(socket)) else {
+            // What comes next has not waited, whatever the last look said.
+            return (std::mem::take(&mut self.waited) > Duration::ZERO).then_some(Duration::ZERO);
+        };
         self.looked = Some(now);
-        self.waited = stamp.and_then(since).unwrap_or_default();
+        let read_for = self.resumed.map_or(Duration::MAX, |resumed| now - resumed);
+        self.waited = stamp.and_then(since).unwrap_or_default().min(read_for);
         Some(self.waited)
     }
 }
@@ -104,11 +120,18 @@ mod tests {
         let waited = arrivals.look(&socket).unwrap();
         assert!((Duration::from_millis(290)..Duration::from_secs(10)).contains(&waited), "{waited:?}");
 
+        let waited = arrivals.look(&socket).expect("what was late is looked at again");
+        assert!(waited >= Duration::from_millis(290), "{waited:?}");
+
         let mut taken = [0; 8];
         assert_eq!(socket.read(&mut taken).await.unwrap(), 3, "looking takes nothing");
         peer.write_all(b"new").await.unwrap();
         socket.readable().await.unwrap();
-        let waited = arrivals.look(&socket).expect("what was late is looked at again");
+        arrivals.pause();
+        assert_eq!(arrivals.look(&socket), Some(Duration::ZERO), "the peer had it wait");
+        arrivals.resumed = None;
+        arrivals.looked = None;
+        let waited = arrivals.look(&socket).unwrap();
         assert!(waited < Duration::from_millis(290), "{waited:?}");
         if waited < LOOK_EVERY {
             assert_eq!(arrivals.look(&socket), None, "the look stands");

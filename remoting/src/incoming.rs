@@ -45,9 +45,10 @@ impl Incoming {
         self.share.update(self.inbox.footprint());
     }
 
-    /// Gives back what the frames that are handled do not need any more.
-    pub(crate) fn settle(&mut self) {
-        if !self.inbox.is_large() {
+    /// Gives back what the frames that are handled do not need any more; `frames` of them are.
+    pub(crate) fn settle(&mut self, frames: u64) {
+        // The next large frame begins later than the one that has ended.
+        if frames > 0 || !self.inbox.is_large() {
             self.large_frame = None;
         }
         self.inbox.shrink();

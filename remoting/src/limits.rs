@@ -51,9 +51,9 @@ pub const OUTBOX_BYTES_HARD_MAX: usize = OUTBOX_BYTES_MAX + FRAME_BYTES_MAX + 4 
 /// larger answers. A thousand peers that ask and do not read must not take the machine's memory.
 pub const UNSENT_BYTES_MAX: usize = 512 * 1024 * 1024;
 
-/// Unsent bytes of one connection below which they do not count in [`UNSENT_BYTES_MAX`]: small answers must
-/// not make the cores share a cache line. Twenty thousand connections leave out 320 MiB at most.
-pub const SHARE_STEP_BYTES: usize = 16 * 1024;
+/// Unsent bytes in each of a connection's two buffers below which they do not count in [`UNSENT_BYTES_MAX`]:
+/// small answers must not make the cores share a cache line. Twenty thousand connections leave out 320 MiB at most.
+pub const SHARE_STEP_BYTES: usize = 8 * 1024;
 
 /// Bytes of a buffer for answers that a connection keeps although they have left; more is given back.
 pub const KEPT_BUFFER_BYTES_MAX: usize = 4 * READ_BYTES_MAX;

@@ -50,8 +50,8 @@ impl Outgoing {
     pub(crate) fn push_reply(&mut self, mut reply: Reply, opaque: i32, codec: HeaderCodec) {
         let before = self.tail.len();
         reply.encode_header(&mut self.tail, opaque, codec);
-        // The length prefix does not count itself.
-        let frame = self.tail.len() - before - 4 + reply.body_bytes();
+        // Clients of RocketMQ compare the whole frame with the limit, its length word included.
+        let frame = self.tail.len() - before + reply.body_bytes();
         if frame > FRAME_BYTES_MAX {
             self.tail.truncate(before);
             let remark =
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_fits_no_frame_becomes_an_error() {
-        let head = encoded(&reply(0), 7).len() - 4;
+        let head = encoded(&reply(0), 7).len();
         for (bytes, code) in [(FRAME_BYTES_MAX - head, 0), (FRAME_BYTES_MAX - head + 1, 1)] {
             let mut out = Outgoing::default();
             out.push_reply(reply(bytes), 7, HeaderCodec::Json);

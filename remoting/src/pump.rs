@@ -133,13 +133,14 @@ impl<H: Handler + ?Sized> Pump<H> {
     fn finish(&mut self, ending: Ending) {
         // What is said from now on would come after the end.
         self.connection.outbox.enter(Phase::Closing);
+        // Nothing is read for its content any more; the memory is others'.
+        self.incoming.discard();
         self.stage = Stage::Finishing(ending);
         self.alarm.begin_drain();
     }
 
     /// Gives the unfinished frame up, and the conversation with it.
     fn run_out_of_memory(&mut self) {
-        self.incoming.discard();
         let detail = "no memory is left for all large frames, and this one began before others";
         self.finish(Ending::with(CloseReason::OutOfMemory, detail));
     }
@@ -220,6 +221,7 @@ impl<H: Handler + ?Sized> Pump<H> {
     /// Handles what is there, then reads once and handles that.
     fn serve(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.must_wait() {
+            self.arrivals.pause();
             return Poll::Pending;
         }
         // Frames are left over only when their predecessors' answers had filled the outbox.
@@ -240,13 +242,12 @@ impl<H: Handler + ?Sized> Pump<H> {
             }
             Ok(bytes) => {
                 self.figures.count_bytes_in(bytes as u64);
-                self.handle_all();
-                self.incoming.settle();
+                let frames = self.handle_all();
+                self.incoming.settle(frames);
                 self.alarm.moved();
             }
             Err(error) => {
                 self.peer_is_done = true;
-                self.incoming.discard();
                 self.finish(Ending::with(CloseReason::Broken, error));
             }
         }
@@ -317,7 +318,6 @@ impl<H: Handler + ?Sized> Pump<H> {
             Some(name) => Ending::with(CloseReason::ForeignProtocol, format_args!("{name} is not served on this port")),
             None => Ending::with(CloseReason::Malformed, malformed),
         };
-        self.incoming.discard();
         self.finish(ending);
     }
 

@@ -121,6 +121,8 @@ impl Shared {
             }
         };
         if waiting as u64 > max {
+            // Nothing else may ask for the flush that makes room again.
+            self.flush.call(true);
             return Err(AppendError::Busy { what: "bytes", waiting });
         }
         Ok(())

@@ -75,8 +75,9 @@ pub const CHECKPOINT_INTERVAL_MS: u64 = 600_000;
 /// Segments deleted in one sweep, so that the file system's journal is not flooded.
 pub const SWEEP_SEGMENTS_MAX: usize = 10;
 
-/// Damaged ranges of one segment that are kept apart; beyond it the last range grows.
-pub const DAMAGED_RANGES_MAX: usize = 1_024;
+/// Damaged ranges of one segment that are kept apart, 8 bytes each; beyond it the last range grows, over good
+/// records too, so that this is more than any disk leaves of a segment worth reading.
+pub const DAMAGED_RANGES_MAX: usize = 65_536;
 
 /// Bytes of a segment that share one checksum in the sidecar.
 pub const BLOCK_BYTES: usize = 64 * 1024;

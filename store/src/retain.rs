@@ -17,10 +17,11 @@ use crate::index::SegmentIndex;
 use crate::limits::{CHECKPOINT_INTERVAL_MS, SWEEP_SEGMENTS_MAX};
 use crate::locate::first_live;
 use crate::reindex::catalog_after;
-use crate::seal::rows_of;
+use crate::seal::{open_sidecar, rows_of, unreadable};
 use crate::sealed::{Parts, Sealed};
 use crate::sidecar::{self, QueueRow, Source};
 use crate::store::{Shared, Store};
+use crate::tombstones::Tombstones;
 
 /// Milliseconds that a topic's messages are kept at least; `None` for the store's own time.
 pub type TopicRetention = Box<dyn Fn(&str) -> Option<u64> + Send + Sync>;
@@ -107,7 +108,12 @@ impl Store {
             tombstones.add(topic, head.log_end());
             tombstones
         };
-        let saved = tombstones.save(&*shared.disk, &path).map_err(UpkeepError::io("write", &path));
+        let saved = tombstones.save(&*shared.disk, &path);
+        if saved.is_err() && Tombstones::load(&path).is_ok_and(|found| found.of(topic) == tombstones.of(topic)) {
+            // The new file is in place and may or may not survive: what is appended now must not depend on it.
+            shared.flush.fail(format!("the deletion of topic {topic} may or may not be on disk"));
+        }
+        let saved = saved.map_err(UpkeepError::io("write", &path));
         let mut head = shared.head.lock();
         head.catalog.stay();
         saved?;
@@ -215,7 +221,7 @@ impl Shared {
                 }
                 Err(error) => {
                     tracing::warn!(%error, first = oldest.first, "deleting a segment that cannot be opened");
-                    self.rows_behind(&oldest)?
+                    self.rows_unread(&oldest)?
                 }
             };
             self.trim(&oldest, rows)?;
@@ -269,24 +275,49 @@ impl Shared {
         self.prune_tombstones(oldest.end)
     }
 
-    /// Every queue at the end of the oldest segment, as the next one knows them: where its own messages
-    /// of a queue begin, the older ones ended.
+    /// Every queue at the end of the oldest segment without its bytes: from its sidecar, if that is whole.
+    fn rows_unread(&self, oldest: &Sealed) -> Result<Vec<QueueRow>, UpkeepError> {
+        match open_sidecar(oldest) {
+            Ok(sidecar) => {
+                let tombstones = Arc::clone(&self.head.lock().tombstones);
+                Ok(rows_of(&catalog_after(&sidecar, &tombstones)))
+            }
+            Err(_) => self.rows_behind(oldest),
+        }
+    }
+
+    /// The same, as the next segment whose sidecar is whole knows them: where its own messages of a queue
+    /// begin, the older ones ended.
     fn rows_behind(&self, oldest: &Sealed) -> Result<Vec<QueueRow>, UpkeepError> {
         let mut rows = Vec::new();
-        let (next, tombstones) = {
+        let behind: Vec<_> = {
             let head = self.head.lock();
-            let next = head.sealed.iter().find(|sealed| sealed.first >= oldest.end).cloned();
+            head.sealed.iter().filter(|sealed| sealed.first >= oldest.end).cloned().collect()
+        };
+        let mut next = None;
+        for sealed in &behind {
+            match open_sidecar(sealed) {
+                Ok(sidecar) => {
+                    next = Some((sealed, sidecar));
+                    break;
+                }
+                // With none of them the queues' offsets would be lost.
+                Err(error) if sealed.first == behind[behind.len() - 1].first => return Err(unreadable(error)),
+                Err(_) => {}
+            }
+        }
+        let tombstones = {
+            let head = self.head.lock();
             if next.is_none() {
                 rows.extend(head.catalog.iter().filter_map(|(number, queue)| {
                     let (topic, next) = (queue.topic.clone()?, first_live(&head, number));
                     Some(QueueRow { topic, queue_id: queue.queue_id, number, next })
                 }));
             }
-            (next, Arc::clone(&head.tombstones))
+            Arc::clone(&head.tombstones)
         };
-        if let Some(next) = next {
-            let parts = self.parts(&next)?;
-            parts.sidecar.each_queue(|topic, row| {
+        if let Some((next, sidecar)) = &next {
+            sidecar.each_queue(|topic, row| {
                 // A topic that was deleted since has no offsets to go on from.
                 if tombstones.of(topic) < next.end {
                     let (topic, queue_id) = (Arc::from(topic), row.queue_id);

@@ -5,6 +5,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::catalog::Catalog;
 use crate::disk::Disk;
@@ -100,6 +101,7 @@ impl Shared {
             path: segment.path.clone(),
             sidecar_path: path,
             parts: parking_lot::Mutex::new(Some(parts)),
+            said: AtomicBool::new(false),
         };
         {
             let mut head = self.head.lock();
@@ -123,7 +125,9 @@ impl Shared {
         let sidecar = match open_sidecar(sealed) {
             Ok(sidecar) => sidecar,
             Err(error) => {
-                tracing::warn!(%error, "building the sidecar again from its segment");
+                if !sealed.said.load(Ordering::Relaxed) {
+                    tracing::warn!(%error, "building the sidecar again from its segment");
+                }
                 self.rebuild(sealed)?;
                 open_sidecar(sealed).map_err(unreadable)?
             }
@@ -131,6 +135,7 @@ impl Shared {
         let mapping = map_segment(&*self.disk, sealed)?;
         let parts = Arc::new(Parts::new(sealed.first, mapping, sidecar));
         *slot = Some(Arc::clone(&parts));
+        sealed.said.store(false, Ordering::Relaxed);
         Ok(parts)
     }
 
@@ -207,7 +212,7 @@ fn map_segment(disk: &dyn Disk, sealed: &Sealed) -> Result<Arc<Mapping>, UpkeepE
     Ok(segment.mapping)
 }
 
-fn unreadable(error: sidecar::SidecarError) -> UpkeepError {
+pub(crate) fn unreadable(error: sidecar::SidecarError) -> UpkeepError {
     use sidecar::SidecarError::{Header, Io, Range, Section};
     let path = match &error {
         Io { path, .. } | Header { path } | Section { path, .. } | Range { path, .. } => path.clone(),

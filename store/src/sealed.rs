@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use parking_lot::Mutex;
 
@@ -23,6 +23,8 @@ pub(crate) struct Sealed {
     pub(crate) sidecar_path: PathBuf,
     /// Opened parts; the lock is held while they are opened or rebuilt, so that this happens once.
     pub(crate) parts: Mutex<Option<Arc<Parts>>>,
+    /// That it cannot be opened was said; every read would say it again.
+    pub(crate) said: AtomicBool,
 }
 
 /// The opened files of a sealed segment.

@@ -45,13 +45,13 @@ fn put(hall: &Hall, groups: Vec<GroupConfig>) -> Result<(), Refusal> {
 
 /// Answers when groups and offsets are on disk: an operator's change is kept once it is confirmed.
 pub(super) fn saved(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>, reply: Reply) -> Answer {
-    let saving = Arc::clone(hall);
-    let saving = off_runtime(move || {
+    let (saving, asking) = (Arc::clone(hall), Arc::clone(hall));
+    let save = move || {
         saving.tables.groups.save()?;
         saving.tables.offsets.save()?;
         Ok(reply)
-    });
-    later(hall, command, connection, saving)
+    };
+    later(hall, command, connection, async move { off_runtime(&asking, save).await })
 }
 
 /// Answers 201 with the whole table; see the note at the topics' answer.
@@ -89,9 +89,9 @@ pub(super) fn forbidden(hall: &Arc<Hall>, command: &Command, connection: &Arc<Co
         hall.tables.groups.find(&group).ok_or_else(|| Refusal::NoGroup { group: group.clone() })?;
         hall.tables.groups.allow_read(&group, &topic, readable, hall.now_ms());
     }
-    let readable = hall.tables.groups.may_read(&group, &topic);
-    let reply = document(&serde_json::json!({ "topic": topic, "group": group, "readable": readable }))?;
-    Ok(saved(hall, command, connection, reply))
+    let is_readable = hall.tables.groups.may_read(&group, &topic);
+    let reply = document(&serde_json::json!({ "topic": topic, "group": group, "readable": is_readable }))?;
+    Ok(if readable.is_some() { saved(hall, command, connection, reply) } else { Answer::Now(reply) })
 }
 
 /// Answers 343.

@@ -148,12 +148,16 @@ fn document<T: serde::Serialize>(value: &T) -> Result<Reply, Refusal> {
     Ok(Reply::with_body(text))
 }
 
-/// Runs `work` that blocks on the disk where it holds no connection up.
-async fn off_runtime<T, F>(work: F) -> Result<T, Refusal>
+/// Runs `work` that blocks on the disk where it holds no connection up. Only so much of it at a time: more would
+/// keep the broker's own writing from its turn.
+async fn off_runtime<T, F>(hall: &Hall, work: F) -> Result<T, Refusal>
 where
     T: Send + 'static,
     F: FnOnce() -> Result<T, Refusal> + Send + 'static,
 {
+    let Ok(_permit) = hall.blocking.try_acquire() else {
+        return Err(Refusal::Busy { what: "too many requests wait for the disk" });
+    };
     tokio::task::spawn_blocking(work).await.map_err(|error| Refusal::Broken { reason: error.to_string() })?
 }
 

@@ -44,10 +44,11 @@ fn offsets(hall: &Hall, group: &str, topic: &str) -> Vec<(MessageQueue, ConsumeO
     let pulled = hall.figures.outgoing_of(group, topic).map(|outgoing| outgoing.pulled()).unwrap_or_default();
     let of_queue = |queue_id| {
         let max = hall.store.queue_range(topic, queue_id).map_or(0, |range| range.max);
-        let consumed = hall.tables.offsets.find(group, topic, queue_id).unwrap_or(0);
+        let stored = hall.tables.offsets.find(group, topic, queue_id);
+        let consumed = stored.unwrap_or(0);
         let last = (consumed > 0).then(|| hall.store.store_time(topic, queue_id, consumed - 1)).flatten();
         let queue = MessageQueue { topic: topic.to_owned(), broker_name: hall.options.identity.name.clone(), queue_id };
-        let pull_offset = pulled.get(&queue_id).copied().unwrap_or(0).max(consumed);
+        let pull_offset = pulled.get(&queue_id).filter(|_| stored.is_some()).copied().unwrap_or(0).max(consumed);
         let last_timestamp = last.unwrap_or(0);
         (queue, ConsumeOffset { broker_offset: max, consumer_offset: consumed, pull_offset, last_timestamp })
     };

@@ -21,8 +21,9 @@ pub(super) fn by_key(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
     let request: QueryMessage = header(command)?;
     hall.topic(&request.topic)?;
     // Every segment's index may have to be read.
-    let searching = Arc::clone(hall);
-    Ok(later(hall, command, connection, off_runtime(move || found_by_key(&searching, request))))
+    let (searching, asking) = (Arc::clone(hall), Arc::clone(hall));
+    let search = move || found_by_key(&searching, request);
+    Ok(later(hall, command, connection, async move { off_runtime(&asking, search).await }))
 }
 
 fn found_by_key(hall: &Hall, request: QueryMessage) -> Result<Reply, Refusal> {

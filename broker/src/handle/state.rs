@@ -211,11 +211,11 @@ fn traffic_of(hall: &Hall, name: &str, key: &str) -> Option<Vec<Arc<Traffic>>> {
 
 /// Answers 329.
 pub(super) fn sweep(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Answer {
-    let owner = Arc::clone(hall);
-    let sweeping = off_runtime(move || {
+    let (owner, asking) = (Arc::clone(hall), Arc::clone(hall));
+    let sweep = move || {
         let swept = owner.store.sweep(&|topic| owner.retention_ms(topic), owner.now_ms());
         let swept = swept.map_err(|error| Refusal::Sweep { reason: error.to_string() })?;
         Ok(Reply::success().remark(format!("{swept:?}")))
-    });
-    later(hall, command, connection, sweeping)
+    };
+    later(hall, command, connection, async move { off_runtime(&asking, sweep).await })
 }

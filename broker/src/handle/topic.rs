@@ -23,19 +23,9 @@ pub(super) fn create(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
     let request: CreateTopic = header(command)?;
     let known = hall.tables.topics.find(&request.topic);
     let mut attributes = known.map(|topic| topic.config.attributes.clone()).unwrap_or_default();
-    for change in request.attributes.as_deref().unwrap_or_default().split(',').map(str::trim) {
-        match (change.strip_prefix('+').and_then(|pair| pair.split_once('=')), change.strip_prefix('-')) {
-            (Some((key, value)), _) => {
-                attributes::check(key, Some(value))?;
-                attributes.insert(key.to_owned(), value.to_owned());
-            }
-            (None, Some(key)) => {
-                attributes::check(key, None)?;
-                attributes.remove(key);
-            }
-            (None, None) if change.is_empty() => {}
-            (None, None) => return Err(Refusal::Attribute { change: change.to_owned() }),
-        }
+    let changes = request.attributes.as_deref().unwrap_or_default().split(',').map(str::trim);
+    for change in changes.filter(|change| !change.is_empty()) {
+        attributes::change(&mut attributes, change)?;
     }
     let config = TopicConfig {
         topic_name: request.topic,
@@ -47,8 +37,8 @@ pub(super) fn create(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
         order: request.order.unwrap_or(false),
         attributes,
     };
-    let number = put(hall, vec![config])?;
-    Ok(later(hall, command, connection, settle(Arc::clone(hall), number)))
+    let changed = put(hall, vec![config])?;
+    Ok(later(hall, command, connection, settle(Arc::clone(hall), changed)))
 }
 
 /// Answers 18.
@@ -57,20 +47,30 @@ pub(super) fn create_list(
     command: &Command,
     connection: &Arc<Connection>,
 ) -> Result<Answer, Refusal> {
-    let request: TopicConfigs = body(command)?;
-    let number = put(hall, request.topic_config_list)?;
-    Ok(later(hall, command, connection, settle(Arc::clone(hall), number)))
+    let mut request: TopicConfigs = body(command)?;
+    for config in &mut request.topic_config_list {
+        // The settings come whole, their attributes as changes.
+        let known = hall.tables.topics.find(&config.topic_name);
+        let mut attributes = known.map(|topic| topic.config.attributes.clone()).unwrap_or_default();
+        for (key, value) in std::mem::take(&mut config.attributes) {
+            let change = if key.starts_with('+') { format!("{key}={value}") } else { key };
+            attributes::change(&mut attributes, &change)?;
+        }
+        config.attributes = attributes;
+    }
+    let changed = put(hall, request.topic_config_list)?;
+    Ok(later(hall, command, connection, settle(Arc::clone(hall), changed)))
 }
 
-/// Takes settings into the table; gives the last registration that tells of them.
-fn put(hall: &Hall, configs: Vec<TopicConfig>) -> Result<u64, Refusal> {
+/// Takes settings into the table; gives the topics' names.
+fn put(hall: &Hall, configs: Vec<TopicConfig>) -> Result<Vec<String>, Refusal> {
     for config in &configs {
         name::check_topic(&config.topic_name)?;
         if name::is_system_topic(&config.topic_name) {
             return Err(Refusal::SystemTopic { topic: config.topic_name.clone() });
         }
     }
-    let mut number = 0;
+    let mut names = Vec::with_capacity(configs.len());
     for config in configs {
         info!(
             topic = config.topic_name,
@@ -78,19 +78,23 @@ fn put(hall: &Hall, configs: Vec<TopicConfig>) -> Result<u64, Refusal> {
             perm = config.perm,
             "topic created or changed"
         );
-        hall.tables.topics.put(config.clone(), hall.now_ms())?;
-        number = hall.registration.topic_changed(&config.topic_name);
+        names.push(config.topic_name.clone());
+        hall.tables.topics.put(config, hall.now_ms())?;
     }
-    Ok(number)
+    Ok(names)
 }
 
 /// Time that a change waits for the name servers to know it.
 const TOLD_WITHIN: Duration = Duration::from_secs(4);
 
-/// Waits until changed topics are on disk and the registration `number` is made.
-async fn settle(hall: Arc<Hall>, number: u64) -> Result<Reply, Refusal> {
+/// Waits until changed topics are on disk and the name servers know them.
+async fn settle(hall: Arc<Hall>, changed: Vec<String>) -> Result<Reply, Refusal> {
     let saving = Arc::clone(&hall);
-    off_runtime(move || Ok(saving.tables.topics.save()?)).await?;
+    off_runtime(&hall, move || Ok(saving.tables.topics.save()?)).await?;
+    let mut number = 0;
+    for topic in changed {
+        number = hall.registration.topic_changed(&topic);
+    }
     hall.registration.done(number, TOLD_WITHIN).await;
     Ok(Reply::success())
 }
@@ -109,14 +113,16 @@ pub(super) fn delete(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
     info!(topic = request.topic, "topic deleted");
     let (forgetting, settling) = (Arc::clone(hall), Arc::clone(hall));
     Ok(later(hall, command, connection, async move {
-        off_runtime(move || {
+        off_runtime(&settling, move || {
             let forgotten = forgetting.store.forget_topic(&request.topic);
             forgotten.map_err(|error| Refusal::NotForgotten { reason: error.to_string() })?;
-            Ok(forgetting.tables.offsets.save()?)
+            forgetting.tables.offsets.save()?;
+            Ok(forgetting.tables.topics.save()?)
         })
         .await?;
         let number = settling.registration.table_changed();
-        settle(settling, number).await
+        settling.registration.done(number, TOLD_WITHIN).await;
+        Ok(Reply::success())
     }))
 }
 

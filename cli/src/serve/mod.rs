@@ -36,9 +36,9 @@ pub(crate) async fn start(args: StartArgs) -> Outcome {
     effective.warn();
     let descriptors = Descriptors::raise();
     let mut draft = effective.draft;
-    let connections = descriptors.share(*draft.connections(), START_PORTS);
+    let share = descriptors.share(*draft.connections(), START_PORTS);
     let listen = draft.options().listen;
-    let namesrv = run::bind(SocketAddr::new(listen, args.namesrv_port()), false, connections).await?;
+    let namesrv = run::bind(SocketAddr::new(listen, args.namesrv_port()), false, share.connections).await?;
     let namesrv_port = namesrv.local_addr().port();
     draft.register_at(SocketAddr::new(loopback(listen), namesrv_port));
     let options = draft.options();
@@ -46,7 +46,7 @@ pub(crate) async fn start(args: StartArgs) -> Outcome {
     let namesrv_options = NamesrvOptions { data: Some(args.namesrv_data()), addresses, ..NamesrvOptions::default() };
     let broker = BrokerSite { options, metrics: draft.metrics_address() };
     let namesrv = Some((namesrv_options, namesrv));
-    run::run(Site { namesrv, broker: Some(broker), nsaddr: None, descriptors, connections }, started).await
+    run::run(Site { namesrv, broker: Some(broker), nsaddr: None, share }, started).await
 }
 
 /// Runs `strata namesrv`.
@@ -56,14 +56,14 @@ pub(crate) async fn namesrv(args: NamesrvArgs) -> Outcome {
     effective.warn();
     let descriptors = Descriptors::raise();
     let draft = effective.draft;
-    let connections = descriptors.share(*draft.connections(), 1);
-    let server = run::bind(SocketAddr::new(draft.listen, draft.port), false, connections).await?;
+    let share = descriptors.share(*draft.connections(), 1);
+    let server = run::bind(SocketAddr::new(draft.listen, draft.port), false, share.connections).await?;
     let data = Some(args.data().to_owned());
     let own = || SocketAddr::new(loopback(draft.listen), server.local_addr().port()).to_string();
     let addresses = args.nsaddr.map_or_else(|| vec![own()], |list| list.split(';').map(str::to_owned).collect());
     let namesrv = Some((NamesrvOptions { data, settings: draft.settings, addresses }, server));
     let nsaddr = args.nsaddr_port.map(|port| SocketAddr::new(draft.listen, port));
-    run::run(Site { namesrv, broker: None, nsaddr, descriptors, connections }, started).await
+    run::run(Site { namesrv, broker: None, nsaddr, share }, started).await
 }
 
 /// Runs `strata broker`.
@@ -73,9 +73,9 @@ pub(crate) async fn broker(args: BrokerArgs) -> Outcome {
     effective.warn();
     let descriptors = Descriptors::raise();
     let draft = effective.draft;
-    let connections = descriptors.share(*draft.connections(), BROKER_PORTS);
+    let share = descriptors.share(*draft.connections(), BROKER_PORTS);
     let broker = BrokerSite { options: draft.options(), metrics: draft.metrics_address() };
-    run::run(Site { namesrv: None, broker: Some(broker), nsaddr: None, descriptors, connections }, started).await
+    run::run(Site { namesrv: None, broker: Some(broker), nsaddr: None, share }, started).await
 }
 
 /// The configuration of a broker: environment, then file, then flags.

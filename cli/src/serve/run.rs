@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, timeout};
 
 use super::announce::{BrokerFacts, Facts, announce};
-use super::descriptors::Descriptors;
+use super::descriptors::Share;
 use super::http::{self, Pages};
 use super::registered::Entry;
 use super::stop::{Bell, asked_to_stop};
@@ -28,9 +28,8 @@ pub(crate) struct Site {
     pub(crate) broker: Option<BrokerSite>,
     /// Pages of a name server alone; a broker has its metrics port.
     pub(crate) nsaddr: Option<SocketAddr>,
-    pub(crate) descriptors: Descriptors,
     /// What each port takes.
-    pub(crate) connections: Connections,
+    pub(crate) share: Share,
 }
 
 /// A broker that is to run.
@@ -60,7 +59,7 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
     let signal = tokio::spawn(asked_to_stop());
     let pages_listener = pages_listener(&site).await?;
     let bound = match site.broker {
-        Some(broker) => Some(bind_broker(broker.options, site.connections).await?),
+        Some(broker) => Some(bind_broker(broker.options, site.share.connections).await?),
         None => None,
     };
     let namesrv_address = site.namesrv.as_ref().map(|(_, server)| server.local_addr());
@@ -75,7 +74,9 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
         }
         None => (None, None),
     };
-    site.descriptors.tell(site.connections);
+    if let Some(shortage) = &site.share.shortage {
+        tracing::warn!("{shortage}");
+    }
     let entry = broker_parts.as_ref().map(|parts| Entry::of(&parts.options, parts.options.identity.port));
     let facts = Facts { namesrv: namesrv_address, broker: broker_parts.as_ref().map(facts_of), pages: pages_address };
     let name_servers = facts.broker.as_ref().map(|broker| broker.name_servers.clone()).unwrap_or_default();

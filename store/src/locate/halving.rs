@@ -3,6 +3,7 @@
 //! Owns what is certain all the same: the neighbours that open speak for those that do not.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::sealed::{Parts, Sealed};
 use crate::store::Shared;
@@ -52,7 +53,9 @@ impl Shared {
             match self.parts(&sealed[at]) {
                 Ok(parts) => return Some((at, parts)),
                 Err(error) => {
-                    tracing::warn!(%error, segment = sealed[at].first, "a segment cannot be opened now");
+                    if !sealed[at].said.swap(true, Ordering::Relaxed) {
+                        tracing::error!(%error, segment = sealed[at].first, "a segment cannot be opened now");
+                    }
                     unopened.push(at);
                 }
             }

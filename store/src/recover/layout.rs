@@ -3,6 +3,7 @@
 //! Owns the reading of folder listings. It opens no segment.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use crate::disk::{Disk, remove_optional};
 use crate::error::OpenError;
@@ -34,6 +35,7 @@ impl Found {
             path: self.path.clone(),
             sidecar_path: paths.sidecar(self.first),
             parts: parking_lot::Mutex::new(None),
+            said: AtomicBool::new(false),
         }
     }
 }

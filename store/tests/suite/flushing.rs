@@ -227,3 +227,21 @@ fn a_segment_that_could_not_be_made_is_made_later() {
     store.seal_active().unwrap();
     assert_eq!(append(&store, "T", 0, b"y").queue_offset, 1);
 }
+
+#[test]
+fn a_deletion_that_may_or_may_not_be_on_disk_latches_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(TestDisk::default());
+    let (store, _) = Store::open_on(options(folder.path()), TestClock::at(1_000_000), Arc::clone(&disk) as _).unwrap();
+    append(&store, "T", 0, b"x");
+    disk.syncs.store(0, Ordering::SeqCst);
+    store.forget_topic("T").unwrap_err();
+    disk.syncs.store(usize::MAX, Ordering::SeqCst);
+    assert_eq!(append(&store, "T", 0, b"y").queue_offset, 1, "the topic is as it was");
+    // The file is renamed, and its folder cannot be flushed.
+    disk.folder_syncs.store(0, Ordering::SeqCst);
+    store.forget_topic("T").unwrap_err();
+    disk.folder_syncs.store(usize::MAX, Ordering::SeqCst);
+    let error = store.append(&message("T", 0, b"z")).unwrap_err();
+    assert!(matches!(error, AppendError::Latched { .. }), "{error}");
+}

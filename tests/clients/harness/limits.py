@@ -24,3 +24,5 @@ TOPIC_ROUTE_S = 30
 REQUEST_S = 10
 # A failure's reason is cut to one readable line.
 REASON_CHARS = 300
+# Failed cases of the reference that are run once more; with more than these something else is wrong.
+REFERENCE_AGAIN_MAX = 10
