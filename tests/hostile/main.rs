@@ -148,7 +148,8 @@ async fn attack(binary: &Path, folder: &Path, seed: u64, only: &str) -> Result<u
     let data = folder.join("data");
     let ports = Ports::free(&mut Draw::new(seed))?;
     // Small segments roll while the cases run; they hold the largest message all the same.
-    let settings = vec![String::from("mappedFileSizeCommitLog=8388608")];
+    // The attacks, or the machine, may hold the server up; overload has a case of its own.
+    let settings = vec![String::from("mappedFileSizeCommitLog=8388608"), String::from("waitTimeMillsInSendQueue=5000")];
     let setup = Setup { binary: binary.to_path_buf(), log: data.with_extension("log"), data, ports, settings };
     let stage = Stage::open(&setup, seed).await?;
     let good = Good::begin(ports).await?;

@@ -87,12 +87,20 @@ class Strata:
         return [self.binary, "namesrv", "--port", str(port), "--data", data]
 
     def broker(self, data, port, namesrvs, name):
-        return [self.binary, "broker", "--namesrv", namesrvs, "--broker-port", str(port),
+        return [self.binary, "broker", "-c", self.settings(data), "--namesrv", namesrvs, "--broker-port", str(port),
                 "--name", name, "--data", data, "--metrics-port", "0"]
 
     def both(self, data, namesrv_port, broker_port):
-        return [self.binary, "start", "--data", data, "--namesrv-port", str(namesrv_port),
+        return [self.binary, "start", "-c", self.settings(data), "--data", data, "--namesrv-port", str(namesrv_port),
                 "--broker-port", str(broker_port), "--metrics-port", str(free_port())]
+
+    @staticmethod
+    def settings(data):
+        """The reference has the same patience: a shared machine may stand still for longer than 200 ms."""
+        path = Path(f"{data}.conf")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("waitTimeMillsInSendQueue=5000\n", encoding="utf-8")
+        return str(path)
 
 
 class Node:
