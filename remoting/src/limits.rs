@@ -75,6 +75,10 @@ pub const READ_BYTES_MIN: usize = 4 * 1024;
 /// larger asks for more, up to as much as has arrived of it.
 pub const READ_BYTES_MAX: usize = 256 * 1024;
 
+/// Bytes that a connection reads before the others of its thread have their turn: a peer that sends without a
+/// pause must not have those wait for more than a few milliseconds each.
+pub const TURN_BYTES_MAX: u64 = READ_BYTES_MAX as u64;
+
 /// Bytes of the read buffers of one server, together. Above it new buffers stay at [`READ_BYTES_MIN`], and a
 /// frame that needs more than [`READ_BYTES_MAX`] ends those that began before it and are not whole yet: half a
 /// frame of 16 MiB on each of a few hundred connections must neither take the machine's memory nor the place of

@@ -28,7 +28,7 @@ use crate::figures::Figures;
 use crate::handler::{Answer, Handler};
 use crate::inbox::Inbox;
 use crate::incoming::Incoming;
-use crate::limits::OUTBOX_BYTES_MAX;
+use crate::limits::{OUTBOX_BYTES_MAX, TURN_BYTES_MAX};
 use crate::outbox::Phase;
 use crate::outgoing::Outgoing;
 use crate::roster::Roster;
@@ -94,6 +94,7 @@ impl<H: Handler + ?Sized> Pump<H> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        let turn_ends = self.progress.bytes_in + TURN_BYTES_MAX;
         loop {
             // Read before the outbox: an answer is queued before its responder goes.
             let owed = self.connection.owed();
@@ -104,6 +105,10 @@ impl<H: Handler + ?Sized> Pump<H> {
             }
             if let Err(broken) = self.write(cx) {
                 return Poll::Ready(broken);
+            }
+            if self.progress.bytes_in >= turn_ends {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             match self.step(owed, cx) {
                 Poll::Ready(Some(ending)) => return Poll::Ready(ending),
