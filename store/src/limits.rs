@@ -36,7 +36,7 @@ pub const KEYS_PER_MESSAGE_MAX: usize = 64;
 pub const STAGED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Asynchronous flushes, by the bytes that begin one, whose bytes may wait for the disk. With 16 MiB this is
-/// 256 MiB, half a second of a disk that takes 500 MB/s; a slower one makes producers wait.
+/// 256 MiB, half a second of a disk that takes 500 MB/s; with a slower one appends are refused as busy.
 pub const UNFLUSHED_FLUSHES_MAX: u64 = 16;
 
 /// NUL bytes in a row that properties may hold. Recovery takes a whole sector of zeros, or a share of one

@@ -108,8 +108,8 @@ pub(super) struct Sent<'a> {
     pub telling: Option<u64>,
 }
 
-/// Answers at once, or with sync flush when the message is on disk, and for a new topic when the name servers
-/// know it: whoever asks one after this answer finds the topic there.
+/// Answers at once, or with sync flush when the message is on disk, and whoever created the topic when the name
+/// servers know it: who asks one after that answer finds the topic there.
 pub(super) fn when_settled(hall: &Arc<Hall>, sent: &Sent<'_>, reply: Reply) -> Answer {
     let Sent { command, connection, telling, .. } = *sent;
     if command.is_oneway() {
