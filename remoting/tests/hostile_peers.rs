@@ -8,11 +8,11 @@ mod common;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use common::{Bare, ECHO, IGNORE, LARGE, PARK, Stage, echo, echo_reply, encode, expected, in_time, request, until};
+use common::{Bare, ECHO, LARGE, PARK, Stage, echo, echo_reply, encode, expected, in_time, request, until};
 use strata_protocol::frame::HeaderCodec;
 use strata_protocol::limits::FRAME_BYTES_MAX;
 use strata_protocol::reply::Reply;
-use strata_remoting::limits::{DRAIN_MAX, OUTBOX_BYTES_HARD_MAX, OUTBOX_BYTES_MAX, TURN_BYTES_MAX};
+use strata_remoting::limits::{DRAIN_MAX, OUTBOX_BYTES_HARD_MAX, OUTBOX_BYTES_MAX};
 use strata_remoting::{CloseReason, ServerOptions};
 use tokio::io::AsyncReadExt as _;
 
@@ -328,22 +328,4 @@ async fn answers_nobody_asked_for_are_dropped() {
     peer.ask(&answer).await;
     peer.is_served().await;
     assert_eq!(stage.habits.handled.load(SeqCst), 1, "an answer is no request");
-}
-
-#[tokio::test]
-async fn a_peer_that_sends_without_a_pause_lets_others_have_their_turn() {
-    let stage = Stage::new().await;
-    let (mut flood, mut other) = (stage.dial().await, stage.dial().await);
-    flood.is_served().await;
-    other.is_served().await;
-    // The server's tasks are on this thread: nothing is read while the kernel takes what it can.
-    let mut ignored = request(IGNORE, 1);
-    ignored.body = vec![0; 1_000].into();
-    let bytes: Vec<u8> = encode(&ignored).iter().copied().cycle().take(16 * 1024 * 1024).collect();
-    let taken = flood.socket.try_write(&bytes).unwrap();
-    assert!(taken as u64 > 3 * TURN_BYTES_MAX, "the kernel takes {taken} bytes");
-    let before = stage.habits.handled.load(SeqCst);
-    other.is_served().await;
-    let handled = (stage.habits.handled.load(SeqCst) - before) * encode(&ignored).len();
-    assert!(handled as u64 <= 2 * TURN_BYTES_MAX, "{handled} of {taken} bytes came before the other's request");
 }
