@@ -3,11 +3,15 @@
 //! Owns admission (is the store open, healthy, not full) and the order of one append: everything that
 //! can be computed before the lock is; under the lock one copy and an index entry.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use strata_protocol::record::BLANK_BYTES_MIN;
+
 use crate::error::AppendError;
-use crate::head::{Head, Writer};
-use crate::limits::{BATCH_MESSAGES_MAX, FROZEN_SEGMENTS_MAX, STAGED_BYTES_MAX, UNFLUSHED_FLUSHES_MAX};
+use crate::head::Head;
+use crate::hot::NotLaid;
+use crate::limits::{BATCH_MESSAGES_MAX, FROZEN_SEGMENTS_MAX, SYNC_BYTES_MAX, UNFLUSHED_FLUSHES_MAX};
 use crate::message::{Appended, AppendedEvent, Draft, NewMessage, PendingEvent};
 use crate::options::FlushMode;
 use crate::segment::{Segment, to_length};
@@ -114,18 +118,18 @@ impl Shared {
             let detail = format!("{:.1} % in use, limit {:.0} %", ratio * 100.0, limit * 100.0);
             return Err(AppendError::DiskFull { detail });
         }
-        let (waiting, max) = match self.options.flush {
-            FlushMode::Sync => (head.staged.bytes, STAGED_BYTES_MAX as u64),
-            FlushMode::Async { bytes_max, .. } => {
-                (self.unflushed(head), bytes_max.saturating_mul(UNFLUSHED_FLUSHES_MAX))
-            }
+        let max = match self.options.flush {
+            FlushMode::Sync => SYNC_BYTES_MAX as u64,
+            FlushMode::Async { bytes_max, .. } => bytes_max.saturating_mul(UNFLUSHED_FLUSHES_MAX),
         };
-        if waiting as u64 > max {
-            // Nothing else may ask for the flush that makes room again.
-            self.flush.call(true);
-            return Err(AppendError::Busy { what: "bytes", waiting });
-        }
-        Ok(())
+        if self.unflushed(head) as u64 > max { Err(self.busy(head)) } else { Ok(()) }
+    }
+
+    /// Refuses because too much waits for the disk.
+    fn busy(&self, head: &Head) -> AppendError {
+        // Nothing else may ask for the flush that makes room again.
+        self.flush.call(true);
+        AppendError::Busy { what: "bytes", waiting: self.unflushed(head) }
     }
 
     /// Refuses what would change the folder after the store gave it up. Asked under the lock that the
@@ -141,14 +145,24 @@ impl Shared {
 
     /// Goes on in the next segment when `bytes` do not fit the active one.
     pub(crate) fn make_room(&self, head: &mut Head, bytes: usize) -> Result<(), AppendError> {
-        if head.has_room(bytes) {
-            return Ok(());
+        if !head.has_room(bytes) {
+            let max = to_length(i64::try_from(self.options.segment_bytes).unwrap_or(i64::MAX)) - BLANK_BYTES_MIN;
+            if bytes > max {
+                return Err(AppendError::RecordTooLarge { bytes, max });
+            }
+            self.next_segment(head)?;
         }
-        let max = to_length(i64::try_from(self.options.segment_bytes).unwrap_or(i64::MAX)) - 8;
-        if bytes > max {
-            return Err(AppendError::RecordTooLarge { bytes, max });
-        }
-        self.next_segment(head)
+        let to = head.tail + bytes + BLANK_BYTES_MIN;
+        if to > head.active.laid() { self.cover(head, &head.active, to) } else { Ok(()) }
+    }
+
+    /// Sees that memory lies under `segment` up to the position `to`.
+    fn cover(&self, head: &Head, segment: &Segment, to: usize) -> Result<(), AppendError> {
+        let covered = self.hot.cover(&*self.disk, segment, to, self.flush.durable());
+        covered.map_err(|error| match error {
+            NotLaid::Unflushed => self.busy(head),
+            NotLaid::Io(error) => AppendError::DiskFull { detail: format!("no memory for the log: {error}") },
+        })
     }
 
     /// Closes the active segment and goes on in a new one.
@@ -167,8 +181,12 @@ impl Shared {
                 self.create_segment(first)?
             }
         };
+        if let Err(error) = self.cover(head, &segment, BLANK_BYTES_MIN) {
+            spare.segment = Some(segment);
+            return Err(error);
+        }
         drop(spare);
-        head.roll(std::sync::Arc::new(segment))
+        head.roll(Arc::new(segment))
     }
 
     /// Makes the file of the segment at `first`.
@@ -180,12 +198,12 @@ impl Shared {
 
     /// Keeps the event of an append until its flush, in synchronous mode.
     fn stage_event(&self, head: &mut Head, draft: &Draft<'_>, number: Option<u32>, appended: &Appended) {
-        let (Writer::Staged, Some(number)) = (&head.writer, number) else { return };
+        let (FlushMode::Sync, Some(number)) = (self.options.flush, number) else { return };
         let queue = head.catalog.queue(number);
         if let (Some(topic), Some(_)) = (queue.topic.clone(), self.listener.get()) {
             let (queue_id, queue_offset) = (queue.queue_id, appended.queue_offset);
             let tags_code = i64::from(draft.tag);
-            head.staged.events.push(PendingEvent { topic, queue_id, queue_offset, tags_code });
+            head.events.push(PendingEvent { topic, queue_id, queue_offset, tags_code });
         }
     }
 
@@ -197,7 +215,7 @@ impl Shared {
         }
         let urgent = match self.options.flush {
             FlushMode::Sync => true,
-            FlushMode::Async { bytes_max, .. } => self.unflushed(head) as u64 >= bytes_max,
+            FlushMode::Async { bytes_max, .. } => self.unflushed(head) as u64 >= bytes_max.min(self.hot.capacity() / 2),
         };
         Call { upkeep, urgent }
     }

@@ -4,8 +4,8 @@
 //! Reading goes through mappings.
 
 use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The disk as the store uses it. The real path costs one indirect call beside each system call.
@@ -15,6 +15,25 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// What the system says; a short write is an error too.
     fn write_at(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()>;
+
+    /// Opens a file for writes that do not go through the page cache, `None` where that cannot be done: then
+    /// [`Disk::write_at`] is used instead.
+    ///
+    /// # Errors
+    /// What the system says, other than that it cannot.
+    fn open_direct(&self, _path: &Path) -> io::Result<Option<File>> {
+        Ok(None)
+    }
+
+    /// Writes all bytes of both parts, one behind the other, at `at` of a file from [`Disk::open_direct`]. Parts
+    /// and position are whole pages.
+    ///
+    /// # Errors
+    /// What the system says; a short write is an error too.
+    fn write_direct(&self, file: &File, parts: [&[u8]; 2], at: u64) -> io::Result<()> {
+        self.write_at(file, parts[0], at)?;
+        self.write_at(file, parts[1], at + parts[0].len() as u64)
+    }
 
     /// Makes what was written to `file` durable, data and length.
     ///
@@ -82,6 +101,34 @@ pub struct RealDisk;
 impl Disk for RealDisk {
     fn write_at(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
         file.write_all_at(bytes, at)
+    }
+
+    fn open_direct(&self, path: &Path) -> io::Result<Option<File>> {
+        let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+        match OpenOptions::new().write(true).custom_flags(flags).open(path) {
+            Ok(file) => Ok(Some(file)),
+            // This is how a file system says that it has no direct writes.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_direct(&self, file: &File, parts: [&[u8]; 2], at: u64) -> io::Result<()> {
+        let mut slices = parts.map(IoSlice::new);
+        let (mut rest, mut at) = (&mut slices[..], at);
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            match rustix::io::pwritev(file, rest, at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    IoSlice::advance_slices(&mut rest, written);
+                    at += written as u64;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {

@@ -11,10 +11,10 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::FlushFailed;
-use crate::head::{Head, StagedPart, Writer};
+use crate::head::{Head, Unsummed};
 use crate::message::{AppendedEvent, PendingEvent};
 use crate::options::FlushMode;
-use crate::segment::{Segment, to_length, to_offset};
+use crate::segment::{Page, Segment, to_length, to_offset};
 use crate::store::Shared;
 use crate::sums::{Sums, SumsWriter};
 
@@ -58,12 +58,14 @@ struct Turn {
     sums: Option<SumsWriter>,
     /// First offset of a segment whose sums could not be written.
     broken: Option<i64>,
+    /// Where the last page of a write is filled up.
+    page: Box<Page>,
 }
 
 /// What one flush has to do.
 struct Work {
     targets: Vec<Target>,
-    staged: Vec<StagedPart>,
+    unsummed: Vec<Unsummed>,
     events: Vec<PendingEvent>,
     end: i64,
 }
@@ -85,7 +87,7 @@ impl Flush {
             hurried: AtomicBool::new(false),
             gate: Mutex::new(Gate::default()),
             wake: Condvar::new(),
-            turn: Mutex::new(Turn { sums, broken: None }),
+            turn: Mutex::new(Turn { sums, broken: None, page: Box::default() }),
         }
     }
 
@@ -192,19 +194,20 @@ impl Shared {
         if work.targets.is_empty() {
             return Ok(());
         }
-        if let Err(reason) = self.write_and_sync(&work) {
+        if let Err(reason) = self.write_and_sync(&work, &mut turn.page) {
             return Err(self.flush.fail(reason));
         }
-        for part in &work.staged {
-            part.segment.mapping.advance(part.at + part.bytes.len());
-        }
+        self.hot.set_durable(work.end);
         self.flush.durable.store(work.end, Ordering::Release);
         self.flush.release();
-        self.tell_staged(&work.events);
+        self.tell_flushed(&work.events);
         for target in &work.targets {
-            self.sum_up(&mut turn, target);
+            let segment = &target.segment;
+            segment.blocks.lock().advance(&segment.mapping, target.to);
+            if let Some(unsummed) = work.unsummed.iter().find(|unsummed| unsummed.first == segment.first) {
+                self.sum_up(&mut turn, target, &unsummed.records);
+            }
         }
-        self.give_back(work);
         Ok(())
     }
 
@@ -212,35 +215,22 @@ impl Shared {
     fn take_work(&self) -> Work {
         let durable = self.flush.durable();
         let mut head = self.head.lock();
-        let end = head.log_end();
-        let staged = std::mem::take(&mut head.staged.parts);
-        let events = std::mem::take(&mut head.staged.events);
-        head.staged.bytes = 0;
-        let targets = match head.writer {
-            Writer::Staged => staged.iter().map(Target::of_part).collect(),
-            Writer::Mapped(_) => mapped_targets(&head, durable),
-        };
-        Work { targets, staged, events, end }
+        let events = std::mem::take(&mut head.events);
+        let unsummed = std::mem::take(&mut head.unsummed);
+        Work { targets: targets(&head, durable), unsummed, events, end: head.log_end() }
     }
 
-    fn write_and_sync(&self, work: &Work) -> Result<(), String> {
-        for part in &work.staged {
-            let written = self.disk.write_at(&part.segment.file, &part.bytes, part.at as u64);
-            written.map_err(|error| describe("write", &part.segment, &error))?;
-        }
-        for (index, target) in work.targets.iter().enumerate() {
-            // Parts of one segment follow one another and share one flush.
-            let next = work.targets.get(index + 1);
-            if next.is_some_and(|next| Arc::ptr_eq(&next.segment, &target.segment)) {
-                continue;
-            }
-            let synced = self.disk.sync(&target.segment.file);
-            synced.map_err(|error| describe("flush", &target.segment, &error))?;
+    fn write_and_sync(&self, work: &Work, page: &mut Page) -> Result<(), String> {
+        for Target { segment, from, to } in &work.targets {
+            let written = segment.write_out(&*self.disk, *from, *to, page);
+            written.map_err(|error| describe("write", segment, &error))?;
+            let synced = self.disk.sync(&segment.file);
+            synced.map_err(|error| describe("flush", segment, &error))?;
         }
         Ok(())
     }
 
-    fn tell_staged(&self, events: &[PendingEvent]) {
+    fn tell_flushed(&self, events: &[PendingEvent]) {
         let Some(listener) = self.listener.get() else { return };
         for event in events {
             listener(&AppendedEvent {
@@ -254,7 +244,7 @@ impl Shared {
 
     /// Notes the checksums of records that are durable now. Failing costs certainty at the next
     /// recovery, no message, so it is only told.
-    fn sum_up(&self, turn: &mut Turn, target: &Target) {
+    fn sum_up(&self, turn: &mut Turn, target: &Target, records: &[(u32, u32)]) {
         let first = target.segment.first;
         if turn.broken == Some(first) {
             return;
@@ -267,20 +257,8 @@ impl Shared {
             }
         }
         let Some(sums) = &mut turn.sums else { return };
-        let Some(bytes) = target.segment.mapping.slice(sums.covered, target.to) else { return };
-        if let Err(error) = sums.append(&*self.disk, bytes) {
+        if let Err(error) = sums.append(&*self.disk, records, target.to) {
             turn.give_up(first, &error);
-        }
-    }
-
-    /// Returns the largest written buffer for the next appends.
-    fn give_back(&self, work: Work) {
-        let buffers = work.staged.into_iter().map(|part| part.bytes);
-        let Some(mut largest) = buffers.max_by_key(Vec::capacity) else { return };
-        largest.clear();
-        let mut head = self.head.lock();
-        if head.staged.spare.capacity() < largest.capacity() {
-            head.staged.spare = largest;
         }
     }
 }
@@ -293,15 +271,8 @@ impl Turn {
     }
 }
 
-impl Target {
-    fn of_part(part: &StagedPart) -> Self {
-        let to = part.at + part.bytes.len();
-        Self { segment: Arc::clone(&part.segment), from: part.at, to }
-    }
-}
-
-/// The stretches of mapped segments behind `durable`.
-fn mapped_targets(head: &Head, durable: i64) -> Vec<Target> {
+/// The stretches of segments behind `durable`.
+fn targets(head: &Head, durable: i64) -> Vec<Target> {
     let frozen = head.frozen.iter().map(|frozen| (&frozen.segment, frozen.tail));
     let all = frozen.chain([(&head.active, head.tail)]);
     all.map(|(segment, to)| {

@@ -9,6 +9,7 @@ use strata_protocol::record::{BLANK_BYTES_MIN, Magic, Placement};
 
 use crate::catalog::Catalog;
 use crate::error::AppendError;
+use crate::hot::{Hot, Notes};
 use crate::index::{Entry, SegmentIndex};
 use crate::mapping::MapWriter;
 use crate::message::{Appended, Draft, PendingEvent};
@@ -27,31 +28,12 @@ pub(crate) struct Frozen {
     pub(crate) next: Vec<i64>,
 }
 
-/// How records get into the segment.
+/// Checksums of records of one segment that are not noted beside it yet: position and crc32c.
 #[derive(Debug)]
-pub(crate) enum Writer {
-    /// Straight into the mapping; visible at once.
-    Mapped(MapWriter),
-    /// Into memory, from which the flusher writes them; visible when durable.
-    Staged,
-}
-
-/// Bytes that wait for the flusher.
-#[derive(Debug)]
-pub(crate) struct StagedPart {
-    pub(crate) segment: Arc<Segment>,
-    pub(crate) at: usize,
-    pub(crate) bytes: Vec<u8>,
-}
-
-/// All that waits for the flusher in synchronous mode.
-#[derive(Debug, Default)]
-pub(crate) struct Staged {
-    pub(crate) parts: Vec<StagedPart>,
-    pub(crate) bytes: usize,
-    pub(crate) events: Vec<PendingEvent>,
-    /// A written buffer, kept so that the next part need not allocate.
-    pub(crate) spare: Vec<u8>,
+pub(crate) struct Unsummed {
+    /// Log offset of the segment.
+    pub(crate) first: i64,
+    pub(crate) records: Vec<(u32, u32)>,
 }
 
 /// The state behind the append lock. One lock, because an append changes tail, offsets and index
@@ -62,7 +44,10 @@ pub(crate) struct Head {
     pub(crate) active: Arc<Segment>,
     /// Position behind the last record of the active segment.
     pub(crate) tail: usize,
-    pub(crate) writer: Writer,
+    pub(crate) writer: MapWriter,
+    pub(crate) hot: Arc<Hot>,
+    /// Where the checksum of the next record goes, once one was noted.
+    pub(crate) notes: Option<Notes>,
     pub(crate) index: SegmentIndex,
     /// Full segments, oldest first; older than the active one, younger than all sealed ones.
     pub(crate) frozen: Vec<Arc<Frozen>>,
@@ -71,7 +56,10 @@ pub(crate) struct Head {
     pub(crate) tombstones: Arc<Tombstones>,
     /// The last store time, below which no record goes.
     pub(crate) last_time: i64,
-    pub(crate) staged: Staged,
+    /// What readers are told once the next flush is done, in synchronous mode.
+    pub(crate) events: Vec<PendingEvent>,
+    /// By segment, oldest first.
+    pub(crate) unsummed: Vec<Unsummed>,
     /// How often segments were deleted; lowest offsets are known for one such count.
     pub(crate) trims: u64,
     /// Tail position at which the upkeep thread is called; `usize::MAX` while it is already.
@@ -110,14 +98,14 @@ impl Head {
         draft.prepared.place(Placement { queue_offset, physical_offset, store_timestamp, store_host });
         let bytes = draft.prepared.bytes();
         let position = self.tail;
-        self.write(bytes, |out| draft.prepared.write(out))?;
+        let crc = self.write(bytes, |out| draft.prepared.write(out))?;
         self.last_time = store_timestamp;
         let time = self.index.note(store_timestamp);
         // Segments are below 2 GiB, so positions and lengths fit.
         let position = u32::try_from(position).unwrap_or(u32::MAX);
         let length = u32::try_from(bytes).unwrap_or(u32::MAX);
         if let Some(number) = number {
-            self.index.push(number, queue_offset, Entry { position, length, tag: draft.tag, time });
+            self.index.push(number, queue_offset, Entry { position, length, tag: draft.tag, time, crc });
             self.catalog.queue_mut(number).next = queue_offset + 1;
         }
         for hash in &draft.key_hashes {
@@ -127,43 +115,36 @@ impl Head {
         Ok(Appended { physical_offset, log_end, queue_offset, store_timestamp, bytes: length })
     }
 
-    /// Lets `fill` write the next `bytes` and moves the tail.
-    fn write(&mut self, bytes: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), AppendError> {
-        match &mut self.writer {
-            Writer::Mapped(writer) => {
-                let Some(out) = writer.reserve(bytes) else {
-                    let detail = format!("{bytes} bytes do not fit the segment");
-                    return Err(AppendError::DiskFull { detail });
-                };
-                fill(out);
-                writer.commit(bytes);
-            }
-            Writer::Staged => {
-                let part = self.staged.part(&self.active, self.tail);
-                let at = part.bytes.len();
-                part.bytes.resize(at + bytes, 0);
-                fill(&mut part.bytes[at..]);
-                self.staged.bytes += bytes;
-            }
+    /// Lets `fill` write the next `bytes`, moves the tail, and returns their checksum.
+    fn write(&mut self, bytes: usize, fill: impl FnOnce(&mut [u8])) -> Result<u32, AppendError> {
+        let Some(out) = self.writer.reserve(bytes).filter(|_| self.tail + bytes <= self.active.laid()) else {
+            let detail = format!("{bytes} bytes do not fit the segment");
+            return Err(AppendError::DiskFull { detail });
+        };
+        fill(out);
+        let crc = crc32c::crc32c(out);
+        self.writer.commit(bytes);
+        self.hot.note(&mut self.notes, self.active.first + to_offset(self.tail), crc);
+        let position = u32::try_from(self.tail).unwrap_or(u32::MAX);
+        match self.unsummed.last_mut() {
+            Some(last) if last.first == self.active.first => last.records.push((position, crc)),
+            _ => self.unsummed.push(Unsummed { first: self.active.first, records: vec![(position, crc)] }),
         }
         self.tail += bytes;
-        Ok(())
+        Ok(crc)
     }
 
     /// Closes the active segment with a blank and goes on in `segment`.
     pub(crate) fn roll(&mut self, segment: Arc<Segment>) -> Result<(), AppendError> {
+        let Some(writer) = segment.mapping.writer() else {
+            return Err(AppendError::DiskFull { detail: "the next segment is in use already".to_owned() });
+        };
         let rest = i32::try_from(self.active.bytes - self.tail).unwrap_or(i32::MAX);
         self.write(BLANK_BYTES_MIN, |out| {
             out[..4].copy_from_slice(&rest.to_be_bytes());
             out[4..].copy_from_slice(&Magic::Blank.code().to_be_bytes());
         })?;
-        if let Writer::Mapped(_) = self.writer {
-            let writer = segment
-                .mapping
-                .writer()
-                .ok_or_else(|| AppendError::DiskFull { detail: "the next segment is in use already".to_owned() })?;
-            self.writer = Writer::Mapped(writer);
-        }
+        self.writer = writer;
         let frozen = Frozen {
             segment: std::mem::replace(&mut self.active, segment),
             tail: self.tail,
@@ -174,18 +155,5 @@ impl Head {
         self.tail = 0;
         self.call_at = 0;
         Ok(())
-    }
-}
-
-impl Staged {
-    /// The part that ends at `tail` of `segment`, new if the last one was taken or is elsewhere.
-    fn part(&mut self, segment: &Arc<Segment>, tail: usize) -> &mut StagedPart {
-        let fits = self.parts.last().is_some_and(|part| Arc::ptr_eq(&part.segment, segment));
-        if !fits {
-            let bytes = std::mem::take(&mut self.spare);
-            self.parts.push(StagedPart { segment: Arc::clone(segment), at: tail, bytes });
-        }
-        let last = self.parts.len() - 1;
-        &mut self.parts[last]
     }
 }

@@ -1,6 +1,6 @@
 //! The index of one segment in memory: its messages by queue and offset, and by key.
 //!
-//! Owns the 16 bytes that are kept for a message while its segment is active. It is derived from the
+//! Owns the 20 bytes that are kept for a message while its segment is active. It is derived from the
 //! segment and never stored itself; `sidecar` writes what it says.
 
 use crate::keys::KeyIndex;
@@ -22,12 +22,14 @@ pub(crate) struct Entry {
     pub(crate) tag: i32,
     /// Milliseconds after the segment's first store time.
     pub(crate) time: u32,
+    /// crc32c of its record; 0 for a lost one.
+    pub(crate) crc: u32,
 }
 
 impl Entry {
     /// An entry for a message whose bytes cannot be read.
     pub(crate) const fn damaged(position: u32, length: u32, time: u32) -> Self {
-        Self { position, length: length | DAMAGED, tag: 0, time }
+        Self { position, length: length | DAMAGED, tag: 0, time, crc: 0 }
     }
 
     pub(crate) const fn is_damaged(&self) -> bool {
@@ -139,8 +141,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_takes_sixteen_bytes() {
-        assert_eq!(size_of::<Entry>(), 16);
+    fn an_entry_takes_twenty_bytes() {
+        assert_eq!(size_of::<Entry>(), 20);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod disk;
 mod error;
 mod flush;
 mod head;
+mod hot;
 mod index;
 mod keys;
 pub mod limits;

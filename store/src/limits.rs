@@ -33,7 +33,7 @@ pub const BATCH_MESSAGES_MAX: usize = strata_protocol::limits::BATCH_MESSAGES_MA
 pub const KEYS_PER_MESSAGE_MAX: usize = 64;
 
 /// Bytes that wait for a synchronous flush. At 500 MB/s this is a tenth of a second of disk time.
-pub const STAGED_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const SYNC_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Asynchronous flushes, by the bytes that begin one, whose bytes may wait for the disk. With 16 MiB this is
 /// 256 MiB, half a second of a disk that takes 500 MB/s; with a slower one appends are refused as busy.
@@ -43,6 +43,18 @@ pub const UNFLUSHED_FLUSHES_MAX: u64 = 16;
 /// at the end of the properties, for a write that a power cut took, so no message may look like that.
 pub const PROPERTIES_NULS_MAX: usize = 255;
 
+/// Bytes of memory that go from the back of the log's growing end to its front as one piece.
+pub const HOT_CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Pieces of that memory that are kept in use: an eighth of a segment, but not fewer and not more. With 32
+/// of 4 MiB the last 128 MiB are read from memory, about a second of a fast broker's traffic.
+pub const HOT_SLOTS_KEPT_MIN: usize = 8;
+/// See [`HOT_SLOTS_KEPT_MIN`].
+pub const HOT_SLOTS_KEPT_MAX: usize = 32;
+
+/// Pieces of that memory while the disk does not follow: 512 MiB. Appends are refused as busy beyond it.
+pub const HOT_SLOTS_MAX: usize = 128;
+
 /// Segments that are full and not yet sealed. Each keeps its index in memory.
 pub const FROZEN_SEGMENTS_MAX: usize = 64;
 
@@ -51,6 +63,9 @@ pub const WARM_AHEAD_BYTES: usize = 8 * 1024 * 1024;
 
 /// Bytes made present by one call, so that the kernel does not hold the address space for long.
 pub const WARM_CHUNK_BYTES: usize = 2 * 1024 * 1024;
+
+/// Bytes that are appended at least between two calls to make memory ready.
+pub const WARM_STEP_BYTES: usize = 1024 * 1024;
 
 /// Index entries that a reader copies under one hold of the append lock.
 pub const READ_CHUNK_ENTRIES: usize = 64;

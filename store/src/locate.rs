@@ -13,7 +13,7 @@ use crate::limits::READ_CHUNK_ENTRIES;
 use crate::mapping::Mapping;
 use crate::sealed::{Parts, Sealed};
 use crate::segment::{Segment, to_length, to_offset};
-use crate::sidecar::{Row, SealedEntry};
+use crate::sidecar::Row;
 use crate::store::{QueueRange, Shared};
 
 mod halving;
@@ -33,7 +33,7 @@ pub(crate) struct Chunk {
     pub(crate) source: Source,
     /// Store time of the segment's first record.
     pub(crate) first_time: i64,
-    pub(crate) entries: SmallVec<[SealedEntry; READ_CHUNK_ENTRIES]>,
+    pub(crate) entries: SmallVec<[Entry; READ_CHUNK_ENTRIES]>,
 }
 
 /// What stands at an offset.
@@ -74,10 +74,10 @@ impl Source {
     }
 
     /// Whether the entry's record can be given out.
-    pub(crate) fn is_intact(&self, sealed: &SealedEntry) -> bool {
+    pub(crate) fn is_intact(&self, entry: &Entry) -> bool {
         match self {
-            Self::Live(_) => !sealed.entry.is_damaged(),
-            Self::Sealed(parts) => parts.is_intact(sealed),
+            Self::Live(_) => !entry.is_damaged(),
+            Self::Sealed(parts) => parts.is_intact(entry),
         }
     }
 
@@ -275,8 +275,7 @@ fn in_frozen(frozen: &Frozen, number: u32, offset: i64, wanted: usize) -> Locate
 
 /// Copies entries of a segment whose index is in memory; their records need no checksum.
 fn live(source: Source, index: &SegmentIndex, entries: &[Entry], wanted: usize) -> Located {
-    let entries = entries.iter().take(wanted).map(|entry| SealedEntry { entry: *entry, crc: 0 });
-    let entries: SmallVec<_> = entries.collect();
+    let entries: SmallVec<_> = entries.iter().take(wanted).copied().collect();
     if entries.is_empty() {
         return Located::Gap(Gap { next: i64::MAX, before: i64::MAX });
     }

@@ -12,8 +12,10 @@
 //! - [`MapWriter::reserve`] hands out `&mut [u8]` from the mark on only. There is one writer for a
 //!   mapping (`writer` refuses a second) and the borrow ends before `commit` raises the mark with
 //!   `Release`.
-//! - [`Mapping::advance`] raises the mark over bytes that were written through the file descriptor;
-//!   it refuses when a writer exists, and mapped pages and file are one page cache.
+//! - [`Mapping::lay`] and [`Mapping::lift`] exchange the pages under a range of addresses, which stay the
+//!   mapping's own: the kernel does it at once for all threads. Slices below the mark see the same
+//!   bytes before and after, because `lay` copies what lies below the mark and `lift` is called for
+//!   ranges only that were written to the file and flushed; no slice reaches above the mark.
 //! - A mapping lives as long as any slice: slices borrow it or hold its `Arc`, and deleting a file
 //!   does not take pages from those who map it.
 //! - Other processes are kept off by the folder's lock. A process that ignores it, or a disk that
@@ -23,10 +25,15 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw};
+use rustix::mm::{MapFlags, ProtFlags};
+
+/// Bytes of a page, and what positions of direct writes are multiples of. No machine that Strata runs on
+/// has smaller pages; one with larger ones refuses the exchange, and the store says so when it opens.
+pub(crate) const PAGE_BYTES: usize = 4_096;
 
 /// A file's bytes in memory, readable up to a mark.
 #[derive(Debug)]
@@ -94,21 +101,86 @@ impl Mapping {
         (!taken).then(|| MapWriter { mapping: Arc::clone(self) })
     }
 
-    /// Raises the mark to `to` after the bytes were written through the file.
-    pub(crate) fn advance(&self, to: usize) {
-        assert!(!self.written.load(Ordering::Acquire), "a mapping is written in one way only");
-        assert!(to <= self.len(), "the mark lies inside the mapping");
-        self.committed.fetch_max(to, Ordering::AcqRel);
+    /// Puts the pages of `hot` from `hot_at` on in the place of this mapping's pages `range`. What lies
+    /// below the mark there is copied first.
+    ///
+    /// # Errors
+    /// What the system says; the mapping is as it was then.
+    pub(crate) fn lay(&self, range: std::ops::Range<usize>, hot: &File, hot_at: u64) -> io::Result<()> {
+        let committed = self.committed();
+        if let Some(kept) = self.slice(range.start, committed.min(range.end)) {
+            std::os::unix::fs::FileExt::write_all_at(hot, kept, hot_at)?;
+        }
+        self.exchange(range, hot, hot_at)
+    }
+
+    /// Puts the pages of the mapped `file` back under `range`, all of which must have been written to the
+    /// file and flushed, so that readers see the same bytes.
+    ///
+    /// # Errors
+    /// What the system says; the mapping is as it was then.
+    pub(crate) fn lift(&self, range: std::ops::Range<usize>, file: &File) -> io::Result<()> {
+        let at = range.start as u64;
+        self.exchange(range, file, at)
+    }
+
+    fn exchange(&self, range: std::ops::Range<usize>, file: &File, at: u64) -> io::Result<()> {
+        let end = self.len().next_multiple_of(PAGE_BYTES);
+        let inside = range.start < range.end && range.end <= end;
+        assert!(inside && range.start.is_multiple_of(PAGE_BYTES), "only own pages are exchanged");
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::SHARED | MapFlags::FIXED;
+        // SAFETY: the range lies inside this mapping's own pages, which live as long as `self`, so nothing
+        // else is unmapped; what slices of it show does not change (see the module's text).
+        let laid = unsafe {
+            let to = self.raw.as_mut_ptr().add(range.start);
+            rustix::mm::mmap(to.cast(), range.len(), protection, flags, file, at)
+        };
+        laid.map(|_| ()).map_err(io::Error::from)
     }
 
     /// Makes the pages from `from` on present and writable.
     pub(crate) fn populate(&self, from: usize, bytes: usize) -> io::Result<()> {
-        let from = from.min(self.len()) & !4_095;
+        let from = from.min(self.len()) / PAGE_BYTES * PAGE_BYTES;
         let bytes = bytes.min(self.len() - from);
         if bytes == 0 {
             return Ok(());
         }
         self.raw.advise_range(Advice::PopulateWrite, from, bytes)
+    }
+}
+
+/// Numbers in a mapped file that are read and written one by one, by any thread.
+#[derive(Debug)]
+pub(crate) struct Cells {
+    raw: MmapRaw,
+}
+
+impl Cells {
+    /// Maps `cells` numbers from `at` of `file`, which must be that long.
+    pub(crate) fn open(file: &File, at: u64, cells: usize) -> io::Result<Self> {
+        let bytes = cells * size_of::<u64>();
+        if file.metadata()?.len() < at + bytes as u64 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends before its cells"));
+        }
+        Ok(Self { raw: MmapOptions::new().offset(at).len(bytes).map_raw(file)? })
+    }
+
+    /// Sets a number; a cell that does not exist is not set.
+    pub(crate) fn set(&self, cell: usize, number: u64) {
+        if let Some(cell) = self.cell(cell) {
+            cell.store(number, Ordering::Release);
+        }
+    }
+
+    fn cell(&self, cell: usize) -> Option<&AtomicU64> {
+        let at = cell.checked_mul(size_of::<u64>())?;
+        if at >= self.raw.len() {
+            return None;
+        }
+        // SAFETY: the cell lies inside the mapping, which begins at a page and so is aligned; it is only
+        // ever touched as an atomic number.
+        Some(unsafe { AtomicU64::from_ptr(self.raw.as_mut_ptr().add(at).cast()) })
     }
 }
 

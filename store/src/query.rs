@@ -153,7 +153,7 @@ impl Shared {
     /// The store time of the message at `offset`, below `max`.
     fn time_at(&self, topic: &str, queue_id: i32, offset: i64, max: i64) -> Option<i64> {
         match self.locate(topic, queue_id, offset, max.min(offset + 1)) {
-            Located::Chunk(chunk) => chunk.entries.first().map(|sealed| chunk.store_time(&sealed.entry)),
+            Located::Chunk(chunk) => chunk.entries.first().map(|entry| chunk.store_time(entry)),
             Located::Gap(_) | Located::Unavailable(..) => None,
         }
     }

@@ -194,15 +194,14 @@ impl Walk<'_> {
 
     /// Goes through a chunk; `false` when the read is over.
     fn take(&mut self, chunk: &Chunk) -> bool {
-        for (index, sealed) in chunk.entries.iter().enumerate() {
+        for (index, entry) in chunk.entries.iter().enumerate() {
             if self.scanned == self.budget.scan_entries_max {
                 return false;
             }
-            let entry = &sealed.entry;
             // A lost message has no tag: it is reported to every reader.
             let wanted = entry.is_damaged() || self.keep.by_tag(i64::from(entry.tag));
             if wanted {
-                if !chunk.source.is_intact(sealed) {
+                if !chunk.source.is_intact(entry) {
                     self.damaged(chunk, index);
                     return false;
                 }
@@ -232,7 +231,7 @@ impl Walk<'_> {
     }
 
     fn add(&mut self, chunk: &Chunk, index: usize) {
-        let entry = &chunk.entries[index].entry;
+        let entry = &chunk.entries[index];
         let (from, to) = (entry.position as usize, entry.end());
         match &mut self.open {
             Some((_, end)) if *end == from => *end = to,
@@ -265,8 +264,8 @@ impl Walk<'_> {
         let rest = &chunk.entries[index..];
         let count = rest.iter().take_while(|entry| !chunk.source.is_intact(entry)).count();
         let lost = &rest[..count];
-        let from = lost.iter().map(|lost| lost.entry.position as usize).min().unwrap_or(0);
-        let to = lost.iter().map(|lost| lost.entry.end()).max().unwrap_or(0);
+        let from = lost.iter().map(|lost| lost.position as usize).min().unwrap_or(0);
+        let to = lost.iter().map(|lost| lost.end()).max().unwrap_or(0);
         let first = chunk.source.first();
         self.read.status = ReadStatus::Damaged { from: first + to_offset(from), to: first + to_offset(to) };
         self.read.next_offset += to_offset(count);

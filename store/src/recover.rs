@@ -16,15 +16,16 @@ use crate::clock::Clock;
 use crate::disk::{Disk, RealDisk};
 use crate::error::OpenError;
 use crate::flush::Flush;
-use crate::head::{Head, Staged, Writer};
+use crate::head::Head;
+use crate::hot::Hot;
 use crate::index::SegmentIndex;
 use crate::lock::{FolderLock, check_version};
-use crate::options::{FlushMode, StoreOptions};
+use crate::options::StoreOptions;
 use crate::reindex::catalog_after;
 use crate::retain::Keeping;
 use crate::seal::{open_floor, open_sidecar};
 use crate::sealed::Sealed;
-use crate::segment::Segment;
+use crate::segment::{BlockSums, Segment, to_offset};
 use crate::sidecar::{Sidecar, SidecarError};
 use crate::store::{Counters, Paths, Shared, Spare, Store};
 use crate::sums::{Sums, SumsWriter};
@@ -33,6 +34,7 @@ use crate::upkeep::Calls;
 
 mod layout;
 mod replay;
+mod restore;
 
 use layout::{Found, segments};
 use replay::Replay;
@@ -53,6 +55,9 @@ pub struct Recovery {
     pub scanned_bytes: u64,
     /// Records found by scanning.
     pub records: u64,
+    /// Records that were taken over from the hot file: they were appended and not flushed when the store was
+    /// left.
+    pub restored: u64,
     /// Bytes of a torn tail that were made zero: log offsets from, to.
     pub cut: Option<(i64, i64)>,
     /// Damage that was found: it is kept and reads of it are answered with an error.
@@ -96,7 +101,8 @@ impl Store {
         check_version(&*disk, &paths.root)?;
         let tombstones = Tombstones::load(&paths.tombstones())?;
         let found = segments(&*disk, &paths, &options)?;
-        let mut recovery = Recovery::default();
+        let restored = restore::take_over(&*disk, &paths, &found)?;
+        let mut recovery = Recovery { restored, ..Recovery::default() };
         let base = base_of(&paths, &found, &tombstones)?;
         let floor_end = base.floor_end;
         let replay = Replay { disk: &*disk, paths: &paths, options: &options, tombstones, base };
@@ -216,17 +222,12 @@ fn assemble(
     let unwritable = || OpenError::io("write", &sums_path);
     let mut sums = SumsWriter::open(&*disk, &sums_path, active.first, &sums).map_err(unwritable())?;
     // What was found is on disk. Flushes go on behind it and never look at damage again.
-    sums.take_recovered(&*disk, &unsummed, tail).map_err(unwritable())?;
-    let writer = match options.flush {
-        FlushMode::Sync => Writer::Staged,
-        FlushMode::Async { .. } => {
-            let writer = active.mapping.writer().ok_or_else(|| OpenError::Layout {
-                path: active.path.clone(),
-                what: "it is written by somebody else".to_owned(),
-            })?;
-            Writer::Mapped(writer)
-        }
-    };
+    sums.append(&*disk, &unsummed, tail).map_err(unwritable())?;
+    let writer = active.mapping.writer().ok_or_else(|| OpenError::Layout {
+        path: active.path.clone(),
+        what: "it is written by somebody else".to_owned(),
+    })?;
+    let hot = begin_hot(&*disk, &paths, &active, tail)?;
     let fallback = if state.last_time > 0 { state.last_time } else { clock.now_ms() };
     let trusted = TrustedTime::new(noted.map_or(fallback, |noted| noted.trusted_ms), now);
     let made = active.first;
@@ -235,17 +236,21 @@ fn assemble(
         active: Arc::new(active),
         tail,
         writer,
+        hot: Arc::clone(&hot),
+        notes: None,
         index: state.index,
         frozen: Vec::new(),
         sealed: Arc::new(state.sealed),
         tombstones: Arc::new(state.tombstones),
         last_time: state.last_time,
-        staged: Staged::default(),
+        events: Vec::new(),
+        unsummed: Vec::new(),
         trims: 0,
         call_at: 0,
     };
     Ok(Shared {
         flush: Flush::new(head.log_end(), Some(sums)),
+        hot,
         head: Mutex::new(head),
         options,
         paths,
@@ -258,6 +263,19 @@ fn assemble(
         counters: Counters::default(),
         lock: Mutex::new(Some(lock)),
     })
+}
+
+/// Lays memory under the log's end at `tail` of `active`.
+fn begin_hot(disk: &dyn Disk, paths: &Paths, active: &Segment, tail: usize) -> Result<Arc<Hot>, OpenError> {
+    let path = paths.hot();
+    let hot = Hot::create(disk, &path, active.bytes, active.first + to_offset(tail));
+    let hot = hot.map_err(OpenError::io("make", &path))?;
+    if let Err(error) = hot.begin(disk, active, tail) {
+        // A full disk is no reason not to read. Appends try again, and are refused as long as it fails.
+        tracing::warn!(?error, path = %path.display(), "no memory for the log yet");
+    }
+    *active.blocks.lock() = BlockSums::behind(tail);
+    Ok(Arc::new(hot))
 }
 
 /// The stretches of `file` that hold data; everything else is known to be zero.

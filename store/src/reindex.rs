@@ -55,17 +55,18 @@ impl<'a> Reindex<'a> {
         };
         let scanned = scan.run(more, &mut |found| match found {
             Found::Record { position, record } => {
+                let crc = scan.sums.of(position).unwrap_or_else(|| crc32c::crc32c(record.bytes()));
                 if position >= scan.sums.covered {
-                    this.unsummed.push((small(position), crc32c::crc32c(record.bytes())));
+                    this.unsummed.push((small(position), crc));
                 }
-                this.record(position, &record);
+                this.record(position, &record, crc);
             }
             Found::Damage { from, to, header } => this.damage(from, to, header),
         });
         (this, scanned)
     }
 
-    fn record(&mut self, position: usize, record: &RecordView<'_>) {
+    fn record(&mut self, position: usize, record: &RecordView<'_>, crc: u32) {
         let time = self.index.note(record.store_timestamp());
         let (position, length) = (small(position), small(record.bytes().len()));
         if self.is_gone(record) {
@@ -73,7 +74,7 @@ impl<'a> Reindex<'a> {
         }
         let terms = IndexTerms::of(record.properties());
         let tag = terms.tags.map_or(0, strata_protocol::hash::java_hash);
-        if !self.list(record, Entry { position, length, tag, time }) {
+        if !self.list(record, Entry { position, length, tag, time, crc }) {
             return;
         }
         for hash in key_hashes(record.topic(), record.sys_flag(), &terms) {

@@ -124,7 +124,7 @@ impl Store {
         if head.frozen.is_empty() {
             head.catalog.reuse();
         }
-        head.staged.events.retain(|event| &*event.topic != topic);
+        head.events.retain(|event| &*event.topic != topic);
         Ok(())
     }
 
@@ -260,7 +260,7 @@ impl Shared {
     fn trim(&self, oldest: &Arc<Sealed>, rows: Vec<QueueRow>) -> Result<(), UpkeepError> {
         let index = SegmentIndex::default();
         let first = oldest.end;
-        let source = Source { first, end: first, bytes: &[], index: &index, rows };
+        let source = Source { first, end: first, tail: 0, blocks: &[], index: &index, rows };
         let floor = self.paths.floor();
         sidecar::write(&*self.disk, &floor, source).map_err(UpkeepError::io("write", &floor))?;
         {

@@ -15,7 +15,7 @@ use crate::mapping::Mapping;
 use crate::reindex::{Lost, Reindex, catalog_after};
 use crate::scan::Scan;
 use crate::sealed::{Parts, Sealed};
-use crate::segment::{Segment, to_length, to_offset};
+use crate::segment::{Segment, block_sums, to_length, to_offset};
 use crate::sidecar::{self, QueueRow, Sidecar, Source};
 use crate::store::{Shared, Store};
 use crate::sums::Sums;
@@ -89,9 +89,9 @@ impl Shared {
     fn seal(&self, frozen: &Frozen, rows: Vec<QueueRow>) -> Result<(), UpkeepError> {
         let segment = &frozen.segment;
         let path = self.paths.sidecar(segment.first);
-        let bytes = segment.mapping.slice(0, frozen.tail).unwrap_or_default();
-        let (first, end) = (segment.first, segment.end());
-        let source = Source { first, end, bytes, index: &frozen.index, rows };
+        let (first, end, tail) = (segment.first, segment.end(), frozen.tail);
+        let blocks = segment.blocks.lock().up_to(&segment.mapping, tail);
+        let source = Source { first, end, tail, blocks: &blocks, index: &frozen.index, rows };
         sidecar::write(&*self.disk, &path, source).map_err(UpkeepError::io("write", &path))?;
         let sidecar = Sidecar::open(&path).map_err(unreadable)?;
         let parts = Arc::new(Parts::new(first, Arc::clone(&segment.mapping), sidecar));
@@ -167,7 +167,8 @@ impl Shared {
         let source = Source {
             first: sealed.first,
             end: sealed.end,
-            bytes: &bytes[..scanned.tail],
+            tail: scanned.tail,
+            blocks: &block_sums(&bytes[..scanned.tail]),
             index: &index,
             rows: rows_of(&catalog),
         };

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::index::Entry;
 use crate::limits::BLOCK_BYTES;
 use crate::mapping::Mapping;
-use crate::sidecar::{SealedEntry, Sidecar};
+use crate::sidecar::Sidecar;
 
 /// A sealed segment, opened when somebody reads it.
 #[derive(Debug)]
@@ -51,17 +51,16 @@ impl Parts {
     /// Whether the entry's record is as it was when the segment was sealed.
     ///
     /// Whole blocks are checked once; only records in a bad block are checked each time.
-    pub(crate) fn is_intact(&self, sealed: &SealedEntry) -> bool {
-        let Entry { position, .. } = sealed.entry;
-        let (from, to) = (position as usize, sealed.entry.end());
-        if sealed.entry.is_damaged() || to <= from {
+    pub(crate) fn is_intact(&self, entry: &Entry) -> bool {
+        let (from, to) = (entry.position as usize, entry.end());
+        if entry.is_damaged() || to <= from {
             return false;
         }
         let blocks = from / BLOCK_BYTES..=(to - 1) / BLOCK_BYTES;
         if blocks.into_iter().all(|block| self.is_block_good(block)) {
             return true;
         }
-        self.mapping.slice(from, to).is_some_and(|bytes| crc32c::crc32c(bytes) == sealed.crc)
+        self.mapping.slice(from, to).is_some_and(|bytes| crc32c::crc32c(bytes) == entry.crc)
     }
 
     /// Whether a block of the segment matches its checksum.

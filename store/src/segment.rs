@@ -1,14 +1,19 @@
 //! One segment file: created whole, opened again, named by the log offset it begins at.
 //!
-//! Owns names, lengths and the pair of file and mapping. What the bytes mean is told by `scan`.
+//! Owns names, lengths, the pair of file and mapping, and how bytes of the mapping get into the file. What
+//! the bytes mean is told by `scan`.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
 
 use crate::disk::Disk;
-use crate::mapping::Mapping;
+use crate::limits::BLOCK_BYTES;
+use crate::mapping::{Mapping, PAGE_BYTES};
 
 /// A segment's file and its bytes in memory.
 #[derive(Debug)]
@@ -18,8 +23,26 @@ pub(crate) struct Segment {
     /// Its length in bytes.
     pub(crate) bytes: usize,
     pub(crate) path: PathBuf,
-    pub(crate) file: File,
+    pub(crate) file: Arc<File>,
     pub(crate) mapping: Arc<Mapping>,
+    /// The file again, written without the page cache; `None` where the file system cannot.
+    direct: Option<File>,
+    /// Position up to which the hot file's memory lies, or lay, under the mapping.
+    laid: AtomicUsize,
+    pub(crate) blocks: Mutex<BlockSums>,
+}
+
+/// A page of memory where direct writes may come from.
+#[derive(Debug, Clone)]
+#[repr(align(4096))]
+pub(crate) struct Page([u8; PAGE_BYTES]);
+
+const _: () = assert!(align_of::<Page>() == PAGE_BYTES);
+
+impl Default for Page {
+    fn default() -> Self {
+        Self([0; PAGE_BYTES])
+    }
 }
 
 impl Segment {
@@ -32,9 +55,10 @@ impl Segment {
             .allocate(&file, bytes as u64)
             .and_then(|()| disk.sync(&file))
             .and_then(|()| disk.sync_folder(folder))
-            .and_then(|()| Mapping::open(&file, bytes, 0));
+            .and_then(|()| Mapping::open(&file, bytes, 0))
+            .and_then(|mapping| Ok((mapping, disk.open_direct(&path)?)));
         match made {
-            Ok(mapping) => Ok(Self { first, bytes, path, file, mapping }),
+            Ok((mapping, direct)) => Ok(Self::of((first, bytes), path, (file, direct), mapping)),
             Err(error) => {
                 // A file without its space would be mistaken for a damaged segment later, and one that
                 // stays would be in the way of the next try.
@@ -55,13 +79,103 @@ impl Segment {
     ) -> io::Result<Self> {
         let file = disk.open(path)?;
         let mapping = Mapping::open(&file, bytes, committed)?;
-        Ok(Self { first, bytes, path: path.to_owned(), file, mapping })
+        Ok(Self::of((first, bytes), path.to_owned(), (file, disk.open_direct(path)?), mapping))
+    }
+
+    fn of(
+        (first, bytes): (i64, usize),
+        path: PathBuf,
+        (file, direct): (File, Option<File>),
+        mapping: Arc<Mapping>,
+    ) -> Self {
+        // Memory is laid from the chunk on in which something is written next.
+        let laid = AtomicUsize::new(0);
+        let (file, blocks) = (Arc::new(file), Mutex::new(BlockSums::default()));
+        Self { first, bytes, path, file, mapping, direct, laid, blocks }
+    }
+
+    /// Position up to which memory lies, or lay, under the mapping.
+    #[inline]
+    pub(crate) fn laid(&self) -> usize {
+        self.laid.load(Ordering::Acquire)
+    }
+
+    /// Says that memory lies under the mapping up to `to`, or need not lie there.
+    pub(crate) fn set_laid(&self, to: usize) {
+        self.laid.store(to, Ordering::Release);
+    }
+
+    /// Writes the bytes of the mapping from `from` to `to` into the file, without flushing it.
+    ///
+    /// A direct write takes whole pages: the one in which `from` lies is written again with the same bytes in
+    /// front, and the last one is filled up with zeros in `page`.
+    ///
+    /// # Errors
+    /// What the disk says. Nothing may be assumed about earlier writes then.
+    pub(crate) fn write_out(&self, disk: &dyn Disk, from: usize, to: usize, page: &mut Page) -> io::Result<()> {
+        let bytes = |from, to| self.mapping.slice(from, to).ok_or_else(|| io::Error::other("bytes are not there yet"));
+        let (first_page, last_page) = (from / PAGE_BYTES * PAGE_BYTES, to / PAGE_BYTES * PAGE_BYTES);
+        // The last page of a file of another length would make it longer.
+        let whole = last_page + PAGE_BYTES <= self.bytes || last_page == to;
+        let Some(direct) = self.direct.as_ref().filter(|_| whole) else {
+            return disk.write_at(&self.file, bytes(from, to)?, from as u64);
+        };
+        let rest = bytes(last_page, to)?;
+        page.0[..rest.len()].copy_from_slice(rest);
+        page.0[rest.len()..].fill(0);
+        let last: &[u8] = if rest.is_empty() { &[] } else { &page.0 };
+        disk.write_direct(direct, [bytes(first_page, last_page)?, last], first_page as u64)
     }
 
     /// The log offset behind its last byte.
     pub(crate) fn end(&self) -> i64 {
         self.first + to_offset(self.bytes)
     }
+}
+
+/// Checksums of a segment's blocks, made while its bytes are still in memory.
+#[derive(Debug, Default)]
+pub(crate) struct BlockSums {
+    /// Position of the block at which this began.
+    first: usize,
+    sums: Vec<u32>,
+    /// Position up to which bytes were summed; the last block may be begun only.
+    to: usize,
+}
+
+impl BlockSums {
+    /// Begins at the first block behind `tail`: what lies before is summed when it is asked for.
+    pub(crate) fn behind(tail: usize) -> Self {
+        let first = tail.next_multiple_of(BLOCK_BYTES);
+        Self { first, sums: Vec::new(), to: first }
+    }
+
+    /// Goes on to the position `to`, whose bytes never change any more.
+    pub(crate) fn advance(&mut self, mapping: &Mapping, to: usize) {
+        while self.to < to {
+            let block = (self.to - self.first) / BLOCK_BYTES;
+            let end = to.min(self.first + (block + 1) * BLOCK_BYTES);
+            let Some(bytes) = mapping.slice(self.to, end) else { return };
+            if block == self.sums.len() {
+                self.sums.push(0);
+            }
+            self.sums[block] = crc32c::crc32c_append(self.sums[block], bytes);
+            self.to = end;
+        }
+    }
+
+    /// The checksums of all blocks up to the position `to`.
+    pub(crate) fn up_to(&mut self, mapping: &Mapping, to: usize) -> Vec<u32> {
+        self.advance(mapping, to);
+        let mut all = mapping.slice(0, to.min(self.first)).map(block_sums).unwrap_or_default();
+        all.extend_from_slice(&self.sums);
+        all
+    }
+}
+
+/// Checksums of the blocks of bytes that lie in memory as a whole.
+pub(crate) fn block_sums(bytes: &[u8]) -> Vec<u32> {
+    bytes.chunks(BLOCK_BYTES).map(crc32c::crc32c).collect()
 }
 
 /// The name of the segment that begins at `first`, as RocketMQ names its files.

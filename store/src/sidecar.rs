@@ -12,7 +12,7 @@ mod build;
 mod view;
 
 pub(crate) use build::{QueueRow, Source, write};
-pub(crate) use view::{Row, SealedEntry, Sidecar};
+pub(crate) use view::{Row, Sidecar};
 
 /// First bytes of a sidecar.
 pub(crate) const MAGIC: [u8; 8] = *b"STRATASC";

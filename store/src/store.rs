@@ -15,6 +15,7 @@ use crate::disk::Disk;
 use crate::error::{FlushFailed, UpkeepError};
 use crate::flush::{Done, Flush};
 use crate::head::Head;
+use crate::hot::Hot;
 use crate::lock::FolderLock;
 use crate::message::Listener;
 use crate::options::{FlushMode, StoreOptions};
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     /// The append lock.
     pub(crate) head: Mutex<Head>,
     pub(crate) flush: Flush,
+    /// Memory under the log's growing end.
+    pub(crate) hot: Arc<Hot>,
     /// The next segment, made ahead. Taken after the append lock, never before it.
     pub(crate) spare: Mutex<Spare>,
     pub(crate) listener: OnceLock<Listener>,
@@ -77,6 +80,10 @@ impl Paths {
 
     pub(crate) fn tombstones(&self) -> PathBuf {
         self.root.join("tombstones")
+    }
+
+    pub(crate) fn hot(&self) -> PathBuf {
+        self.root.join("hot")
     }
 
     pub(crate) fn checkpoint(&self) -> PathBuf {
@@ -285,6 +292,10 @@ impl Store {
             Err(failed) => Err(failed.into()),
         };
         let noted = self.shared.save_checkpoint();
+        if self.shared.flush.durable() >= self.shared.head.lock().log_end() {
+            // It holds nothing that the segments lack; readers keep its pages as long as they need them.
+            remove_hot(&self.shared);
+        }
         // Whoever deletes or seals still is waited for; whoever comes later sees that the store is closed.
         let _others = (self.shared.keeping.sweeping.lock(), self.shared.keeping.sealing.lock());
         self.shared.lock.lock().take();
@@ -298,6 +309,13 @@ impl Store {
             // A thread that panicked has said so; closing goes on.
             let _ = thread.join();
         }
+    }
+}
+
+/// Removes the hot file, which costs its space only when it stays.
+fn remove_hot(shared: &Shared) {
+    if let Err(error) = crate::disk::remove_optional(&*shared.disk, &shared.paths.hot()) {
+        tracing::warn!(%error, "cannot remove the hot file; the next opening does");
     }
 }
 

@@ -8,8 +8,6 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use strata_protocol::record::BLANK_BYTES_MIN;
-
 use crate::disk::Disk;
 use crate::sidecar::{read_i64, read_u32};
 
@@ -124,28 +122,12 @@ impl SumsWriter {
         Ok(Self { first, covered: sums.covered, file, at, frame: Vec::new(), path })
     }
 
-    /// Sums the records in `bytes`, which lie at [`Self::covered`], were written by this process and
-    /// have just become durable.
+    /// Notes the checksums of records behind [`Self::covered`], all that are on disk up to the position `to`. What
+    /// lies between them is damage that recovery found: it is covered and has no sum.
     ///
     /// # Errors
-    /// The disk's, or the bytes are not one record after another: then no frame may vouch for them.
-    pub(crate) fn append(&mut self, disk: &dyn Disk, bytes: &[u8]) -> io::Result<()> {
-        self.begin();
-        let mut at = 0;
-        while let Some(record) = record_at(bytes, at) {
-            self.add(small(self.covered + at)?, crc32c::crc32c(record));
-            at += record.len();
-        }
-        if at != bytes.len() {
-            let what = format!("no record lies at {} of the segment at {}", self.covered + at, self.first);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-        }
-        self.end(disk, self.covered + bytes.len())
-    }
-
-    /// Takes in what recovery found good behind [`Self::covered`], up to the log's end at `to`. What
-    /// lies between those records is damage: it is covered and has no sum.
-    pub(crate) fn take_recovered(&mut self, disk: &dyn Disk, records: &[(u32, u32)], to: usize) -> io::Result<()> {
+    /// The disk's.
+    pub(crate) fn append(&mut self, disk: &dyn Disk, records: &[(u32, u32)], to: usize) -> io::Result<()> {
         if to <= self.covered {
             return Ok(());
         }
@@ -186,16 +168,6 @@ impl SumsWriter {
     }
 }
 
-/// The record at `at` of bytes that this process wrote; a blank's mark counts as one.
-fn record_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
-    let head = bytes.get(at..at + BLANK_BYTES_MIN)?;
-    let total = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
-    let rest = bytes.len() - at;
-    // Only a blank is longer than what was written: its eight bytes are the last ones.
-    let size = if total > rest { BLANK_BYTES_MIN } else { total };
-    (size >= BLANK_BYTES_MIN).then(|| &bytes[at..at + size])
-}
-
 fn small(position: usize) -> io::Result<u32> {
     u32::try_from(position).map_err(io::Error::other)
 }
@@ -205,27 +177,18 @@ mod tests {
     use super::*;
     use crate::disk::RealDisk;
 
-    fn record(size: u8) -> Vec<u8> {
-        let mut bytes = vec![7; usize::from(size)];
-        bytes[..4].copy_from_slice(&[0, 0, 0, size]);
-        bytes
-    }
-
     #[test]
     fn frames_are_read_back_and_torn_ones_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.sums");
         let mut writer = SumsWriter::open(&RealDisk, &path, 4_096, &Sums::default()).unwrap();
-        let (a, b) = (record(20), record(30));
-        writer.append(&RealDisk, &[a.clone(), b.clone()].concat()).unwrap();
+        writer.append(&RealDisk, &[(0, 5), (20, 6)], 50).unwrap();
         let first_frame = std::fs::metadata(&path).unwrap().len();
-        // A blank that ends the segment: eight bytes that claim more.
-        let blank = [0, 0, 1, 0, 0xCB, 0xD4, 0x31, 0x94];
-        writer.append(&RealDisk, &blank).unwrap();
+        writer.append(&RealDisk, &[(50, 7)], 58).unwrap();
         let sums = Sums::load(&path, 4_096);
         assert_eq!(sums.covered, 58);
-        assert_eq!(sums.of(20), Some(crc32c::crc32c(&b)));
-        assert_eq!(sums.of(50), Some(crc32c::crc32c(&blank)));
+        assert_eq!(sums.of(20), Some(6));
+        assert_eq!(sums.of(50), Some(7));
         assert_eq!(sums.of(21), None);
         assert_eq!(sums.after(0), Some(20));
         assert_eq!(sums.after(50), None);
@@ -241,14 +204,11 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_records_get_no_frame() {
+    fn damage_between_records_is_covered_and_has_no_sum() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.sums");
         let mut writer = SumsWriter::open(&RealDisk, &path, 0, &Sums::default()).unwrap();
-        let bytes = [record(20), vec![0; 30]].concat();
-        writer.append(&RealDisk, &bytes).unwrap_err();
-        assert_eq!((writer.covered, Sums::load(&path, 0).covered), (0, 0));
-        writer.take_recovered(&RealDisk, &[(0, 5), (40, 6)], 50).unwrap();
+        writer.append(&RealDisk, &[(0, 5), (40, 6)], 50).unwrap();
         let sums = Sums::load(&path, 0);
         assert_eq!((sums.covered, sums.of(0), sums.of(20), sums.of(40)), (50, Some(5), None, Some(6)));
     }

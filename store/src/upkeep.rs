@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::head::Writer;
-use crate::limits::{DISK_LOOK_INTERVAL_MS, SWEEP_INTERVAL_MS, WARM_AHEAD_BYTES, WARM_CHUNK_BYTES};
+use crate::limits::{DISK_LOOK_INTERVAL_MS, SWEEP_INTERVAL_MS, WARM_AHEAD_BYTES, WARM_CHUNK_BYTES, WARM_STEP_BYTES};
 use crate::store::Shared;
 
 /// Calls to the two upkeep threads.
@@ -100,31 +99,33 @@ impl Shared {
     }
 
     fn make_ready(&self, warm: &mut Warm) {
-        let (segment, tail, mapped) = {
+        let (segment, tail) = {
             let head = self.head.lock();
-            (Arc::clone(&head.active), head.tail, matches!(head.writer, Writer::Mapped(_)))
+            (Arc::clone(&head.active), head.tail)
         };
         let half = segment.bytes / 2;
         if tail >= half {
             self.prepare_spare(segment.end());
         }
         let mut call_at = if tail >= half { usize::MAX } else { half };
-        if mapped {
-            if warm.first != Some(segment.first) {
-                *warm = Warm { first: Some(segment.first), to: tail };
+        if warm.first != Some(segment.first) {
+            *warm = Warm { first: Some(segment.first), to: tail };
+        }
+        if let Err(error) = self.hot.cover(&*self.disk, &segment, tail + WARM_AHEAD_BYTES, self.flush.durable()) {
+            // The append that needs it tries again, and is refused when it fails.
+            tracing::debug!(?error, "cannot lay memory ahead of the writer");
+        }
+        let goal = segment.laid().min(tail + WARM_AHEAD_BYTES);
+        while warm.to < goal {
+            let chunk = WARM_CHUNK_BYTES.min(goal - warm.to);
+            if let Err(error) = segment.mapping.populate(warm.to, chunk) {
+                // Appends then pay for their own page faults.
+                tracing::debug!(%error, "cannot make pages ready ahead of the writer");
             }
-            let goal = segment.bytes.min(tail + WARM_AHEAD_BYTES);
-            while warm.to < goal {
-                let chunk = WARM_CHUNK_BYTES.min(goal - warm.to);
-                if let Err(error) = segment.mapping.populate(warm.to, chunk) {
-                    // Appends then pay for their own page faults.
-                    tracing::debug!(%error, "cannot make pages ready ahead of the writer");
-                }
-                warm.to += chunk;
-            }
-            if warm.to < segment.bytes {
-                call_at = call_at.min(warm.to - WARM_AHEAD_BYTES / 2);
-            }
+            warm.to += chunk;
+        }
+        if warm.to < segment.bytes {
+            call_at = call_at.min(warm.to.saturating_sub(WARM_AHEAD_BYTES / 2).max(tail + WARM_STEP_BYTES));
         }
         let mut head = self.head.lock();
         if Arc::ptr_eq(&head.active, &segment) {

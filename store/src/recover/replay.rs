@@ -13,7 +13,7 @@ use crate::options::StoreOptions;
 use crate::reindex::{Lost, Reindex};
 use crate::scan::{End, Scan, Scanned};
 use crate::seal::rows_of;
-use crate::segment::{Segment, to_length, to_offset};
+use crate::segment::{Segment, block_sums, to_length, to_offset};
 use crate::sidecar::{self, Sidecar, Source};
 use crate::store::Paths;
 use crate::sums::Sums;
@@ -177,10 +177,12 @@ impl Replay<'_> {
     /// Writes the sidecar of a full segment that was scanned.
     fn seal(&self, segment: &Found, scanned: &Scanned, index: &SegmentIndex) -> Result<(), OpenError> {
         let opened = self.open(segment, segment.bytes)?;
+        let bytes = opened.mapping.slice(0, scanned.tail).unwrap_or_default();
         let source = Source {
             first: segment.first,
             end: segment.end(),
-            bytes: opened.mapping.slice(0, scanned.tail).unwrap_or_default(),
+            tail: scanned.tail,
+            blocks: &block_sums(bytes),
             index,
             rows: rows_of(&self.base.catalog),
         };

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use super::{Extent, Facts, HEADER_BYTES, Header, SECTIONS, bloom};
 use crate::disk::{Disk, publish, temporary_of};
 use crate::index::SegmentIndex;
-use crate::limits::BLOCK_BYTES;
 
 /// A queue that the store knew when the segment ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +26,10 @@ pub(crate) struct QueueRow {
 pub(crate) struct Source<'a> {
     pub(crate) first: i64,
     pub(crate) end: i64,
-    /// The segment's bytes up to the end of its records.
-    pub(crate) bytes: &'a [u8],
+    /// Position behind its records and the blank's mark.
+    pub(crate) tail: usize,
+    /// Checksums of its blocks up to there.
+    pub(crate) blocks: &'a [u32],
     pub(crate) index: &'a SegmentIndex,
     /// Every known queue.
     pub(crate) rows: Vec<QueueRow>,
@@ -45,7 +46,7 @@ pub(crate) fn write(disk: &dyn Disk, path: &Path, mut source: Source<'_>) -> io:
         facts: Facts {
             first: source.first,
             end: source.end,
-            tail: source.bytes.len() as u64,
+            tail: source.tail as u64,
             records: index.records,
             first_time: index.first_time.unwrap_or(-1),
             last_time: if index.first_time.is_some() { index.last_time } else { -1 },
@@ -111,20 +112,18 @@ fn queues(out: &mut Writer<'_>, source: &Source<'_>) -> io::Result<()> {
 fn entries(out: &mut Writer<'_>, source: &Source<'_>) -> io::Result<()> {
     let runs = source.rows.iter().filter_map(|row| source.index.run(row.number));
     for entry in runs.flat_map(|run| &run.entries) {
-        let record = source.bytes.get(entry.position as usize..entry.end());
-        let crc = record.filter(|_| !entry.is_damaged()).map_or(0, crc32c::crc32c);
         out.put(&entry.position.to_le_bytes())?;
         out.put(&entry.length.to_le_bytes())?;
         out.put(&entry.tag.to_le_bytes())?;
         out.put(&entry.time.to_le_bytes())?;
-        out.put(&crc.to_le_bytes())?;
+        out.put(&entry.crc.to_le_bytes())?;
     }
     Ok(())
 }
 
 fn blocks(out: &mut Writer<'_>, source: &Source<'_>) -> io::Result<()> {
-    for block in source.bytes.chunks(BLOCK_BYTES) {
-        out.put(&crc32c::crc32c(block).to_le_bytes())?;
+    for block in source.blocks {
+        out.put(&block.to_le_bytes())?;
     }
     Ok(())
 }

@@ -36,13 +36,6 @@ impl Row {
     }
 }
 
-/// A message's entry and the checksum of its record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SealedEntry {
-    pub(crate) entry: Entry,
-    pub(crate) crc: u32,
-}
-
 impl Sidecar {
     /// Maps the file and checks its header, not its sections.
     pub(crate) fn open(path: &Path) -> Result<Self, SidecarError> {
@@ -135,20 +128,20 @@ impl Sidecar {
     }
 
     /// The entry of `offset`, `None` when the row does not hold it.
-    pub(crate) fn entry(&self, row: &Row, offset: i64) -> Option<SealedEntry> {
+    pub(crate) fn entry(&self, row: &Row, offset: i64) -> Option<Entry> {
         if offset < row.base || offset >= row.next() {
             return None;
         }
         let index = row.first_entry + u64::try_from(offset - row.base).ok()?;
         let at = usize::try_from(index).ok()?.checked_mul(ENTRY_BYTES)?;
         let bytes = self.section(Section::Entries).get(at..at + ENTRY_BYTES)?;
-        let entry = Entry {
+        Some(Entry {
             position: read_u32(bytes, 0),
             length: read_u32(bytes, 4),
             tag: i32::from_le_bytes(read_u32(bytes, 8).to_le_bytes()),
             time: read_u32(bytes, 12),
-        };
-        Some(SealedEntry { entry, crc: read_u32(bytes, 16) })
+            crc: read_u32(bytes, 16),
+        })
     }
 
     /// Appends the positions of records that may carry the key, newest first, until `out` holds `max`.

@@ -96,6 +96,21 @@ impl Disk for TestDisk {
         Err(io::Error::other("short write"))
     }
 
+    fn open_direct(&self, path: &Path) -> io::Result<Option<File>> {
+        RealDisk.open_direct(path)
+    }
+
+    fn write_direct(&self, file: &File, parts: [&[u8]; 2], at: u64) -> io::Result<()> {
+        drop(self.hold.lock());
+        if take(&self.writes) {
+            return RealDisk.write_direct(file, parts, at);
+        }
+        // The first page alone, wherever it is.
+        let page = if parts[0].is_empty() { parts[1] } else { &parts[0][..4_096] };
+        RealDisk.write_direct(file, [page, &[]], at)?;
+        Err(io::Error::other("short write"))
+    }
+
     fn sync(&self, file: &File) -> io::Result<()> {
         drop(self.hold.lock());
         self.synced.fetch_add(1, Ordering::SeqCst);

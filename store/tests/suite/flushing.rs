@@ -44,6 +44,7 @@ fn synchronous_appends_are_seen_when_they_are_durable() {
     // What a power cut would leave now knows nothing of either.
     let crashed = tempfile::tempdir().unwrap();
     copy(folder.path(), crashed.path());
+    std::fs::remove_file(crashed.path().join("hot")).unwrap();
     drop(hold);
     assert_eq!(durable.recv_timeout(DEADLINE), Ok(Ok(())));
     assert!(store.durable_offset() >= second.log_end);

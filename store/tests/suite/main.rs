@@ -5,6 +5,7 @@ mod basic;
 mod common;
 mod finding;
 mod flushing;
+mod hot;
 mod model;
 mod recovery;
 mod retention;

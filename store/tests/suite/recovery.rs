@@ -446,6 +446,7 @@ fn a_segment_that_cannot_be_opened_is_no_reason_to_cut_or_delete() {
             lost = number; // the last one of the first segment
         }
     }
+    store.flush_now().unwrap();
     let crashed = tempfile::tempdir().unwrap();
     copy(folder.path(), crashed.path());
     for sums in files(&crashed.path().join("sidecar"), "") {
