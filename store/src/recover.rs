@@ -13,12 +13,12 @@ use parking_lot::Mutex;
 use crate::catalog::Catalog;
 use crate::checkpoint::{Checkpoint, TrustedTime};
 use crate::clock::Clock;
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, RealDisk, folder_above, make_folders};
 use crate::error::OpenError;
 use crate::flush::Flush;
 use crate::head::{Head, Staged, Writer};
 use crate::index::SegmentIndex;
-use crate::lock::{FolderLock, check_version};
+use crate::lock::{FolderLock, check_version, format_file};
 use crate::options::{FlushMode, StoreOptions};
 use crate::reindex::catalog_after;
 use crate::retain::Keeping;
@@ -89,10 +89,8 @@ impl Store {
         let began = clock.monotonic();
         let options = options.checked()?;
         let paths = Paths::new(options.root.clone());
-        for folder in [&paths.root, &paths.log, &paths.side] {
-            std::fs::create_dir_all(folder).map_err(OpenError::io("create", folder))?;
-        }
-        let lock = FolderLock::take(&paths.root)?;
+        prepare_folders(&*disk, &paths)?;
+        let lock = FolderLock::take(&*disk, &paths.root)?;
         check_version(&*disk, &paths.root)?;
         let tombstones = Tombstones::load(&paths.tombstones())?;
         let found = segments(&*disk, &paths, &options)?;
@@ -117,6 +115,24 @@ impl Store {
         recovery.elapsed = clock.monotonic().saturating_sub(began);
         Ok((store, recovery))
     }
+}
+
+/// Makes the folders that are missing. A store that has no format file yet may have been interrupted
+/// between making its folder and making that durable, so it is made durable again.
+fn prepare_folders(disk: &dyn Disk, paths: &Paths) -> Result<(), OpenError> {
+    let existed = paths.root.is_dir();
+    for folder in [&paths.root, &paths.log, &paths.side] {
+        make_folders(disk, folder).map_err(OpenError::io("create", folder))?;
+    }
+    let above = folder_above(&paths.root);
+    if existed
+        && !format_file(&paths.root).exists()
+        && let Err(error) = disk.sync_folder(above)
+    {
+        // The folder was made by somebody else in one that this user may not even list: it is theirs to keep.
+        tracing::warn!(%error, folder = %above.display(), "cannot flush the folder that holds the store's");
+    }
+    Ok(())
 }
 
 /// What is known before the scan begins.
@@ -283,10 +299,4 @@ fn data_of(file: &File, bytes: usize) -> Vec<(usize, usize)> {
         at = to.max(at + 1);
     }
     out
-}
-
-/// Reads and writes that recovery does by path.
-fn open_file(path: &Path) -> Result<File, OpenError> {
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true).write(true).open(path).map_err(OpenError::io("open", path))
 }

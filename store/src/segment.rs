@@ -2,12 +2,12 @@
 //!
 //! Owns names, lengths and the pair of file and mapping. What the bytes mean is told by `scan`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Existing};
 use crate::mapping::Mapping;
 
 /// A segment's file and its bytes in memory.
@@ -27,7 +27,7 @@ impl Segment {
     pub(crate) fn create(disk: &dyn Disk, folder: &Path, first: i64, bytes: usize) -> io::Result<Self> {
         let path = folder.join(file_name(first));
         // A file that exists is somebody's log; recovery has removed those that hold nothing.
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let file = disk.create(&path, Existing::Refused)?;
         let made = disk
             .allocate(&file, bytes as u64)
             .and_then(|()| disk.sync(&file))

@@ -12,8 +12,6 @@ use crate::sealed::Sealed;
 use crate::segment::{parse_name, to_length, to_offset};
 use crate::store::Paths;
 
-use super::open_file;
-
 /// A segment file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
@@ -65,7 +63,7 @@ pub(super) fn segments(disk: &dyn Disk, paths: &Paths, options: &StoreOptions) -
         if segment.bytes < wanted {
             let (had, path) = (segment.bytes, segment.path.display());
             tracing::warn!(%path, had, wanted, "a segment is shorter than it must be");
-            let file = open_file(&segment.path)?;
+            let file = disk.open(&segment.path).map_err(OpenError::io("open", &segment.path))?;
             disk.resize(&file, wanted as u64).map_err(OpenError::io("lengthen", &segment.path))?;
             segment.bytes = wanted;
         }

@@ -20,7 +20,7 @@ use crate::sums::Sums;
 use crate::tombstones::Tombstones;
 
 use super::layout::Found;
-use super::{Base, DamagedRange, Recovery, State, data_of, open_file};
+use super::{Base, DamagedRange, Recovery, State, data_of};
 
 /// Recovery under way.
 pub(super) struct Replay<'a> {
@@ -233,7 +233,7 @@ impl Replay<'_> {
         };
         self.bound_tombstones(segment.first + to_offset(tail))?;
         // The file may be a new one or have been lengthened.
-        open_file(&segment.path)?.sync_all().map_err(OpenError::io("flush", &segment.path))?;
+        self.disk.sync(&segment.file).map_err(OpenError::io("flush", &segment.path))?;
         Ok(State {
             catalog: self.base.catalog,
             sealed,
