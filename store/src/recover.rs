@@ -91,12 +91,17 @@ impl Store {
         let paths = Paths::new(options.root.clone());
         prepare_folders(&*disk, &paths)?;
         let lock = FolderLock::take(&*disk, &paths.root)?;
+        // Names that a process left and did not flush before it was killed are believed from now on.
+        for folder in [&paths.root, &paths.log, &paths.side] {
+            disk.sync_folder(folder).map_err(OpenError::io("flush", folder))?;
+        }
         check_version(&*disk, &paths.root)?;
         let tombstones = Tombstones::load(&paths.tombstones())?;
+        let floor_end = checked_floor(&paths.floor())?.map_or(0, |floor| floor.facts().end);
         let found = segments(&*disk, &paths, &options)?;
+        let found = layout::without_trimmed(&*disk, found, floor_end);
         let mut recovery = Recovery::default();
         let base = base_of(&paths, &found, &tombstones)?;
-        let floor_end = base.floor_end;
         let replay = Replay { disk: &*disk, paths: &paths, options: &options, tombstones, base };
         let state = replay.run(&found, &mut recovery)?;
         layout::remove_trimmed(&*disk, &paths, &found, floor_end);
