@@ -8,5 +8,6 @@ mod flushing;
 mod model;
 mod recovery;
 mod retention;
+mod sim;
 mod unavailable;
 mod upkeep;
