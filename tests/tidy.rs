@@ -52,6 +52,14 @@ const BANNED_SUFFIXES: &[&str] = &["Manager", "Service", "Impl", "Util", "Utils"
 /// The one file that may hold unsafe code, with its safety argument.
 const UNSAFE_FILE: &str = "store/src/mapping.rs";
 
+/// The one file of the store that may call the system to change or flush something on disk.
+const DISK_FILE: &str = "store/src/disk.rs";
+
+/// Such calls, and types that offer them.
+const DISK_CHANGES: &str = "OpenOptions File::create File::options fs::write fs::rename fs::remove_ fs::create_dir \
+    fs::copy hard_link symlink set_permissions set_len sync_all sync_data write_all_at file.write_at io::Write \
+    io::prelude allocate(file ftruncate renameat unlink msync flush_range";
+
 /// Words that speak of how the project was made instead of what it is, and hosts of registries. They are
 /// written in two parts here, so that this file does not hold them.
 const BETRAYING: &[(&str, &str)] = &[
@@ -145,6 +153,7 @@ fn all_rules(files: &[File]) -> Vec<Complaint> {
         limits,
         struct_fields,
         sockets,
+        disk_changes,
         words,
     ];
     let mut all: Vec<Complaint> = files.iter().flat_map(|file| per_file.iter().flat_map(|rule| rule(file))).collect();
@@ -324,6 +333,19 @@ fn sockets(file: &File) -> Vec<Complaint> {
         .filter(|name| code.contains(*name))
         .map(|name| file.complaint("sockets", format!("{name} outside the rooms that touch sockets")))
         .collect()
+}
+
+/// The store changes its files through one trait, so that a test that owns it sees everything. Its unit tests
+/// may prepare files as they like.
+fn disk_changes(file: &File) -> Vec<Complaint> {
+    let is_test = file.path.ends_with("/tests.rs") || file.path.ends_with("/golden.rs");
+    if !file.path.starts_with("store/src/") || file.path == DISK_FILE || is_test {
+        return vec![];
+    }
+    let code = file.code();
+    let product = code.split("#[cfg(test)]").next().unwrap_or_default();
+    let found = DISK_CHANGES.split_whitespace().filter(|call| product.contains(*call));
+    found.map(|call| file.complaint("disk changes", format!("{call} outside of {DISK_FILE}"))).collect()
 }
 
 /// Decisions are numbered without gaps, named by their subject, one page each, and open with a title.
@@ -522,6 +544,14 @@ mod planted {
         assert_eq!(struct_fields(&file("a/a.rs", "struct T(u8);\nfn f() { a: b }")), []);
         finds(sockets, "store/src/a.rs", ("use tokio::net::TcpStream;", "TcpStream"), "// TcpStream\n");
         assert_eq!(sockets(&file("remoting/src/a.rs", "use tokio::net::TcpStream;")), []);
+    }
+
+    #[test]
+    fn the_store_changes_its_files_in_one_place() {
+        let good = "disk.write_at(&file, b, 0);\n#[cfg(test)]\nfn a() { file.set_len(1) }";
+        finds(disk_changes, "store/src/a.rs", ("self.file.set_len(1);", "set_len"), good);
+        finds(disk_changes, "store/src/a/b.rs", ("std::fs::remove_file(a)", "remove_"), "std::fs::read(a)");
+        assert_eq!(disk_changes(&file(DISK_FILE, "file.sync_data()")), []);
     }
 
     #[test]

@@ -158,7 +158,7 @@ impl Shared {
 
     /// Sees that memory lies under `segment` up to the position `to`.
     fn cover(&self, head: &Head, segment: &Segment, to: usize) -> Result<(), AppendError> {
-        let covered = self.hot.cover(&*self.disk, segment, to, self.flush.durable());
+        let covered = self.ahead.hot.cover(&*self.disk, segment, to, self.flush.durable());
         covered.map_err(|error| match error {
             NotLaid::Unflushed => self.busy(head),
             NotLaid::Io(error) => AppendError::DiskFull { detail: format!("no memory for the log: {error}") },
@@ -172,7 +172,7 @@ impl Shared {
             return Err(AppendError::Busy { what: "full segments", waiting });
         }
         let first = head.active.end();
-        let mut spare = self.spare.lock();
+        let mut spare = self.ahead.spare.lock();
         let ready = spare.segment.take_if(|segment| segment.first == first);
         let segment = match ready {
             Some(segment) => segment,
@@ -215,7 +215,9 @@ impl Shared {
         }
         let urgent = match self.options.flush {
             FlushMode::Sync => true,
-            FlushMode::Async { bytes_max, .. } => self.unflushed(head) as u64 >= bytes_max.min(self.hot.capacity() / 2),
+            FlushMode::Async { bytes_max, .. } => {
+                self.unflushed(head) as u64 >= bytes_max.min(self.ahead.hot.capacity() / 2)
+            }
         };
         Call { upkeep, urgent }
     }

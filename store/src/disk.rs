@@ -1,12 +1,25 @@
-//! The seam between the store and the disk: the calls that can fail and that a test makes fail.
+//! The seam between the store and the disk: every call that changes or flushes anything there.
 //!
-//! Owns opening segments, writing, flushing, allocating, renaming, deleting and whole-file replacement.
-//! Reading goes through mappings.
+//! Owns making and opening files and folders, writing, flushing, allocating, renaming, deleting and
+//! whole-file replacement. No other file of the store calls the system for these, so that a test that
+//! gives the store a disk of its own sees all of it. Reading goes by path or through mappings, and so
+//! do appends with asynchronous flush: they write into mapped pages, which `sync` then makes durable.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+
+/// What becomes of a file that is there already when one is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It is somebody's: the call fails.
+    Refused,
+    /// It loses its bytes.
+    Emptied,
+    /// It is opened as it is.
+    Kept,
+}
 
 /// The disk as the store uses it. The real path costs one indirect call beside each system call.
 pub trait Disk: Send + Sync {
@@ -53,7 +66,30 @@ pub trait Disk: Send + Sync {
     /// What the system says.
     fn used_ratio(&self, path: &Path) -> io::Result<f64>;
 
-    /// Opens a segment's file for reading and writing.
+    /// Makes a file, or opens the one that is there, for reading and writing.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn create(&self, path: &Path, existing: Existing) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        match existing {
+            Existing::Refused => options.create_new(true),
+            Existing::Emptied => options.create(true).truncate(true),
+            Existing::Kept => options.create(true).truncate(false),
+        };
+        options.open(path)
+    }
+
+    /// Makes one folder.
+    ///
+    /// # Errors
+    /// What the system says, also that it is there already or that the one above it is not.
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        std::fs::create_dir(path)
+    }
+
+    /// Opens a file that exists for reading and writing.
     ///
     /// # Errors
     /// What the system says, also that there is no such file.
@@ -136,7 +172,8 @@ impl Disk for RealDisk {
     }
 
     fn allocate(&self, file: &File, bytes: u64) -> io::Result<()> {
-        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes).map_err(io::Error::from)
+        let reserve = || rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes);
+        rustix::io::retry_on_intr(reserve).map_err(io::Error::from)
     }
 
     fn used_ratio(&self, path: &Path) -> io::Result<f64> {
@@ -152,8 +189,7 @@ impl Disk for RealDisk {
 
 /// Replaces `path` by `bytes` so that a crash leaves the old or the new file, whole.
 pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = temporary_of(path);
-    let file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
+    let file = disk.create(&temporary_of(path), Existing::Emptied)?;
     disk.write_at(&file, bytes, 0)?;
     publish(disk, &file, path)
 }
@@ -169,7 +205,29 @@ pub(crate) fn temporary_of(path: &Path) -> std::path::PathBuf {
 pub(crate) fn publish(disk: &dyn Disk, file: &File, path: &Path) -> io::Result<()> {
     disk.sync(file)?;
     disk.rename(&temporary_of(path), path)?;
-    path.parent().map_or(Ok(()), |folder| disk.sync_folder(folder))
+    disk.sync_folder(folder_above(path))
+}
+
+/// Makes a folder and those above it that are missing, each durable in the one above it.
+pub(crate) fn make_folders(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder_above(folder);
+    make_folders(disk, above)?;
+    match disk.create_folder(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !folder.is_dir() => Err(error),
+        _ => disk.sync_folder(above),
+    }
+}
+
+/// The folder that holds `path`.
+pub(crate) fn folder_above(path: &Path) -> &Path {
+    match path.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => path,
+    }
 }
 
 /// Reads a whole file, `None` when there is none.

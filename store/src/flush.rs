@@ -197,7 +197,7 @@ impl Shared {
         if let Err(reason) = self.write_and_sync(&work, &mut turn.page) {
             return Err(self.flush.fail(reason));
         }
-        self.hot.set_durable(work.end);
+        self.ahead.hot.note_durable(work.end);
         self.flush.durable.store(work.end, Ordering::Release);
         self.flush.release();
         self.tell_flushed(&work.events);
@@ -216,7 +216,7 @@ impl Shared {
         let durable = self.flush.durable();
         let mut head = self.head.lock();
         let events = std::mem::take(&mut head.events);
-        let unsummed = std::mem::take(&mut head.unsummed);
+        let unsummed = std::mem::take(&mut head.pen.unsummed);
         Work { targets: targets(&head, durable), unsummed, events, end: head.log_end() }
     }
 

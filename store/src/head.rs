@@ -36,6 +36,35 @@ pub(crate) struct Unsummed {
     pub(crate) records: Vec<(u32, u32)>,
 }
 
+/// What writes the next record and notes its checksum.
+#[derive(Debug)]
+pub(crate) struct Pen {
+    pub(crate) writer: MapWriter,
+    pub(crate) hot: Arc<Hot>,
+    /// Where the checksum of the next record goes, once one was noted.
+    pub(crate) notes: Option<Notes>,
+    /// By segment, oldest first.
+    pub(crate) unsummed: Vec<Unsummed>,
+}
+
+impl Pen {
+    /// Lets `fill` write the next `bytes` at the position `tail` of `segment` and returns their checksum; `None`
+    /// when they do not fit.
+    fn write(&mut self, segment: &Segment, tail: usize, bytes: usize, fill: impl FnOnce(&mut [u8])) -> Option<u32> {
+        let out = self.writer.reserve(bytes).filter(|_| tail + bytes <= segment.laid())?;
+        fill(out);
+        let crc = crc32c::crc32c(out);
+        self.writer.commit(bytes);
+        self.hot.note(&mut self.notes, segment.first + to_offset(tail), crc);
+        let position = u32::try_from(tail).unwrap_or(u32::MAX);
+        match self.unsummed.last_mut() {
+            Some(last) if last.first == segment.first => last.records.push((position, crc)),
+            _ => self.unsummed.push(Unsummed { first: segment.first, records: vec![(position, crc)] }),
+        }
+        Some(crc)
+    }
+}
+
 /// The state behind the append lock. One lock, because an append changes tail, offsets and index
 /// together and a reader must see them agree.
 #[derive(Debug)]
@@ -44,10 +73,7 @@ pub(crate) struct Head {
     pub(crate) active: Arc<Segment>,
     /// Position behind the last record of the active segment.
     pub(crate) tail: usize,
-    pub(crate) writer: MapWriter,
-    pub(crate) hot: Arc<Hot>,
-    /// Where the checksum of the next record goes, once one was noted.
-    pub(crate) notes: Option<Notes>,
+    pub(crate) pen: Pen,
     pub(crate) index: SegmentIndex,
     /// Full segments, oldest first; older than the active one, younger than all sealed ones.
     pub(crate) frozen: Vec<Arc<Frozen>>,
@@ -58,8 +84,6 @@ pub(crate) struct Head {
     pub(crate) last_time: i64,
     /// What readers are told once the next flush is done, in synchronous mode.
     pub(crate) events: Vec<PendingEvent>,
-    /// By segment, oldest first.
-    pub(crate) unsummed: Vec<Unsummed>,
     /// How often segments were deleted; lowest offsets are known for one such count.
     pub(crate) trims: u64,
     /// Tail position at which the upkeep thread is called; `usize::MAX` while it is already.
@@ -117,19 +141,10 @@ impl Head {
 
     /// Lets `fill` write the next `bytes`, moves the tail, and returns their checksum.
     fn write(&mut self, bytes: usize, fill: impl FnOnce(&mut [u8])) -> Result<u32, AppendError> {
-        let Some(out) = self.writer.reserve(bytes).filter(|_| self.tail + bytes <= self.active.laid()) else {
+        let Some(crc) = self.pen.write(&self.active, self.tail, bytes, fill) else {
             let detail = format!("{bytes} bytes do not fit the segment");
             return Err(AppendError::DiskFull { detail });
         };
-        fill(out);
-        let crc = crc32c::crc32c(out);
-        self.writer.commit(bytes);
-        self.hot.note(&mut self.notes, self.active.first + to_offset(self.tail), crc);
-        let position = u32::try_from(self.tail).unwrap_or(u32::MAX);
-        match self.unsummed.last_mut() {
-            Some(last) if last.first == self.active.first => last.records.push((position, crc)),
-            _ => self.unsummed.push(Unsummed { first: self.active.first, records: vec![(position, crc)] }),
-        }
         self.tail += bytes;
         Ok(crc)
     }
@@ -144,7 +159,7 @@ impl Head {
             out[..4].copy_from_slice(&rest.to_be_bytes());
             out[4..].copy_from_slice(&Magic::Blank.code().to_be_bytes());
         })?;
-        self.writer = writer;
+        self.pen.writer = writer;
         let frozen = Frozen {
             segment: std::mem::replace(&mut self.active, segment),
             tail: self.tail,

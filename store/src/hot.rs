@@ -11,7 +11,7 @@
 //! any mixture of old and new pages; a record that matches its checksum is a record all the same.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -21,7 +21,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use strata_protocol::record::{BLANK_BYTES_MIN, Magic, PHYSICAL_OFFSET_AT};
 
-use crate::disk::{Disk, remove_optional};
+use crate::disk::{Disk, Existing, remove_optional};
 use crate::limits::{HOT_CHUNK_BYTES_MAX, HOT_SLOTS_KEPT_MAX, HOT_SLOTS_KEPT_MIN, HOT_SLOTS_MAX};
 use crate::mapping::{Cells, Mapping, PAGE_BYTES};
 use crate::segment::{Segment, to_length, to_offset};
@@ -119,7 +119,7 @@ impl Hot {
     /// have been taken over.
     pub(crate) fn create(disk: &dyn Disk, path: &Path, segment_bytes: usize, durable: i64) -> io::Result<Self> {
         remove_optional(disk, path)?;
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        let file = disk.create(path, Existing::Refused)?;
         let chunk = segment_bytes.next_multiple_of(PAGE_BYTES).min(HOT_CHUNK_BYTES_MAX);
         let kept = (segment_bytes / 8 / chunk).clamp(HOT_SLOTS_KEPT_MIN, HOT_SLOTS_KEPT_MAX);
         disk.allocate(&file, HEADER_BYTES)?;
@@ -127,12 +127,12 @@ impl Hot {
         header.set(MAGIC_CELL, MAGIC);
         header.set(CHUNK_CELL, chunk as u64);
         let hot = Self { file, layout: Layout { chunk }, kept, header: Arc::new(header), slots: Mutex::default() };
-        hot.set_durable(durable);
+        hot.note_durable(durable);
         Ok(hot)
     }
 
     /// Notes that the log is on disk up to `durable`.
-    pub(crate) fn set_durable(&self, durable: i64) {
+    pub(crate) fn note_durable(&self, durable: i64) {
         self.header.set(DURABLE_CELL, durable.cast_unsigned());
     }
 
@@ -146,7 +146,7 @@ impl Hot {
     /// # Errors
     /// See [`NotLaid`].
     pub(crate) fn begin(&self, disk: &dyn Disk, segment: &Segment, tail: usize) -> Result<(), NotLaid> {
-        segment.set_laid(tail / self.layout.chunk * self.layout.chunk);
+        segment.lay_to(tail / self.layout.chunk * self.layout.chunk);
         self.cover(disk, segment, tail + BLANK_BYTES_MIN, segment.first + to_offset(tail))
     }
 
@@ -173,7 +173,7 @@ impl Hot {
         let end = (at + self.layout.chunk).min(segment.bytes.next_multiple_of(PAGE_BYTES));
         self.header.set(base_cell(slot), 0);
         self.header.set(count_cell(slot), 0);
-        if let Err(error) = segment.mapping.lay(at..end, &self.file, self.layout.data_at(slot)) {
+        if let Err(error) = self.lay(disk, segment, at..end, slot) {
             slots.free.push(slot);
             return Err(NotLaid::Io(error));
         }
@@ -182,8 +182,17 @@ impl Hot {
         let to = segment.first + to_offset(end.min(segment.bytes));
         let (mapping, file) = (Arc::downgrade(&segment.mapping), Arc::clone(&segment.file));
         slots.laid.push_back(Laid { slot, from, to, range: at..end, mapping, file });
-        segment.set_laid(end.min(segment.bytes));
+        segment.lay_to(end.min(segment.bytes));
         Ok(())
+    }
+
+    /// Lays a slot under a part of a segment. Readers may have bytes of it already.
+    fn lay(&self, disk: &dyn Disk, segment: &Segment, range: Range<usize>, slot: usize) -> io::Result<()> {
+        let (mapping, at) = (&segment.mapping, self.layout.data_at(slot));
+        if let Some(kept) = mapping.slice(range.start, mapping.committed().min(range.end)) {
+            disk.write_at(&self.file, kept, at)?;
+        }
+        mapping.lay(range, &self.file, at)
     }
 
     /// A slot that nothing lies in any more.
@@ -328,8 +337,14 @@ impl HotImage {
 
     fn take_slot(&mut self, slot: usize, base: i64, notes: usize) -> io::Result<()> {
         self.slots.insert(base, slot);
+        let mut before = None;
         for note in cells(&self.file, self.layout.notes_at(slot), notes)? {
-            let at = base.saturating_add_unsigned(note >> 32);
+            let position = note >> 32;
+            // Records follow one another; what does not is left of another chunk.
+            if before.replace(position) >= Some(position) {
+                break;
+            }
+            let at = base.saturating_add_unsigned(position);
             // What is durable is in the segments.
             if at >= self.durable {
                 // The low half is the checksum.

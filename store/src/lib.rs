@@ -43,7 +43,7 @@ mod tombstones;
 mod upkeep;
 
 pub use clock::{Clock, SystemClock};
-pub use disk::{Disk, RealDisk};
+pub use disk::{Disk, Existing, RealDisk};
 pub use error::{AppendError, FlushFailed, OpenError, UpkeepError};
 pub use flush::Done;
 pub use keys::KeyKind;

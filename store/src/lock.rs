@@ -3,11 +3,10 @@
 //! Owns `strata.lock` and `strata.format`. The kernel drops the lock when the process ends, however it
 //! ends; the text in the lock file is for people.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
-use std::path::Path;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 
-use crate::disk::{Disk, read_optional, replace};
+use crate::disk::{Disk, Existing, read_optional, replace};
 use crate::error::OpenError;
 
 /// What the format file says.
@@ -21,11 +20,10 @@ pub(crate) struct FolderLock {
 
 impl FolderLock {
     /// Takes the folder for this process.
-    pub(crate) fn take(folder: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn take(disk: &dyn Disk, folder: &Path) -> Result<Self, OpenError> {
         let path = folder.join("strata.lock");
         let lock = |source| OpenError::Lock { path: path.clone(), source };
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(lock)?;
+        let file = disk.create(&path, Existing::Kept).map_err(lock)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -36,14 +34,20 @@ impl FolderLock {
             Err(TryLockError::Error(source)) => return Err(lock(source)),
         }
         // The id helps a person; failing to write it harms nobody.
-        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+        let text = format!("{}\n", std::process::id());
+        let _ = disk.resize(&file, 0).and_then(|()| disk.write_at(&file, text.as_bytes(), 0));
         Ok(Self { _file: file })
     }
 }
 
+/// The file that says a folder's version; it is the first one that a new store makes durable.
+pub(crate) fn format_file(folder: &Path) -> PathBuf {
+    folder.join("strata.format")
+}
+
 /// Checks the folder's version, or writes it into a new folder.
 pub(crate) fn check_version(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
-    let path = folder.join("strata.format");
+    let path = format_file(folder);
     let Some(bytes) = read_optional(&path).map_err(OpenError::io("read", &path))? else {
         let text = format!("{FORMAT}\n");
         return replace(disk, &path, text.as_bytes()).map_err(OpenError::io("write", &path));
@@ -61,20 +65,20 @@ mod tests {
     #[test]
     fn a_second_claim_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
-        let first = FolderLock::take(folder.path()).unwrap();
-        let error = FolderLock::take(folder.path()).unwrap_err();
+        let first = FolderLock::take(&RealDisk, folder.path()).unwrap();
+        let error = FolderLock::take(&RealDisk, folder.path()).unwrap_err();
         assert!(matches!(&error, OpenError::InUse { holder: Some(id), .. } if *id == std::process::id()));
         let path = folder.path().display().to_string();
         assert!(error.to_string().contains(&path), "{error}");
         drop(first);
-        FolderLock::take(folder.path()).unwrap();
+        FolderLock::take(&RealDisk, folder.path()).unwrap();
     }
 
     #[test]
     fn a_lock_that_is_no_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("strata.lock")).unwrap();
-        assert!(matches!(FolderLock::take(folder.path()), Err(OpenError::Lock { .. })));
+        assert!(matches!(FolderLock::take(&RealDisk, folder.path()), Err(OpenError::Lock { .. })));
     }
 
     #[test]

@@ -14,8 +14,8 @@
 //!   `Release`.
 //! - [`Mapping::lay`] and [`Mapping::lift`] exchange the pages under a range of addresses, which stay the
 //!   mapping's own: the kernel does it at once for all threads. Slices below the mark see the same
-//!   bytes before and after, because `lay` copies what lies below the mark and `lift` is called for
-//!   ranges only that were written to the file and flushed; no slice reaches above the mark.
+//!   bytes before and after, because `lay` is called once what lies below the mark was copied, and `lift`
+//!   for ranges only that were written to the file and flushed; no slice reaches above the mark.
 //! - A mapping lives as long as any slice: slices borrow it or hold its `Arc`, and deleting a file
 //!   does not take pages from those who map it.
 //! - Other processes are kept off by the folder's lock. A process that ignores it, or a disk that
@@ -102,15 +102,11 @@ impl Mapping {
     }
 
     /// Puts the pages of `hot` from `hot_at` on in the place of this mapping's pages `range`. What lies
-    /// below the mark there is copied first.
+    /// below the mark there must have been copied before, so that readers see the same bytes.
     ///
     /// # Errors
     /// What the system says; the mapping is as it was then.
     pub(crate) fn lay(&self, range: std::ops::Range<usize>, hot: &File, hot_at: u64) -> io::Result<()> {
-        let committed = self.committed();
-        if let Some(kept) = self.slice(range.start, committed.min(range.end)) {
-            std::os::unix::fs::FileExt::write_all_at(hot, kept, hot_at)?;
-        }
         self.exchange(range, hot, hot_at)
     }
 

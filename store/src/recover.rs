@@ -13,13 +13,13 @@ use parking_lot::Mutex;
 use crate::catalog::Catalog;
 use crate::checkpoint::{Checkpoint, TrustedTime};
 use crate::clock::Clock;
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, RealDisk, folder_above, make_folders};
 use crate::error::OpenError;
 use crate::flush::Flush;
-use crate::head::Head;
+use crate::head::{Head, Pen};
 use crate::hot::Hot;
 use crate::index::SegmentIndex;
-use crate::lock::{FolderLock, check_version};
+use crate::lock::{FolderLock, check_version, format_file};
 use crate::options::StoreOptions;
 use crate::reindex::catalog_after;
 use crate::retain::Keeping;
@@ -27,7 +27,7 @@ use crate::seal::{open_floor, open_sidecar};
 use crate::sealed::Sealed;
 use crate::segment::{BlockSums, Segment, to_offset};
 use crate::sidecar::{Sidecar, SidecarError};
-use crate::store::{Counters, Paths, Shared, Spare, Store};
+use crate::store::{Ahead, Counters, Paths, Shared, Spare, Store};
 use crate::sums::{Sums, SumsWriter};
 use crate::tombstones::Tombstones;
 use crate::upkeep::Calls;
@@ -94,17 +94,20 @@ impl Store {
         let began = clock.monotonic();
         let options = options.checked()?;
         let paths = Paths::new(options.root.clone());
+        prepare_folders(&*disk, &paths)?;
+        let lock = FolderLock::take(&*disk, &paths.root)?;
+        // Names that a process left and did not flush before it was killed are believed from now on.
         for folder in [&paths.root, &paths.log, &paths.side] {
-            std::fs::create_dir_all(folder).map_err(OpenError::io("create", folder))?;
+            disk.sync_folder(folder).map_err(OpenError::io("flush", folder))?;
         }
-        let lock = FolderLock::take(&paths.root)?;
         check_version(&*disk, &paths.root)?;
         let tombstones = Tombstones::load(&paths.tombstones())?;
+        let floor_end = checked_floor(&paths.floor())?.map_or(0, |floor| floor.facts().end);
         let found = segments(&*disk, &paths, &options)?;
+        let found = layout::without_trimmed(&*disk, found, floor_end);
         let restored = restore::take_over(&*disk, &paths, &found)?;
         let mut recovery = Recovery { restored, ..Recovery::default() };
         let base = base_of(&paths, &found, &tombstones)?;
-        let floor_end = base.floor_end;
         let replay = Replay { disk: &*disk, paths: &paths, options: &options, tombstones, base };
         let state = replay.run(&found, &mut recovery)?;
         layout::remove_trimmed(&*disk, &paths, &found, floor_end);
@@ -123,6 +126,24 @@ impl Store {
         recovery.elapsed = clock.monotonic().saturating_sub(began);
         Ok((store, recovery))
     }
+}
+
+/// Makes the folders that are missing. A store that has no format file yet may have been interrupted
+/// between making its folder and making that durable, so it is made durable again.
+fn prepare_folders(disk: &dyn Disk, paths: &Paths) -> Result<(), OpenError> {
+    let existed = paths.root.is_dir();
+    for folder in [&paths.root, &paths.log, &paths.side] {
+        make_folders(disk, folder).map_err(OpenError::io("create", folder))?;
+    }
+    let above = folder_above(&paths.root);
+    if existed
+        && !format_file(&paths.root).exists()
+        && let Err(error) = disk.sync_folder(above)
+    {
+        // The folder was made by somebody else in one that this user may not even list: it is theirs to keep.
+        tracing::warn!(%error, folder = %above.display(), "cannot flush the folder that holds the store's");
+    }
+    Ok(())
 }
 
 /// What is known before the scan begins.
@@ -235,28 +256,24 @@ fn assemble(
         catalog: state.catalog,
         active: Arc::new(active),
         tail,
-        writer,
-        hot: Arc::clone(&hot),
-        notes: None,
+        pen: Pen { writer, hot: Arc::clone(&hot), notes: None, unsummed: Vec::new() },
         index: state.index,
         frozen: Vec::new(),
         sealed: Arc::new(state.sealed),
         tombstones: Arc::new(state.tombstones),
         last_time: state.last_time,
         events: Vec::new(),
-        unsummed: Vec::new(),
         trims: 0,
         call_at: 0,
     };
     Ok(Shared {
         flush: Flush::new(head.log_end(), Some(sums)),
-        hot,
+        ahead: Ahead { hot, spare: Mutex::new(Spare { segment: None, made }) },
         head: Mutex::new(head),
         options,
         paths,
         clock,
         disk,
-        spare: Mutex::new(Spare { segment: None, made }),
         listener: std::sync::OnceLock::new(),
         calls: Calls::default(),
         keeping: Keeping::new(trusted, now),
@@ -301,10 +318,4 @@ fn data_of(file: &File, bytes: usize) -> Vec<(usize, usize)> {
         at = to.max(at + 1);
     }
     out
-}
-
-/// Reads and writes that recovery does by path.
-fn open_file(path: &Path) -> Result<File, OpenError> {
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true).write(true).open(path).map_err(OpenError::io("open", path))
 }

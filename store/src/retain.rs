@@ -256,7 +256,7 @@ impl Shared {
     }
 
     /// Deletes the oldest segment: first the queues' offsets are safe, then it is gone for readers,
-    /// then its file goes. A crash in between leaves a file that is deleted by the next sweep.
+    /// then its file goes. A crash in between leaves a file that is deleted when the store is opened.
     fn trim(&self, oldest: &Arc<Sealed>, rows: Vec<QueueRow>) -> Result<(), UpkeepError> {
         let index = SegmentIndex::default();
         let first = oldest.end;

@@ -5,6 +5,7 @@
 
 use strata_protocol::record::{BLANK_BYTES_MIN, MAGIC_AT, Magic, PHYSICAL_OFFSET_AT, RECORD_BYTES_MIN, RecordView};
 
+use crate::limits::PROPERTIES_NULS_MAX;
 use crate::segment::to_offset;
 use crate::sums::Sums;
 
@@ -110,7 +111,7 @@ impl<'a> Scan<'a> {
         };
         let good = match sum {
             Some(sum) => crc32c::crc32c(record.bytes()) == sum,
-            None => at >= self.sums.covered && record.check_body().is_ok() && !has_lost_sector(&record, at),
+            None => at >= self.sums.covered && record.check_body().is_ok() && !has_lost_bytes(&record, at),
         };
         if good { At::Record(record) } else { At::Bad(Some(record)) }
     }
@@ -175,11 +176,26 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Whether a sector that a power cut took lies in the record where no other check would see it.
+/// Whether bytes that a power cut took lie in the record where no other check would see them.
 ///
-/// A segment is made of zeros, so a sector that was never written reads as zeros. In the head of a
-/// record that contradicts its sizes and in the body its checksum; topic and properties have neither,
-/// so there a whole sector's share of zeros is taken for a lost one.
+/// A segment is made of zeros, so what was never written reads as zeros: whole sectors, or the end of one
+/// when the system wrote its page while the record was being copied there. In the head of a record that
+/// contradicts its sizes and in the body its checksum; topic and properties have neither. So there zeros are
+/// taken for lost where no message has them: in the topic, at the end of the properties, and many in a row.
+fn has_lost_bytes(record: &RecordView<'_>, at: usize) -> bool {
+    let properties = record.properties();
+    if record.topic().as_bytes().contains(&0) || properties.last() == Some(&0) {
+        return true;
+    }
+    let mut zeros = 0;
+    let mut many = properties.iter().map(|byte| {
+        zeros = if *byte == 0 { zeros + 1 } else { 0 };
+        zeros
+    });
+    many.any(|zeros| zeros > PROPERTIES_NULS_MAX) || has_lost_sector(record, at)
+}
+
+/// Whether a whole sector's share of topic and properties is zero, however small.
 fn has_lost_sector(record: &RecordView<'_>, at: usize) -> bool {
     const SECTOR: usize = 512;
     let end = at + record.bytes().len();

@@ -3,7 +3,7 @@
 //! Owns names, lengths, the pair of file and mapping, and how bytes of the mapping get into the file. What
 //! the bytes mean is told by `scan`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Existing};
 use crate::limits::BLOCK_BYTES;
 use crate::mapping::{Mapping, PAGE_BYTES};
 
@@ -50,7 +50,7 @@ impl Segment {
     pub(crate) fn create(disk: &dyn Disk, folder: &Path, first: i64, bytes: usize) -> io::Result<Self> {
         let path = folder.join(file_name(first));
         // A file that exists is somebody's log; recovery has removed those that hold nothing.
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let file = disk.create(&path, Existing::Refused)?;
         let made = disk
             .allocate(&file, bytes as u64)
             .and_then(|()| disk.sync(&file))
@@ -101,7 +101,7 @@ impl Segment {
     }
 
     /// Says that memory lies under the mapping up to `to`, or need not lie there.
-    pub(crate) fn set_laid(&self, to: usize) {
+    pub(crate) fn lay_to(&self, to: usize) {
         self.laid.store(to, Ordering::Release);
     }
 

@@ -41,10 +41,7 @@ pub(crate) struct Shared {
     /// The append lock.
     pub(crate) head: Mutex<Head>,
     pub(crate) flush: Flush,
-    /// Memory under the log's growing end.
-    pub(crate) hot: Arc<Hot>,
-    /// The next segment, made ahead. Taken after the append lock, never before it.
-    pub(crate) spare: Mutex<Spare>,
+    pub(crate) ahead: Ahead,
     pub(crate) listener: OnceLock<Listener>,
     pub(crate) calls: Calls,
     pub(crate) keeping: Keeping,
@@ -89,6 +86,15 @@ impl Paths {
     pub(crate) fn checkpoint(&self) -> PathBuf {
         self.root.join("checkpoint")
     }
+}
+
+/// What is made ready ahead of the writer.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    /// Memory under the log's growing end.
+    pub(crate) hot: Arc<Hot>,
+    /// The next segment. Taken after the append lock, never before it.
+    pub(crate) spare: Mutex<Spare>,
 }
 
 /// The segment that was made ahead.

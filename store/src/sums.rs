@@ -4,11 +4,11 @@
 //! losing them loses no message, but what they cover can no longer be mistaken for a torn tail.
 
 use std::cell::Cell;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Existing};
 use crate::sidecar::{read_i64, read_u32};
 
 const MAGIC: [u8; 8] = *b"STRATASM";
@@ -111,7 +111,7 @@ pub(crate) struct SumsWriter {
 impl SumsWriter {
     /// Goes on behind `sums`, which [`Sums::load`] read, or begins a new file.
     pub(crate) fn open(disk: &dyn Disk, path: &Path, first: i64, sums: &Sums) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = disk.create(path, Existing::Kept)?;
         let mut at = sums.file_bytes;
         disk.resize(&file, at)?;
         if at == 0 {

@@ -111,7 +111,7 @@ impl Shared {
         if warm.first != Some(segment.first) {
             *warm = Warm { first: Some(segment.first), to: tail };
         }
-        if let Err(error) = self.hot.cover(&*self.disk, &segment, tail + WARM_AHEAD_BYTES, self.flush.durable()) {
+        if let Err(error) = self.ahead.hot.cover(&*self.disk, &segment, tail + WARM_AHEAD_BYTES, self.flush.durable()) {
             // The append that needs it tries again, and is refused when it fails.
             tracing::debug!(?error, "cannot lay memory ahead of the writer");
         }
@@ -135,7 +135,7 @@ impl Shared {
 
     /// Makes the segment at `first` unless that was done before.
     fn prepare_spare(&self, first: i64) {
-        let mut spare = self.spare.lock();
+        let mut spare = self.ahead.spare.lock();
         if first <= spare.made {
             return;
         }

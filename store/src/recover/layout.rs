@@ -12,8 +12,6 @@ use crate::sealed::Sealed;
 use crate::segment::{parse_name, to_length, to_offset};
 use crate::store::Paths;
 
-use super::open_file;
-
 /// A segment file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
@@ -65,12 +63,29 @@ pub(super) fn segments(disk: &dyn Disk, paths: &Paths, options: &StoreOptions) -
         if segment.bytes < wanted {
             let (had, path) = (segment.bytes, segment.path.display());
             tracing::warn!(%path, had, wanted, "a segment is shorter than it must be");
-            let file = open_file(&segment.path)?;
+            let file = disk.open(&segment.path).map_err(OpenError::io("open", &segment.path))?;
             disk.resize(&file, wanted as u64).map_err(OpenError::io("lengthen", &segment.path))?;
             segment.bytes = wanted;
         }
     }
     Ok(found)
+}
+
+/// The segments without those that retention deleted, whose files are removed if they are still there: the
+/// topics' tombstones and the queues' first offsets count on it that nobody reads them again. Where the log does
+/// not go on at the floor, the floor may be another log's, and nothing is removed.
+pub(super) fn without_trimmed(disk: &dyn Disk, found: Vec<Found>, floor_end: i64) -> Vec<Found> {
+    if found.iter().all(|segment| segment.first != floor_end) {
+        return found;
+    }
+    let (trimmed, kept): (Vec<_>, Vec<_>) = found.into_iter().partition(|segment| segment.end() <= floor_end);
+    for segment in trimmed {
+        if let Err(error) = remove_optional(disk, &segment.path) {
+            // It costs space and nothing else; the next opening tries again.
+            tracing::warn!(%error, path = %segment.path.display(), "cannot remove a deleted segment");
+        }
+    }
+    kept
 }
 
 /// Sidecars of segments that are gone.

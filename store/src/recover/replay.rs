@@ -20,7 +20,10 @@ use crate::sums::Sums;
 use crate::tombstones::Tombstones;
 
 use super::layout::Found;
-use super::{Base, DamagedRange, Recovery, State, data_of, open_file};
+use super::{Base, DamagedRange, Recovery, State, data_of};
+
+/// Bytes that are read and written again at once.
+const COPY_BYTES: usize = 256 * 1024;
 
 /// Recovery under way.
 pub(super) struct Replay<'a> {
@@ -140,8 +143,23 @@ impl Replay<'_> {
             report.cut = self.cut(&file, segment, scanned.tail, &data)?;
         }
         // Everything that was found is believed from now on, so it must be on disk.
+        self.write_again(&file, segment, (sums.covered, scanned.tail))?;
         self.disk.sync(&file).map_err(OpenError::io("flush", path))?;
         Ok((scanned, Indexed { index, sums, unsummed }))
+    }
+
+    /// Writes the bytes between two positions once more. No frame says that they are on disk, and after a flush
+    /// that failed the system takes them for clean: only what is written anew is flushed for certain.
+    fn write_again(&self, file: &File, segment: &Found, (from, to): (usize, usize)) -> Result<(), OpenError> {
+        let mut chunk = vec![0; COPY_BYTES.min(to.saturating_sub(from))];
+        let mut at = from;
+        while at < to {
+            let part = &mut chunk[..COPY_BYTES.min(to - at)];
+            file.read_exact_at(part, at as u64).map_err(OpenError::io("read", &segment.path))?;
+            self.disk.write_at(file, part, at as u64).map_err(OpenError::io("write", &segment.path))?;
+            at += part.len();
+        }
+        Ok(())
     }
 
     /// Makes all bytes behind `tail` zero, so that nothing of a torn tail can come back.
@@ -235,7 +253,7 @@ impl Replay<'_> {
         };
         self.bound_tombstones(segment.first + to_offset(tail))?;
         // The file may be a new one or have been lengthened.
-        open_file(&segment.path)?.sync_all().map_err(OpenError::io("flush", &segment.path))?;
+        self.disk.sync(&segment.file).map_err(OpenError::io("flush", &segment.path))?;
         Ok(State {
             catalog: self.base.catalog,
             sealed,

@@ -10,7 +10,6 @@ use crate::segment::to_offset;
 use crate::store::Paths;
 
 use super::layout::Found;
-use super::open_file;
 
 /// Copies what the hot file holds behind the durable offset into the segments and flushes them. Returns how
 /// many records that were.
@@ -33,7 +32,7 @@ pub(super) fn take_over(disk: &dyn Disk, paths: &Paths, found: &[Found]) -> Resu
         while let Some(record) = image.record(at, segment.end()).map_err(unreadable())? {
             let file = match &mut file {
                 Some(file) => file,
-                none => none.insert(open_file(path)?),
+                none => none.insert(disk.open(path).map_err(OpenError::io("open", path))?),
             };
             let position = (at - segment.first).cast_unsigned();
             disk.write_at(file, &record.bytes, position).map_err(OpenError::io("write", path))?;

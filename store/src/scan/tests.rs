@@ -188,3 +188,22 @@ fn the_search_keeps_to_the_data() {
     assert_eq!(search(0, &[(at[2], 4_096)]), Some(at[1].max(at[2] - RECORD_BYTES_MIN).max(at[2])));
     assert_eq!(search(0, &[]), None);
 }
+
+#[test]
+fn every_torn_end_of_the_last_record_is_a_torn_tail() {
+    for (body, properties) in [(300, 700), (0, 300), (5, 1_200)] {
+        let (mut bytes, at) = segment();
+        let (body, properties) = (vec![b'b'; body], [b"k\x01".to_vec(), vec![b'v'; properties]].concat());
+        let record = Record { body: &body, properties: &properties, ..sample(at[3]) };
+        bytes.truncate(at[3]);
+        encode_record(&mut bytes, &record).unwrap();
+        let end = bytes.len();
+        bytes.resize(4_096, 0);
+        for torn in at[3] + 1..end {
+            let mut other = bytes.clone();
+            other[torn..end].fill(0);
+            let (seen, scanned) = scan(&other, &Sums::default(), false);
+            assert_eq!((seen.len(), scanned.tail), (3, at[3]), "torn at {torn} of {end}");
+        }
+    }
+}

@@ -2,13 +2,13 @@
 //!
 //! Owns the order and the checksums. When to write one is decided by `seal` and `recover`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{Extent, Facts, HEADER_BYTES, Header, SECTIONS, bloom};
-use crate::disk::{Disk, publish, temporary_of};
+use crate::disk::{Disk, Existing, publish, temporary_of};
 use crate::index::SegmentIndex;
 
 /// A queue that the store knew when the segment ended.
@@ -38,8 +38,7 @@ pub(crate) struct Source<'a> {
 /// Writes the sidecar of `source` in the place of `path`, durably.
 pub(crate) fn write(disk: &dyn Disk, path: &Path, mut source: Source<'_>) -> io::Result<()> {
     source.rows.sort_by(|a, b| (&*a.topic, a.queue_id).cmp(&(&*b.topic, b.queue_id)));
-    let temporary = temporary_of(path);
-    let file = OpenOptions::new().write(true).create(true).truncate(true).open(temporary)?;
+    let file = disk.create(&temporary_of(path), Existing::Emptied)?;
     let mut out = Writer { disk, file: &file, at: HEADER_BYTES as u64, crc: 0, buffer: Vec::new() };
     let index = source.index;
     let mut header = Header {

@@ -9,5 +9,6 @@ mod hot;
 mod model;
 mod recovery;
 mod retention;
+mod sim;
 mod unavailable;
 mod upkeep;
