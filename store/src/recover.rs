@@ -27,7 +27,7 @@ use crate::sealed::Sealed;
 use crate::segment::Segment;
 use crate::sidecar::{Sidecar, SidecarError};
 use crate::store::{Counters, Paths, Shared, Spare, Store};
-use crate::sums::{Sums, SumsWriter};
+use crate::sums::{Rows, Sums, SumsWriter};
 use crate::tombstones::Tombstones;
 use crate::upkeep::Calls;
 
@@ -156,8 +156,8 @@ struct State {
     tail: usize,
     index: SegmentIndex,
     sums: Sums,
-    /// Position and checksum of the good records that `sums` does not cover.
-    unsummed: Vec<(u32, u32)>,
+    /// The good records that `sums` does not cover.
+    unsummed: Rows,
     tombstones: Tombstones,
     last_time: i64,
 }
@@ -216,7 +216,7 @@ fn assemble(
     let unwritable = || OpenError::io("write", &sums_path);
     let mut sums = SumsWriter::open(&*disk, &sums_path, active.first, &sums).map_err(unwritable())?;
     // What was found is on disk. Flushes go on behind it and never look at damage again.
-    sums.take_recovered(&*disk, &unsummed, tail).map_err(unwritable())?;
+    sums.take_recovered(&*disk, unsummed, tail).map_err(unwritable())?;
     let writer = match options.flush {
         FlushMode::Sync => Writer::Staged,
         FlushMode::Async { .. } => {

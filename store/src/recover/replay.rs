@@ -16,7 +16,7 @@ use crate::seal::rows_of;
 use crate::segment::{Segment, to_length, to_offset};
 use crate::sidecar::{self, Sidecar, Source};
 use crate::store::Paths;
-use crate::sums::Sums;
+use crate::sums::{Rows, Sums};
 use crate::tombstones::Tombstones;
 
 use super::layout::Found;
@@ -42,7 +42,7 @@ struct Active {
 struct Indexed {
     index: SegmentIndex,
     sums: Sums,
-    unsummed: Vec<(u32, u32)>,
+    unsummed: Rows,
 }
 
 impl Replay<'_> {
@@ -228,7 +228,7 @@ impl Replay<'_> {
                 let segment = Segment::create(self.disk, folder, first, bytes)
                     .map_err(OpenError::io("make a segment in", folder))?;
                 let (index, sums) = (SegmentIndex::default(), Sums::default());
-                (segment, 0, Indexed { index, sums, unsummed: Vec::new() })
+                (segment, 0, Indexed { index, sums, unsummed: Rows::default() })
             }
         };
         self.bound_tombstones(segment.first + to_offset(tail))?;
