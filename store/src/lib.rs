@@ -19,6 +19,7 @@ mod error;
 mod flush;
 mod head;
 mod index;
+pub mod inspect;
 mod keys;
 pub mod limits;
 mod locate;

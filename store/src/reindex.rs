@@ -277,6 +277,11 @@ impl Lost {
             let bytes: u64 = sidecar.damage().map(|(from, to)| to.saturating_sub(from)).fold(0, u64::saturating_add);
             i64::try_from(bytes).unwrap_or(whole).min(whole)
         });
+        self.pass_damaged(first, end, damage);
+    }
+
+    /// Goes on to the end of a segment of which so many bytes are damaged.
+    pub(crate) fn pass_damaged(&mut self, first: i64, end: i64, damage: i64) {
         self.bytes = self.before(first) + damage;
         self.end = end;
     }

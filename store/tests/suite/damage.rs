@@ -10,14 +10,16 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use strata_protocol::record::records;
+use strata_store::inspect::{self, Action, Report, Verdict};
 use strata_store::{Disk, KeyKind, OpenError, QueueRange, ReadStatus, RealDisk, Store, StoreOptions};
 
 use crate::common::*;
 
 /// Cases of each kind of file when nothing else is said.
-const CASES_DEFAULT: u64 = 250;
+const CASES_DEFAULT: u64 = 200;
 /// Bytes of a segment of the template.
 const SEGMENT: usize = 65_536;
 
@@ -289,10 +291,35 @@ fn run(kind: &Kind, judge: impl Fn(&Case<'_>) -> &'static str) {
         std::fs::write(folder.path().join(path), &after).unwrap();
         let changed = differences(before, &after);
         let what = format!("{} {damage:?} {}, seed {seed}, case {number}", kind.name, path.display());
-        let outcome = judge(&Case { template, root: folder.path(), path, changed, what });
+        let case = Case { template, root: folder.path(), path, changed, what };
+        let report = case.check();
+        let repaired = number % 3 == 0 && case.repair(&report);
+        let outcome = judge(&case);
+        case.judge_report(&report, outcome, repaired);
         *counts.entry(format!("{damage:?}: {outcome}")).or_default() += 1;
     }
     println!("{} seed {seed}, {cases} cases: {counts:?}", kind.name);
+}
+
+/// Every file below a folder: its bytes and when it was changed. The lock belongs to whoever looks.
+fn everything(root: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
+    let mut out = BTreeMap::new();
+    for folder in [root.to_owned(), root.join("commitlog"), root.join("sidecar")] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let changed = path.metadata().unwrap().modified().unwrap();
+            let bytes = if path.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+            out.insert(path, (bytes, changed));
+        }
+    }
+    out
+}
+
+/// Each message that a report says is lost.
+fn messages(report: &Report) -> BTreeSet<(String, i32, i64)> {
+    let damage = report.segments.iter().flat_map(|segment| &segment.damage);
+    let lost = damage.flat_map(|damage| &damage.lost);
+    lost.flat_map(|lost| (lost.from..lost.to).map(|offset| (lost.topic.clone(), lost.queue_id, offset))).collect()
 }
 
 /// One damaged store.
@@ -312,6 +339,53 @@ impl Case<'_> {
 
     fn open(&self) -> Result<Arc<Store>, OpenError> {
         Store::open_on(self.options(), TestClock::at(2_000_000), Arc::new(Hasty)).map(|(store, _)| store)
+    }
+
+    /// Checks the store, which must change nothing.
+    fn check(&self) -> Report {
+        let before = everything(self.root);
+        let report = inspect::check(self.root, &mut |_, _| ()).unwrap_or_else(|error| panic!("{}: {error}", self.what));
+        assert!(before == everything(self.root), "{}: a check changed a file", self.what);
+        report
+    }
+
+    /// Repairs the store; `false` when that must be done by hand.
+    fn repair(&self, report: &Report) -> bool {
+        let plan = report.plan();
+        let by_hand = plan.iter().any(|action| matches!(action, Action::ByHand { .. }));
+        match inspect::repair_on(self.root, TestClock::at(2_000_000), Arc::new(Hasty), &mut |_, _| ()) {
+            Ok(repaired) => {
+                assert!(!by_hand && repaired.done == plan, "{}: {plan:?}", self.what);
+                assert_eq!(repaired.after.plan(), [], "{}", self.what);
+                let expected = if messages(report).is_empty() { Verdict::Clean } else { Verdict::Lost };
+                let after = repaired.after.verdict();
+                assert!(after <= report.verdict() && (after == expected || after == Verdict::Lost), "{}", self.what);
+                assert_eq!(messages(&repaired.after), messages(report), "{}", self.what);
+                true
+            }
+            Err(error) => {
+                let named = error.to_string().contains(&self.root.join(self.path).display().to_string());
+                assert!(by_hand && named, "{}: {error}", self.what);
+                false
+            }
+        }
+    }
+
+    /// The report from before the opening says what was lost, and no more.
+    fn judge_report(&self, report: &Report, outcome: &str, repaired: bool) {
+        let verdict = report.verdict();
+        let mut lost = BTreeSet::new();
+        for ((topic, queue_id), queue) in &self.template.queues {
+            let hit = queue.messages.iter().filter(|message| self.is_hit(message));
+            lost.extend(hit.map(|message| (topic.clone(), *queue_id, message.offset)));
+        }
+        assert_eq!(messages(report), lost, "{}: {report:#?}", self.what);
+        match outcome {
+            "told" => assert_eq!(verdict, Verdict::Lost, "{}", self.what),
+            "refused" => assert!(verdict == Verdict::Lost && !repaired, "{}", self.what),
+            "made again" => assert!(verdict < Verdict::Lost, "{}: {report:#?}", self.what),
+            _ => {}
+        }
     }
 
     /// Opens a store that must open.
