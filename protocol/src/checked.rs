@@ -1,6 +1,6 @@
 //! Small documents that carry their own checksum, so that a digit that changed on disk is noticed.
 //!
-//! Owns where the checksum stands: in JSON the last member, in properties the last comment. Programs that know
+//! Owns where the checksum stands: in JSON the last member, in properties the first line, a comment. Programs that know
 //! nothing of it read both as before. It reads and writes no files.
 
 use serde_json::Value;
@@ -8,8 +8,10 @@ use thiserror::Error;
 
 use crate::json;
 
-/// The JSON member, and the word in the comment.
+/// The JSON member.
 const MEMBER: &str = "crc32c";
+/// The first bytes of a properties text with a checksum.
+const PROPERTIES_BEGIN: &str = "#crc32c=";
 /// Hexadecimal digits of a checksum.
 const DIGITS: usize = 8;
 
@@ -108,28 +110,42 @@ pub fn check_json(name: &str, bytes: &[u8]) -> Result<Proof, ChecksumError> {
     }
 }
 
-/// Adds the checksum to a properties text as its last comment.
+/// Puts the checksum before a properties text, as a comment.
 #[must_use]
-pub fn properties_with_checksum(name: &str, mut text: String) -> String {
-    let sum = checksum(name, text.as_bytes());
-    text.push_str(&format!("#{MEMBER}={sum}\n"));
-    text
+pub fn properties_with_checksum(name: &str, text: &str) -> String {
+    format!("{PROPERTIES_BEGIN}{}\n{text}", checksum(name, text.as_bytes()))
 }
 
-/// Holds a properties text against its checksum, if it has one. A comment in the last line is taken for one.
+/// Holds a properties text against its checksum, if it has one.
 ///
 /// # Errors
-/// See [`ChecksumError`].
+/// See [`ChecksumError`]. What may be left of a checksum that was cut or changed is refused, and so is an empty text.
 pub fn check_properties(name: &str, bytes: &[u8]) -> Result<Proof, ChecksumError> {
-    let start = bytes.trim_ascii_end().iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let (text, last) = bytes.split_at(start);
-    if !matches!(last.first(), Some(b'#' | b'!')) {
-        return Ok(Proof::None);
+    let end = bytes.iter().position(|byte| *byte == b'\n');
+    let (first, text) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
+    if let Some(stored) = digits(first, &format!("{PROPERTIES_BEGIN}\n"), PROPERTIES_BEGIN.len()) {
+        return compare(name, text, stored);
     }
-    match digits(last, &format!("#{MEMBER}=\n"), MEMBER.len() + 2) {
-        Some(stored) => compare(name, text, stored),
-        None => Err(ChecksumError::Unclear { what: String::from_utf8_lossy(last).into_owned() }),
+    let last = bytes.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    // A first comment that is nearly a checksum, or a comment without an end, has been something else.
+    let unclear = bytes.is_empty() || is_nearly_checksum(first.trim_ascii_end()) || is_comment(last);
+    if unclear {
+        return Err(ChecksumError::Unclear { what: String::from_utf8_lossy(first).into_owned() });
     }
+    Ok(Proof::None)
+}
+
+fn is_comment(line: &[u8]) -> bool {
+    matches!(line.first(), Some(b'#' | b'!'))
+}
+
+/// Whether a line is a comment that one changed byte would make a checksum. Dates, as Java writes them into the
+/// first line, are far from it.
+fn is_nearly_checksum(line: &[u8]) -> bool {
+    let named = line.get(1..PROPERTIES_BEGIN.len()) == Some(&PROPERTIES_BEGIN.as_bytes()[1..]);
+    let ends_in_digits = line.len() > DIGITS && line[line.len() - DIGITS..].iter().all(u8::is_ascii_hexdigit);
+    let framed = line.contains(&b'=') || line.len() == PROPERTIES_BEGIN.len() + DIGITS;
+    is_comment(line) && (named || ends_in_digits && framed)
 }
 
 /// The digits that stand at `at` of `text`, which is `frame` around them.
@@ -156,7 +172,7 @@ mod tests {
     fn every_change_of_a_byte_is_noticed() {
         let offsets = br#"{"offsetTable":{"t@g":{"0":17}},"dataVersion":{"counter":3}}"#.to_vec();
         let pretty = b"{\n  \"configTable\": {}\n}".to_vec();
-        let properties = properties_with_checksum("p", "a=true\nb=false\n".to_owned()).into_bytes();
+        let properties = properties_with_checksum("p", "a=true\nb=false\n").into_bytes();
         let json = |document| json_with_checksum("p", document);
         type Check = fn(&str, &[u8]) -> Result<Proof, ChecksumError>;
         let cases: [(Vec<u8>, Check); 4] = [
@@ -177,17 +193,16 @@ mod tests {
                 }
             }
             for length in 0..bytes.len() {
-                let cut = check("p", &bytes[..length]);
-                assert!(cut != Ok(Proof::Checksum), "cut to {length}");
+                assert!(check("p", &bytes[..length]).is_err(), "cut to {length}");
             }
         }
     }
 
-    /// A properties text whose last line has lost its mark holds a line that is no setting.
+    /// A properties text whose first line is none any more holds a line that is no setting.
     fn is_refused_later(bytes: &[u8]) -> bool {
         let text = String::from_utf8_lossy(bytes);
         let is_setting = |line: &str| ["a=true", "b=false", ""].contains(&line) || line.starts_with(['#', '!']);
-        text.starts_with("a=") && !text.lines().all(is_setting)
+        text.ends_with("=true\nb=false\n") && !text.lines().all(is_setting)
     }
 
     #[test]
@@ -205,7 +220,8 @@ mod tests {
         assert_eq!(check_json("p", java), Ok(Proof::None));
         assert_eq!(check_json("p", b"{}\n"), Ok(Proof::None));
         assert_eq!(check_properties("p", b"#Mon Nov 21\na=true\n"), Ok(Proof::None));
-        assert_eq!(check_properties("p", b""), Ok(Proof::None));
+        assert_eq!(check_properties("p", b"a=true"), Ok(Proof::None));
+        assert!(check_properties("p", b"").is_err());
         assert!(matches!(check_json("p", b""), Err(ChecksumError::Json(_))));
         assert!(matches!(check_json("p", br#"{"crc32c":7}"#), Err(ChecksumError::Unclear { .. })));
     }
