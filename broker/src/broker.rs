@@ -119,7 +119,7 @@ impl Broker {
         if options.identity.port == 0 {
             return Err(StartError::NoPort);
         }
-        let config = options.data.join("config");
+        let config = options.data.join(crate::config_files::FOLDER);
         let made = std::fs::create_dir_all(&config);
         made.map_err(|source| StartError::Folder { folder: options.data.clone(), source })?;
         let delays = DelayLevels::parse(&options.topics.delay_levels)?;

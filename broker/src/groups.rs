@@ -13,6 +13,9 @@ use crate::durable::{DurableError, DurableFile};
 use crate::limits::GROUPS_MAX;
 use crate::refusal::Refusal;
 
+/// The file in the folder of configuration files.
+pub(crate) const FILE: &str = "subscriptionGroup.json";
+
 /// The bit of the forbidden table that stops reading.
 const READ_FORBIDDEN: i32 = 1 << 2;
 
@@ -32,7 +35,7 @@ struct State {
 impl Groups {
     /// Reads the groups of a data folder's `config`.
     pub(crate) fn load(config: &Path) -> Result<Self, DurableError> {
-        let file = DurableFile::new(config, "subscriptionGroup.json");
+        let file = DurableFile::new(config, FILE);
         let groups: GroupTable = file.load()?.unwrap_or_default();
         let shared = groups.subscription_group_table.iter().map(|(k, v)| (k.clone(), Arc::new(v.clone()))).collect();
         Ok(Self { table: Mutex::new(State { groups, shared, unsaved: false }), file })

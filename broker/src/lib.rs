@@ -24,6 +24,7 @@ mod schedule;
 mod registration;
 mod creation;
 mod durable;
+mod config_files;
 mod traffic;
 mod latency;
 mod figures;
@@ -31,6 +32,7 @@ mod metrics;
 pub mod limits;
 
 pub use broker::{Broker, ServeError, StartError};
+pub use config_files::{check_config, restore_config};
 pub use delay::BadDelay;
-pub use durable::DurableError;
+pub use durable::{ConfigFile, DurableError};
 pub use options::{BrokerOptions, Identity, Patience, PullSettings, StoreSettings, TopicSettings};

@@ -11,6 +11,9 @@ use strata_protocol::body::{DataVersion, OffsetTable};
 
 use crate::durable::{DurableError, DurableFile};
 
+/// The file in the folder of configuration files.
+pub(crate) const FILE: &str = "consumerOffset.json";
+
 /// Separates topic and group in the file; no name can contain it.
 const SEPARATOR: char = '@';
 
@@ -43,7 +46,7 @@ struct State {
 impl Offsets {
     /// Reads the offsets of a data folder's `config`.
     pub(crate) fn load(config: &Path) -> Result<Self, DurableError> {
-        let file = DurableFile::new(config, "consumerOffset.json");
+        let file = DurableFile::new(config, FILE);
         let stored: OffsetTable = file.load()?.unwrap_or_default();
         let mut state = State { version: stored.data_version, ..State::default() };
         for (key, queues) in stored.offset_table {

@@ -32,6 +32,9 @@ use crate::reading;
 use crate::refusal::Refusal;
 use crate::waiting::PullPlan;
 
+/// The file in the folder of configuration files.
+pub(crate) const FILE: &str = "delayOffset.json";
+
 /// Time between looks at what is due, when nothing is known to be due earlier: no delay is shorter. Progress is
 /// written as often while something is delivered.
 const TICK: Duration = Duration::from_secs(1);
@@ -42,7 +45,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// The form of `delayOffset.json`: level to offset.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct DelayOffsets {
+pub(crate) struct DelayOffsets {
     offset_table: BTreeMap<i32, i64>,
     data_version: DataVersion,
 }
@@ -90,7 +93,7 @@ enum Round {
 impl Schedule {
     /// Reads how far each level is delivered.
     pub(crate) fn load(hall: Arc<Hall>, config: &Path) -> Result<Self, DurableError> {
-        let file = DurableFile::new(config, "delayOffset.json");
+        let file = DurableFile::new(config, FILE);
         let kept: DelayOffsets = file.load()?.unwrap_or_default();
         let next = kept.offset_table.clone();
         Ok(Self { hall, file, state: Mutex::new(State { kept, next, ..State::default() }) })

@@ -19,6 +19,9 @@ use crate::limits::{TOPIC_QUEUES_MAX, TOPICS_MAX};
 use crate::refusal::Refusal;
 use crate::traffic::Traffic;
 
+/// The file in the folder of configuration files.
+pub(crate) const FILE: &str = "topics.json";
+
 type Table = HashMap<Arc<str>, Arc<Topic>>;
 
 /// A topic: its settings, and what came in.
@@ -67,7 +70,7 @@ pub(crate) struct Topics {
 impl Topics {
     /// Reads the topics of a data folder's `config`.
     pub(crate) fn load(config: &Path) -> Result<Self, DurableError> {
-        let file = DurableFile::new(config, "topics.json");
+        let file = DurableFile::new(config, FILE);
         let stored: TopicTable = file.load()?.unwrap_or_default();
         let named = |(name, topic): (String, TopicConfig)| {
             let topic = TopicConfig { topic_name: name.clone(), ..topic };

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use strata_protocol::checked::{check_json, json_with_checksum};
 use strata_protocol::json;
 use thiserror::Error;
 
-use crate::durable::{Durable, FileError};
+use crate::durable::{Accepted, ConfigFile, Durable, FileError};
 use crate::limits::KV_BYTES_MAX;
 
 /// Namespace whose values say on which brokers a globally ordered topic has its queues.
@@ -55,7 +56,7 @@ impl Kv {
     pub(crate) fn open(folder: Option<&Path>) -> Result<Self, FileError> {
         let disk = folder.map(|folder| Durable::open(folder, FILE)).transpose()?;
         let stored = match &disk {
-            Some(disk) => disk.read(|bytes| json::from_unbounded::<Document>(bytes).ok())?,
+            Some(disk) => disk.read(accept)?,
             None => None,
         };
         let table = stored.unwrap_or_default().config_table;
@@ -105,12 +106,34 @@ impl Kv {
         }
         let document = Document { config_table: table };
         if let Some(disk) = &*disk {
-            // Text maps: serde_json cannot fail on them.
-            disk.write(&serde_json::to_vec_pretty(&document).unwrap_or_default())?;
+            disk.write(&text(&document))?;
         }
         *self.table.lock() = Arc::new(document.config_table);
         Ok(())
     }
+}
+
+/// Reads the file's text and holds it against its checksum.
+fn accept(bytes: &[u8]) -> Accepted<Document> {
+    let proof = check_json(FILE, bytes).map_err(|error| error.to_string())?;
+    let document = json::from_unbounded(bytes).map_err(|error| error.to_string())?;
+    Ok((document, proof))
+}
+
+fn text(document: &Document) -> Vec<u8> {
+    // Text maps: serde_json cannot fail on them.
+    json_with_checksum(FILE, serde_json::to_vec_pretty(document).unwrap_or_default())
+}
+
+/// How the table's file in `folder` is. Nothing is written.
+pub(crate) fn look(folder: &Path) -> Result<ConfigFile, FileError> {
+    Durable::at(folder, FILE).look(accept)
+}
+
+/// Writes the table's file again from its previous generation.
+pub(crate) fn restore(folder: &Path) -> Result<(), FileError> {
+    let disk = Durable::at(folder, FILE);
+    disk.read(accept)?.map_or(Ok(()), |document| disk.write(&text(&document)))
 }
 
 fn size(table: &Namespaces) -> usize {
@@ -147,5 +170,21 @@ mod tests {
         assert!(matches!(kv.put("ns", " ", "1"), Err(KvError::Blank)));
         assert!(matches!(kv.put("ns", "a", &"x".repeat(KV_BYTES_MAX)), Err(KvError::Full)));
         assert_eq!(kv.value("ns", "a"), None);
+    }
+
+    #[test]
+    fn a_changed_value_is_damage_and_a_file_without_checksum_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let kv = Kv::open(Some(folder.path())).unwrap();
+        kv.put("ns", "a", "17").unwrap();
+        kv.put("ns", "a", "18").unwrap();
+        let file = folder.path().join(FILE);
+        let good = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, good.replace("18", "98")).unwrap();
+        assert_eq!(Kv::open(Some(folder.path())).unwrap().value("ns", "a").as_deref(), Some("17"));
+        restore(folder.path()).unwrap();
+        assert_eq!(Kv::open(Some(folder.path())).unwrap().value("ns", "a").as_deref(), Some("17"));
+        std::fs::write(&file, r#"{"configTable":{"ns":{"a":"98"}}}"#).unwrap();
+        assert_eq!(Kv::open(Some(folder.path())).unwrap().value("ns", "a").as_deref(), Some("98"));
     }
 }

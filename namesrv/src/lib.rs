@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use strata_protocol::code::ResponseCode;
@@ -28,13 +28,36 @@ pub mod limits;
 mod route;
 mod settings;
 
-pub use durable::FileError;
+pub use durable::{ConfigFile, FileError};
 pub use settings::{Settings, SettingsError};
 
 use book::Book;
 use handle::Desk;
 use kv::Kv;
 use settings::LiveSettings;
+
+/// How each configuration file in a name server's folder is. Nothing is written.
+///
+/// # Errors
+/// A file exists and cannot be read.
+pub fn check_config(folder: &Path) -> Result<Vec<ConfigFile>, FileError> {
+    Ok(vec![kv::look(folder)?, settings::look(folder)?])
+}
+
+/// Writes each file again that cannot be used while its previous generation can. No name server may run on
+/// the folder.
+///
+/// # Errors
+/// The system refuses; files before it stay restored.
+pub fn restore_config(folder: &Path) -> Result<(), FileError> {
+    let restores = [kv::restore, settings::restore];
+    for (file, restore) in check_config(folder)?.iter().zip(restores) {
+        if file.is_restorable() {
+            restore(folder)?;
+        }
+    }
+    Ok(())
+}
 
 /// How a name server is to be.
 #[derive(Debug, Clone, Default)]

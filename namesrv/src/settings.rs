@@ -9,9 +9,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use parking_lot::Mutex;
+use strata_protocol::checked::{check_properties, properties_with_checksum};
 use thiserror::Error;
 
-use crate::durable::{Durable, FileError};
+use crate::durable::{Accepted, ConfigFile, Durable, FileError};
 use crate::limits::SETTINGS_BYTES_MAX;
 
 /// The file of changed switches in the data folder.
@@ -155,6 +156,28 @@ fn read_changes(bytes: &[u8]) -> Result<Changed, SettingsError> {
     Ok(changed)
 }
 
+/// Reads the file's text and holds it against its checksum.
+fn accept(bytes: &[u8]) -> Accepted<Changed> {
+    let proof = check_properties(FILE, bytes).map_err(|error| error.to_string())?;
+    let changed = read_changes(bytes).map_err(|error| error.to_string())?;
+    Ok((changed, proof))
+}
+
+fn file_text(changed: &Changed) -> String {
+    properties_with_checksum(FILE, &text(changed.clone()))
+}
+
+/// How the file of changed switches in `folder` is. Nothing is written.
+pub(crate) fn look(folder: &Path) -> Result<ConfigFile, FileError> {
+    Durable::at(folder, FILE).look(accept)
+}
+
+/// Writes the file of changed switches again from its previous generation.
+pub(crate) fn restore(folder: &Path) -> Result<(), FileError> {
+    let disk = Durable::at(folder, FILE);
+    disk.read(accept)?.map_or(Ok(()), |changed| disk.write(file_text(&changed).as_bytes()))
+}
+
 /// The switches that hold now.
 ///
 /// A change holds `stored` from reading the switches to publishing them; `now` is locked for a copy alone.
@@ -176,7 +199,7 @@ impl LiveSettings {
         let disk = folder.map(|folder| Durable::open(folder, FILE)).transpose()?;
         let mut changed = Changed::new();
         if let Some(disk) = &disk {
-            changed = disk.read(|bytes| read_changes(bytes).ok())?.unwrap_or_default();
+            changed = disk.read(accept)?.unwrap_or_default();
             for (key, value) in &changed {
                 if configured.with(&Changed::from([(*key, *value)])) != configured {
                     let file = disk.path();
@@ -202,7 +225,7 @@ impl LiveSettings {
         let mut changed = stored.changed.clone();
         changed.extend(&new);
         if let Some(disk) = &stored.disk {
-            disk.write(self::text(changed.clone()).as_bytes())?;
+            disk.write(file_text(&changed).as_bytes())?;
         }
         stored.changed = changed;
         let now = self.now().with(&new);
@@ -240,9 +263,34 @@ mod tests {
         live.update(b"enableAllTopicList=false").unwrap();
         live.update(b"orderMessageEnable=true").unwrap();
         let file = std::fs::read_to_string(folder.path().join("namesrv.properties")).unwrap();
-        assert_eq!(file, "enableAllTopicList=false\norderMessageEnable=true\n");
+        assert!(file.ends_with("\nenableAllTopicList=false\norderMessageEnable=true\n"), "{file}");
         let configured = Settings { registration_removes: true, order_topics_to_brokers: false, ..Settings::default() };
         let again = LiveSettings::open(Some(folder.path()), configured).unwrap();
         assert_eq!(again.now(), Settings { all_topics_listed: false, order_topics: true, ..configured });
+    }
+
+    #[test]
+    fn no_damage_gives_other_switches() {
+        let folder = tempfile::tempdir().unwrap();
+        let live = LiveSettings::open(Some(folder.path()), Settings::default()).unwrap();
+        live.update(b"enableAllTopicList=false").unwrap();
+        live.update(b"orderMessageEnable=true\nenableAllTopicList=true").unwrap();
+        let file = folder.path().join(FILE);
+        let good = std::fs::read(&file).unwrap();
+        let mut cases = 0;
+        for at in 0..good.len() {
+            for other in (0..=255).map(|byte| [&good[..at], &[byte], &good[at + 1..]].concat()) {
+                let changed = accept(&other).map(|(changed, _)| changed);
+                assert!(other == good || changed.is_err(), "{}", String::from_utf8_lossy(&other));
+                cases += 1;
+            }
+            assert!(accept(&good[..at]).is_err(), "cut to {at}");
+        }
+        assert!(cases > 10_000, "{cases} cases");
+        std::fs::write(&file, [&good[..good.len() - 3], b"\n"].concat()).unwrap();
+        assert!(look(folder.path()).unwrap().is_restorable());
+        restore(folder.path()).unwrap();
+        let again = LiveSettings::open(Some(folder.path()), Settings::default()).unwrap().now();
+        assert_eq!(again, Settings { all_topics_listed: false, ..Settings::default() });
     }
 }

@@ -17,6 +17,7 @@ pub mod header;
 pub mod reply;
 pub mod request;
 pub mod json;
+pub mod checked;
 pub mod body;
 pub mod name;
 

@@ -53,6 +53,14 @@ pub enum OpenError {
         /// What removing it loses.
         cost: &'static str,
     },
+    /// A repair cannot do what only the owner may decide.
+    #[error("{} {what}", path.display())]
+    ByHand {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        what: String,
+    },
     /// Segment files overlap or are not named as segments are.
     #[error("the segment {} does not fit its neighbours: {what}; move the file that does not belong out of the folder, and keep it", path.display())]
     Layout {

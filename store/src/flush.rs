@@ -16,7 +16,7 @@ use crate::message::{AppendedEvent, PendingEvent};
 use crate::options::FlushMode;
 use crate::segment::{Page, Segment, to_length, to_offset};
 use crate::store::Shared;
-use crate::sums::{Sums, SumsWriter};
+use crate::sums::{Rows, Sums, SumsWriter};
 
 /// Told once when a log offset is durable or never will be.
 pub type Done = Box<dyn FnOnce(Result<(), FlushFailed>) + Send>;
@@ -205,7 +205,7 @@ impl Shared {
             let segment = &target.segment;
             segment.blocks.lock().advance(&segment.mapping, target.to);
             if let Some(unsummed) = work.unsummed.iter().find(|unsummed| unsummed.first == segment.first) {
-                self.sum_up(&mut turn, target, &unsummed.records);
+                self.sum_up(&mut turn, target, &unsummed.rows);
             }
         }
         Ok(())
@@ -244,7 +244,7 @@ impl Shared {
 
     /// Notes the checksums of records that are durable now. Failing costs certainty at the next
     /// recovery, no message, so it is only told.
-    fn sum_up(&self, turn: &mut Turn, target: &Target, records: &[(u32, u32)]) {
+    fn sum_up(&self, turn: &mut Turn, target: &Target, records: &Rows) {
         let first = target.segment.first;
         if turn.broken == Some(first) {
             return;

@@ -15,6 +15,7 @@ use crate::mapping::MapWriter;
 use crate::message::{Appended, Draft, PendingEvent};
 use crate::sealed::Sealed;
 use crate::segment::{Segment, to_offset};
+use crate::sums::{NO_QUEUE, Row, Rows, queue_hash};
 use crate::tombstones::Tombstones;
 
 /// A segment that is full and whose sidecar is not written yet.
@@ -28,12 +29,12 @@ pub(crate) struct Frozen {
     pub(crate) next: Vec<i64>,
 }
 
-/// Checksums of records of one segment that are not noted beside it yet: position and crc32c.
+/// What is to be noted beside a segment of its records once they are on disk.
 #[derive(Debug)]
 pub(crate) struct Unsummed {
     /// Log offset of the segment.
     pub(crate) first: i64,
-    pub(crate) records: Vec<(u32, u32)>,
+    pub(crate) rows: Rows,
 }
 
 /// What writes the next record and notes its checksum.
@@ -56,12 +57,16 @@ impl Pen {
         let crc = crc32c::crc32c(out);
         self.writer.commit(bytes);
         self.hot.note(&mut self.notes, segment.first + to_offset(tail), crc);
-        let position = u32::try_from(tail).unwrap_or(u32::MAX);
-        match self.unsummed.last_mut() {
-            Some(last) if last.first == segment.first => last.records.push((position, crc)),
-            _ => self.unsummed.push(Unsummed { first: segment.first, records: vec![(position, crc)] }),
-        }
         Some(crc)
+    }
+
+    /// The rows of the segment at `first`.
+    fn rows(&mut self, first: i64) -> &mut Rows {
+        if self.unsummed.last().is_none_or(|last| last.first != first) {
+            self.unsummed.push(Unsummed { first, rows: Rows::default() });
+        }
+        let last = self.unsummed.len() - 1;
+        &mut self.unsummed[last].rows
     }
 }
 
@@ -128,6 +133,13 @@ impl Head {
         // Segments are below 2 GiB, so positions and lengths fit.
         let position = u32::try_from(position).unwrap_or(u32::MAX);
         let length = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let (topic, queue_id) = (draft.prepared.record().topic, draft.prepared.record().queue_id);
+        let queue = number.map_or(NO_QUEUE, |_| queue_hash(topic, queue_id));
+        let rows = self.pen.rows(self.active.first);
+        rows.push(Row { position, crc, queue });
+        if number.is_some() && queue_offset == 0 {
+            rows.name(position, queue_id, topic);
+        }
         if let Some(number) = number {
             self.index.push(number, queue_offset, Entry { position, length, tag: draft.tag, time, crc });
             self.catalog.queue_mut(number).next = queue_offset + 1;
@@ -155,11 +167,14 @@ impl Head {
             return Err(AppendError::DiskFull { detail: "the next segment is in use already".to_owned() });
         };
         let rest = i32::try_from(self.active.bytes - self.tail).unwrap_or(i32::MAX);
-        self.write(BLANK_BYTES_MIN, |out| {
+        let position = self.tail;
+        let crc = self.write(BLANK_BYTES_MIN, |out| {
             out[..4].copy_from_slice(&rest.to_be_bytes());
             out[4..].copy_from_slice(&Magic::Blank.code().to_be_bytes());
         })?;
         self.pen.writer = writer;
+        let row = Row { position: u32::try_from(position).unwrap_or(u32::MAX), crc, queue: NO_QUEUE };
+        self.pen.rows(self.active.first).push(row);
         let frozen = Frozen {
             segment: std::mem::replace(&mut self.active, segment),
             tail: self.tail,

@@ -20,6 +20,7 @@ mod flush;
 mod head;
 mod hot;
 mod index;
+pub mod inspect;
 mod keys;
 pub mod limits;
 mod locate;

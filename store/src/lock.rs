@@ -4,13 +4,14 @@
 //! ends; the text in the lock file is for people.
 
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Disk, Existing, read_optional, replace};
 use crate::error::OpenError;
 
 /// What the format file says.
-const FORMAT: &str = "strata-store 1";
+pub(crate) const FORMAT: &str = "strata-store 1";
 
 /// The held lock; dropping it frees the folder.
 #[derive(Debug)]
@@ -24,19 +25,35 @@ impl FolderLock {
         let path = folder.join("strata.lock");
         let lock = |source| OpenError::Lock { path: path.clone(), source };
         let file = disk.create(&path, Existing::Kept).map_err(lock)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let text = std::fs::read_to_string(&path).unwrap_or_default();
-                let holder = text.trim().parse().ok();
-                return Err(OpenError::InUse { folder: folder.to_owned(), holder });
-            }
-            Err(TryLockError::Error(source)) => return Err(lock(source)),
-        }
+        file.try_lock().map_err(|error| refused(folder, &path, error))?;
         // The id helps a person; failing to write it harms nobody.
         let text = format!("{}\n", std::process::id());
         let _ = disk.resize(&file, 0).and_then(|()| disk.write_at(&file, text.as_bytes(), 0));
         Ok(Self { _file: file })
+    }
+
+    /// Keeps other processes from taking the folder and changes nothing in it. `None` when there is no
+    /// lock file, so that nobody ever took the folder.
+    pub(crate) fn look(folder: &Path) -> Result<Option<Self>, OpenError> {
+        let path = folder.join("strata.lock");
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(OpenError::Lock { path, source }),
+        };
+        file.try_lock_shared().map_err(|error| refused(folder, &path, error))?;
+        Ok(Some(Self { _file: file }))
+    }
+}
+
+/// Why the lock at `path` was not to be had.
+fn refused(folder: &Path, path: &Path, error: TryLockError) -> OpenError {
+    match error {
+        TryLockError::WouldBlock => {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            OpenError::InUse { folder: folder.to_owned(), holder: text.trim().parse().ok() }
+        }
+        TryLockError::Error(source) => OpenError::Lock { path: path.to_owned(), source },
     }
 }
 
@@ -47,14 +64,26 @@ pub(crate) fn format_file(folder: &Path) -> PathBuf {
 
 /// Checks the folder's version, or writes it into a new folder.
 pub(crate) fn check_version(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
+    if !has_version(folder)? {
+        write_version(disk, folder)?;
+    }
+    Ok(())
+}
+
+/// Whether the folder says its version, which must be this program's.
+pub(crate) fn has_version(folder: &Path) -> Result<bool, OpenError> {
     let path = format_file(folder);
-    let Some(bytes) = read_optional(&path).map_err(OpenError::io("read", &path))? else {
-        let text = format!("{FORMAT}\n");
-        return replace(disk, &path, text.as_bytes()).map_err(OpenError::io("write", &path));
-    };
+    let Some(bytes) = read_optional(&path).map_err(OpenError::io("read", &path))? else { return Ok(false) };
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(64)]);
     let found = text.lines().next().unwrap_or_default().to_owned();
-    if found == FORMAT { Ok(()) } else { Err(OpenError::Version { path, found }) }
+    if found == FORMAT { Ok(true) } else { Err(OpenError::Version { path, found }) }
+}
+
+/// Writes the version into the folder.
+pub(crate) fn write_version(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
+    let path = format_file(folder);
+    let text = format!("{FORMAT}\n");
+    replace(disk, &path, text.as_bytes()).map_err(OpenError::io("write", &path))
 }
 
 #[cfg(test)]

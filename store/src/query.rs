@@ -9,7 +9,7 @@ use strata_protocol::properties::{IndexTerms, KEY_SEPARATOR};
 use strata_protocol::record::RecordView;
 
 use crate::keys::{KeyHasher, KeyKind};
-use crate::limits::{KEY_CANDIDATES_MAX, QUERY_MESSAGES_MAX};
+use crate::limits::{BLOCK_BYTES, KEY_CANDIDATES_MAX, QUERY_MESSAGES_MAX};
 use crate::locate::{Located, Source};
 use crate::sealed::Sealed;
 use crate::segment::{to_length, to_offset};
@@ -200,20 +200,8 @@ impl Shared {
             && source.first() + to_offset(end) <= self.visible()
             && physical_offset >= self.head.lock().tombstones.of(record.topic())
             && record.check_body().is_ok()
-            && self.blocks_are_good(source, position, end);
+            && is_as_sealed(source, &record, position);
         here.then(|| source.bytes(position, end)).flatten()
-    }
-
-    /// Whether the sealed bytes between two positions are as they were sealed. Without an entry there
-    /// is no checksum of the record alone, so a bad block takes its records along.
-    fn blocks_are_good(&self, source: &Source, from: usize, to: usize) -> bool {
-        match source {
-            Source::Live(_) => true,
-            Source::Sealed(parts) => {
-                let block = crate::limits::BLOCK_BYTES;
-                (from / block..=(to - 1) / block).all(|block| parts.is_block_good(block))
-            }
-        }
     }
 
     /// Candidates in segments whose index is in memory, newest first, and the sealed segments.
@@ -228,6 +216,22 @@ impl Shared {
         }
         (live, Arc::clone(&head.sealed))
     }
+}
+
+/// Whether the record at `position` is as it was sealed. In a bad block its own checksum, which the entry
+/// of its queue has, decides; a record in no queue has none, so a bad block takes it along.
+fn is_as_sealed(source: &Source, record: &RecordView<'_>, position: usize) -> bool {
+    let Source::Sealed(parts) = source else { return true };
+    let end = position + record.bytes().len();
+    if (position / BLOCK_BYTES..=(end - 1) / BLOCK_BYTES).all(|block| parts.is_block_good(block)) {
+        return true;
+    }
+    let row = parts.sidecar.queue(record.topic(), record.queue_id());
+    let entry = row.and_then(|row| parts.sidecar.entry(&row, record.queue_offset()));
+    entry.is_some_and(|sealed| {
+        let same = sealed.position as usize == position && sealed.end() == end;
+        same && parts.is_intact(&sealed)
+    })
 }
 
 impl Search<'_> {

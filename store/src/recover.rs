@@ -28,11 +28,11 @@ use crate::sealed::Sealed;
 use crate::segment::{BlockSums, Segment, to_offset};
 use crate::sidecar::{Sidecar, SidecarError};
 use crate::store::{Ahead, Counters, Paths, Shared, Spare, Store};
-use crate::sums::{Sums, SumsWriter};
+use crate::sums::{Rows, Sums, SumsWriter};
 use crate::tombstones::Tombstones;
 use crate::upkeep::Calls;
 
-mod layout;
+pub(crate) mod layout;
 mod replay;
 mod restore;
 
@@ -102,12 +102,13 @@ impl Store {
         }
         check_version(&*disk, &paths.root)?;
         let tombstones = Tombstones::load(&paths.tombstones())?;
-        let floor_end = checked_floor(&paths.floor())?.map_or(0, |floor| floor.facts().end);
         let found = segments(&*disk, &paths, &options)?;
+        let floor = checked_floor(&paths.floor())?;
+        let floor_end = floor.as_ref().map_or(0, |floor| floor.facts().end);
         let found = layout::without_trimmed(&*disk, found, floor_end);
         let restored = restore::take_over(&*disk, &paths, &found)?;
         let mut recovery = Recovery { restored, ..Recovery::default() };
-        let base = base_of(&paths, &found, &tombstones)?;
+        let base = Base::of(&paths, &found, &tombstones, floor);
         let replay = Replay { disk: &*disk, paths: &paths, options: &options, tombstones, base };
         let state = replay.run(&found, &mut recovery)?;
         layout::remove_trimmed(&*disk, &paths, &found, floor_end);
@@ -148,20 +149,58 @@ fn prepare_folders(disk: &dyn Disk, paths: &Paths) -> Result<(), OpenError> {
 
 /// What is known before the scan begins.
 #[derive(Default)]
-struct Base {
+pub(crate) struct Base {
     catalog: Catalog,
     /// Number of segments, from the oldest, that need no scan.
-    sealed: usize,
+    pub(crate) sealed: usize,
     /// Log offset up to which `catalog` knows the queues.
-    start: i64,
+    pub(crate) start: i64,
     last_time: i64,
     /// Log offset up to which segments were deleted by retention.
-    floor_end: i64,
+    pub(crate) floor_end: i64,
     /// The oldest log offset that a sidecar without a segment describes.
     orphans_from: Option<i64>,
 }
 
 impl Base {
+    /// Takes the latest point of the log that a good sidecar describes as the state to start from. Its
+    /// segment need not exist: offsets that were given out are not given out again because files are lost.
+    pub(crate) fn of(paths: &Paths, found: &[Found], tombstones: &Tombstones, floor: Option<Sidecar>) -> Self {
+        let mut base = Self::default();
+        let sidecars = found.iter().rev().map(|segment| open_sidecar(&segment.sealed(paths)));
+        if let Some(sidecar) = sidecars.into_iter().find_map(Result::ok) {
+            base.take(&sidecar, tombstones);
+        }
+        if let Some(floor) = floor {
+            base.floor_end = floor.facts().end;
+            base.take(&floor, tombstones);
+        }
+        for path in layout::orphans(paths, found) {
+            let Ok(sidecar) = Sidecar::open(&path) else { continue };
+            let (first, end) = (sidecar.facts().first, sidecar.facts().end);
+            let apart = found.iter().all(|segment| segment.end() <= first || end <= segment.first);
+            if apart && first >= base.floor_end && sidecar.verify(&path).is_ok() {
+                base.orphans_from = Some(base.orphans_from.map_or(first, |from| from.min(first)));
+                base.take(&sidecar, tombstones);
+            }
+        }
+        base.sealed = found.iter().take_while(|segment| segment.end() <= base.start).count();
+        base
+    }
+
+    /// The parts of the log whose segment files are missing: between others, before the first one, or
+    /// behind the last one.
+    pub(crate) fn gaps(&self, found: &[Found]) -> Vec<DamagedRange> {
+        let begins = found.first().filter(|_| self.sealed == 0 && self.start > 0);
+        let before = begins.map(|first| (self.start, first.first));
+        let between = found.windows(2).map(|pair| (pair[0].end(), pair[1].first));
+        // Without segments, retention's floor or the oldest sidecar says where the lost ones began.
+        let oldest = || if self.floor_end > 0 { self.floor_end } else { self.orphans_from.unwrap_or(self.start) };
+        let behind = (found.last().map_or_else(oldest, Found::end), self.start);
+        let gaps = before.into_iter().chain(between).chain([behind]).filter(|(from, to)| from < to);
+        gaps.map(|(from, to)| DamagedRange { from, to }).collect()
+    }
+
     /// Goes on from `sidecar` if it knows a later point of the log.
     fn take(&mut self, sidecar: &Sidecar, tombstones: &Tombstones) {
         let facts = sidecar.facts();
@@ -183,39 +222,14 @@ struct State {
     tail: usize,
     index: SegmentIndex,
     sums: Sums,
-    /// Position and checksum of the good records that `sums` does not cover.
-    unsummed: Vec<(u32, u32)>,
+    /// The good records that `sums` does not cover.
+    unsummed: Rows,
     tombstones: Tombstones,
     last_time: i64,
 }
 
-/// Takes the latest point of the log that a good sidecar describes as the state to start from. Its
-/// segment need not exist: offsets that were given out are not given out again because files are lost.
-fn base_of(paths: &Paths, found: &[Found], tombstones: &Tombstones) -> Result<Base, OpenError> {
-    let mut base = Base::default();
-    let sidecars = found.iter().rev().map(|segment| open_sidecar(&segment.sealed(paths)));
-    if let Some(sidecar) = sidecars.into_iter().find_map(Result::ok) {
-        base.take(&sidecar, tombstones);
-    }
-    if let Some(floor) = checked_floor(&paths.floor())? {
-        base.floor_end = floor.facts().end;
-        base.take(&floor, tombstones);
-    }
-    for path in layout::orphans(paths, found) {
-        let Ok(sidecar) = Sidecar::open(&path) else { continue };
-        let (first, end) = (sidecar.facts().first, sidecar.facts().end);
-        let apart = found.iter().all(|segment| segment.end() <= first || end <= segment.first);
-        if apart && first >= base.floor_end && sidecar.verify(&path).is_ok() {
-            base.orphans_from = Some(base.orphans_from.map_or(first, |from| from.min(first)));
-            base.take(&sidecar, tombstones);
-        }
-    }
-    base.sealed = found.iter().take_while(|segment| segment.end() <= base.start).count();
-    Ok(base)
-}
-
 /// The floor, `None` when there is none. Nothing else says what it says, so a damaged one is not passed over.
-fn checked_floor(path: &Path) -> Result<Option<Sidecar>, OpenError> {
+pub(crate) fn checked_floor(path: &Path) -> Result<Option<Sidecar>, OpenError> {
     open_floor(path).map_err(|error| match error {
         SidecarError::Io { path, source } => OpenError::Io { action: "read", path, source },
         other @ (SidecarError::Header { .. } | SidecarError::Section { .. } | SidecarError::Range { .. }) => {
@@ -296,7 +310,7 @@ fn begin_hot(disk: &dyn Disk, paths: &Paths, active: &Segment, tail: usize) -> R
 }
 
 /// The stretches of `file` that hold data; everything else is known to be zero.
-fn data_of(file: &File, bytes: usize) -> Vec<(usize, usize)> {
+pub(crate) fn data_of(file: &File, bytes: usize) -> Vec<(usize, usize)> {
     use rustix::fs::{SeekFrom, seek};
     let mut out = Vec::new();
     let mut at = 0;

@@ -3,6 +3,7 @@
 //! Owns what a scan's findings mean for queues, keys and offsets. The same code serves recovery of the
 //! active segment and rebuilding of a sidecar, so both give the same answers.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use strata_protocol::properties::IndexTerms;
@@ -10,12 +11,14 @@ use strata_protocol::record::{RECORD_BYTES_MIN, RecordView};
 use strata_protocol::sysflag::is_queued;
 
 use crate::catalog::Catalog;
+use crate::error::AppendError;
 use crate::index::{Entry, SegmentIndex, relative_time};
 use crate::limits::{DAMAGED_RANGES_MAX, QUEUE_ID_MAX};
 use crate::message::key_hashes;
 use crate::scan::{Found, Scan, Scanned};
 use crate::segment::to_offset;
 use crate::sidecar::Sidecar;
+use crate::sums::{Named, Row, Rows, Sums, queue_hash};
 use crate::tombstones::Tombstones;
 
 /// Takes a scan's findings in.
@@ -23,8 +26,8 @@ pub(crate) struct Reindex<'a> {
     pub(crate) catalog: &'a mut Catalog,
     pub(crate) tombstones: &'a Tombstones,
     pub(crate) index: SegmentIndex,
-    /// Position and checksum of the records that no frame covers.
-    pub(crate) unsummed: Vec<(u32, u32)>,
+    /// The records that no frame covers.
+    pub(crate) unsummed: Rows,
     /// Log offset of the segment.
     first: i64,
     /// Bytes of log before the segment that are damaged or missing, see [`Lost`].
@@ -33,6 +36,8 @@ pub(crate) struct Reindex<'a> {
     pub(crate) conflicts: u64,
     /// The damage that explains offsets that are missing now.
     last_damage: (u32, u32),
+    /// Queues by the hash that checksum rows name them with; made when the first row is needed.
+    by_hash: Option<HashMap<u32, Vec<u32>>>,
 }
 
 impl<'a> Reindex<'a> {
@@ -47,21 +52,22 @@ impl<'a> Reindex<'a> {
             catalog,
             tombstones,
             index: SegmentIndex::default(),
-            unsummed: Vec::new(),
+            unsummed: Rows::default(),
             first: scan.first,
             missing,
             conflicts: 0,
             last_damage: (0, 0),
+            by_hash: None,
         };
         let scanned = scan.run(more, &mut |found| match found {
             Found::Record { position, record } => {
                 let crc = scan.sums.of(position).unwrap_or_else(|| crc32c::crc32c(record.bytes()));
                 if position >= scan.sums.covered {
-                    this.unsummed.push((small(position), crc));
+                    this.unsummed.add(small(position), crc, &record);
                 }
                 this.record(position, &record, crc);
             }
-            Found::Damage { from, to, header } => this.damage(from, to, header),
+            Found::Damage { from, to, header } => this.damage(scan.sums, (from, to), header),
         });
         (this, scanned)
     }
@@ -82,14 +88,80 @@ impl<'a> Reindex<'a> {
         }
     }
 
-    fn damage(&mut self, from: usize, to: usize, header: Option<RecordView<'_>>) {
+    /// Takes in a stretch without good records. Each lost message keeps its offset, so that the offset is
+    /// not given out twice: the checksum rows say which queues they were of, else a header that can be read.
+    fn damage(&mut self, sums: &Sums, (from, to): (usize, usize), header: Option<RecordView<'_>>) {
         self.note_damage((small(from), small(to)));
+        let rows = sums.between(from, to);
+        if rows.first().is_none_or(|row| row.position != small(from)) {
+            self.lost_by_header(header);
+        }
+        for (at, row) in rows.iter().enumerate().filter(|(_, row)| row.is_queued()) {
+            let end = rows.get(at + 1).map_or(small(to), |next| next.position);
+            if let Some(named) = sums.named_at(row.position) {
+                self.begin_queue(named);
+            }
+            self.lost_by_row(*row, end);
+        }
+    }
+
+    fn lost_by_header(&mut self, header: Option<RecordView<'_>>) {
         let Some(header) = header.filter(|header| !self.is_gone(header)) else { return };
         // The header may be what is damaged: only the offset that is due is believed.
         let known = self.catalog.find(header.topic(), header.queue_id());
         if known.is_some_and(|n| self.catalog.queue(n).next == header.queue_offset()) {
             self.list(&header, self.lost());
         }
+    }
+
+    /// Adds a queue whose first message was lost.
+    fn begin_queue(&mut self, named: &Named) {
+        let Named { position, queue_id, topic } = named;
+        let gone = self.offset_of(*position) < self.tombstones.of(topic);
+        if gone || !(0..=QUEUE_ID_MAX).contains(queue_id) || self.catalog.find(topic, *queue_id).is_some() {
+            return;
+        }
+        if let Err(error) = self.add_queue(topic, *queue_id, 0) {
+            tracing::warn!(%error, topic, queue_id, "a queue is not listed");
+        }
+    }
+
+    fn add_queue(&mut self, topic: &str, queue_id: i32, next: i64) -> Result<u32, AppendError> {
+        let number = self.catalog.add(topic, queue_id, next)?;
+        if let Some(by_hash) = &mut self.by_hash {
+            by_hash.entry(queue_hash(topic, queue_id)).or_default().push(number);
+        }
+        Ok(number)
+    }
+
+    /// Lists the lost message that lay between a row's position and `end`, in every queue that it may be of.
+    fn lost_by_row(&mut self, row: Row, end: u32) {
+        let catalog = &*self.catalog;
+        let by_hash = self.by_hash.get_or_insert_with(|| {
+            let mut by_hash: HashMap<u32, Vec<u32>> = HashMap::new();
+            for (number, queue) in catalog.iter() {
+                let hash = queue.topic.as_deref().map(|topic| queue_hash(topic, queue.queue_id));
+                by_hash.entry(hash.unwrap_or_default()).or_default().push(number);
+            }
+            by_hash
+        });
+        let numbers = by_hash.get(&row.queue).cloned().unwrap_or_default();
+        for number in numbers {
+            let queue = self.catalog.queue(number);
+            let gone_before = queue.topic.as_deref().map_or(i64::MAX, |topic| self.tombstones.of(topic));
+            if self.offset_of(row.position) < gone_before {
+                continue;
+            }
+            let next = queue.next;
+            let entry = Entry::damaged(row.position, end - row.position, self.lost().time);
+            self.index.push(number, next, entry);
+            self.catalog.queue_mut(number).next = next + 1;
+        }
+    }
+
+    /// The log offset of a position.
+    fn offset_of(&self, position: u32) -> i64 {
+        self.first + to_offset(position as usize)
     }
 
     fn note_damage(&mut self, range: (u32, u32)) {
@@ -122,16 +194,14 @@ impl<'a> Reindex<'a> {
         let number = match found {
             Some(number) => number,
             // The first messages of a new queue may lie in the damage or in the missing segments.
-            None => {
-                match self.catalog.add(record.topic(), queue_id, if !near && behind_missing { offset } else { 0 }) {
-                    Ok(number) => number,
-                    Err(error) => {
-                        tracing::warn!(%error, topic = record.topic(), queue_id, "a queue is not listed");
-                        self.conflicts += 1;
-                        return true;
-                    }
+            None => match self.add_queue(record.topic(), queue_id, if !near && behind_missing { offset } else { 0 }) {
+                Ok(number) => number,
+                Err(error) => {
+                    tracing::warn!(%error, topic = record.topic(), queue_id, "a queue is not listed");
+                    self.conflicts += 1;
+                    return true;
                 }
-            }
+            },
         };
         let (offset, entry) = if near {
             for lost in next..offset {
@@ -179,8 +249,7 @@ impl<'a> Reindex<'a> {
 
     /// The damaged ranges as log offsets.
     pub(crate) fn damage_offsets(&self) -> impl Iterator<Item = (i64, i64)> + '_ {
-        let offset = |position: u32| self.first + to_offset(position as usize);
-        self.index.damage.iter().map(move |(from, to)| (offset(*from), offset(*to)))
+        self.index.damage.iter().map(|(from, to)| (self.offset_of(*from), self.offset_of(*to)))
     }
 }
 
@@ -209,6 +278,11 @@ impl Lost {
             let bytes: u64 = sidecar.damage().map(|(from, to)| to.saturating_sub(from)).fold(0, u64::saturating_add);
             i64::try_from(bytes).unwrap_or(whole).min(whole)
         });
+        self.pass_damaged(first, end, damage);
+    }
+
+    /// Goes on to the end of a segment of which so many bytes are damaged.
+    pub(crate) fn pass_damaged(&mut self, first: i64, end: i64, damage: i64) {
         self.bytes = self.before(first) + damage;
         self.end = end;
     }

@@ -3,6 +3,8 @@
 //! Owns the decision and its order on disk. Deletion is of whole sealed segments, oldest first; a
 //! topic's retention can therefore only lengthen the life of the segments that hold its messages.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::checkpoint::{Checkpoint, TrustedTime};
-use crate::disk::remove_optional;
+use crate::disk::{Disk, remove_optional};
 use crate::error::UpkeepError;
 use crate::index::SegmentIndex;
 use crate::limits::{CHECKPOINT_INTERVAL_MS, SWEEP_SEGMENTS_MAX};
@@ -19,7 +21,7 @@ use crate::locate::first_live;
 use crate::reindex::catalog_after;
 use crate::seal::{open_sidecar, rows_of, unreadable};
 use crate::sealed::{Parts, Sealed};
-use crate::sidecar::{self, QueueRow, Source};
+use crate::sidecar::{self, QueueRow, Sidecar, Source};
 use crate::store::{Shared, Store};
 use crate::tombstones::Tombstones;
 
@@ -258,11 +260,8 @@ impl Shared {
     /// Deletes the oldest segment: first the queues' offsets are safe, then it is gone for readers,
     /// then its file goes. A crash in between leaves a file that is deleted when the store is opened.
     fn trim(&self, oldest: &Arc<Sealed>, rows: Vec<QueueRow>) -> Result<(), UpkeepError> {
-        let index = SegmentIndex::default();
-        let first = oldest.end;
-        let source = Source { first, end: first, tail: 0, blocks: &[], index: &index, rows };
         let floor = self.paths.floor();
-        sidecar::write(&*self.disk, &floor, source).map_err(UpkeepError::io("write", &floor))?;
+        write_floor(&*self.disk, &floor, oldest.end, rows).map_err(UpkeepError::io("write", &floor))?;
         {
             let mut head = self.head.lock();
             Arc::make_mut(&mut head.sealed).remove(0);
@@ -316,14 +315,8 @@ impl Shared {
             }
             Arc::clone(&head.tombstones)
         };
-        if let Some((next, sidecar)) = &next {
-            sidecar.each_queue(|topic, row| {
-                // A topic that was deleted since has no offsets to go on from.
-                if tombstones.of(topic) < next.end {
-                    let (topic, queue_id) = (Arc::from(topic), row.queue_id);
-                    rows.push(QueueRow { topic, queue_id, number: 0, next: row.base });
-                }
-            });
+        if let Some((_, sidecar)) = &next {
+            rows = rows_before(sidecar, &tombstones);
         }
         // A queue that begins at 0 there was not known before.
         rows.retain(|row| row.next > 0);
@@ -353,4 +346,24 @@ impl Shared {
         *self.keeping.noted.lock() = now;
         Ok(())
     }
+}
+
+/// Every queue as it was when a sidecar's segment began: where its own messages of a queue begin, the older
+/// ones ended.
+pub(crate) fn rows_before(sidecar: &Sidecar, tombstones: &Tombstones) -> Vec<QueueRow> {
+    let (mut rows, end) = (Vec::new(), sidecar.facts().end);
+    sidecar.each_queue(|topic, row| {
+        // A topic that was deleted since has no offsets to go on from, and a queue that begins at 0 there was
+        // not known before.
+        if tombstones.of(topic) < end && row.base > 0 {
+            rows.push(QueueRow { topic: Arc::from(topic), queue_id: row.queue_id, number: 0, next: row.base });
+        }
+    });
+    rows
+}
+
+/// Writes the floor: what is known of queues when the log begins at `first`.
+pub(crate) fn write_floor(disk: &dyn Disk, path: &Path, first: i64, rows: Vec<QueueRow>) -> io::Result<()> {
+    let index = SegmentIndex::default();
+    sidecar::write(disk, path, Source { first, end: first, tail: 0, blocks: &[], index: &index, rows })
 }

@@ -11,22 +11,26 @@ use crate::options::StoreOptions;
 use crate::sealed::Sealed;
 use crate::segment::{parse_name, to_length, to_offset};
 use crate::store::Paths;
+use crate::sums::Sums;
 
 /// A segment file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) first: i64,
-    pub(super) bytes: usize,
-    pub(super) path: PathBuf,
+pub(crate) struct Found {
+    pub(crate) first: i64,
+    /// The length it must have, at least its file's.
+    pub(crate) bytes: usize,
+    /// The length that its file has.
+    pub(crate) had: usize,
+    pub(crate) path: PathBuf,
 }
 
 impl Found {
-    pub(super) fn end(&self) -> i64 {
+    pub(crate) fn end(&self) -> i64 {
         self.first + to_offset(self.bytes)
     }
 
     /// The segment as a sealed one that nobody has opened.
-    pub(super) fn sealed(&self, paths: &Paths) -> Sealed {
+    pub(crate) fn sealed(&self, paths: &Paths) -> Sealed {
         Sealed {
             first: self.first,
             end: self.end(),
@@ -41,15 +45,28 @@ impl Found {
 /// The segment files, oldest first. One that was cut short is made as long as it must be: what is
 /// missing shows as damage or as a torn tail, like any other bytes that are not there.
 pub(super) fn segments(disk: &dyn Disk, paths: &Paths, options: &StoreOptions) -> Result<Vec<Found>, OpenError> {
+    let nominal = usize::try_from(options.segment_bytes).unwrap_or(usize::MAX);
+    let mut found = survey(paths, nominal)?;
+    for segment in found.iter_mut().filter(|segment| segment.had < segment.bytes) {
+        let (had, wanted, path) = (segment.had, segment.bytes, segment.path.display());
+        tracing::warn!(%path, had, wanted, "a segment is shorter than it must be");
+        let file = disk.open(&segment.path).map_err(OpenError::io("open", &segment.path))?;
+        disk.resize(&file, wanted as u64).map_err(OpenError::io("lengthen", &segment.path))?;
+        segment.had = wanted;
+    }
+    Ok(found)
+}
+
+/// The segment files, oldest first, and how long each must be when a new one has `nominal` bytes.
+pub(crate) fn survey(paths: &Paths, nominal: usize) -> Result<Vec<Found>, OpenError> {
     let mut found = Vec::new();
     for (name, path) in list(&paths.log)? {
         let Some(first) = parse_name(&name) else { continue };
         let length = std::fs::metadata(&path).map_err(OpenError::io("look at", &path))?.len();
         let bytes = usize::try_from(length).unwrap_or(usize::MAX);
-        found.push(Found { first, bytes, path });
+        found.push(Found { first, bytes, had: bytes, path });
     }
     found.sort_by_key(|segment| segment.first);
-    let nominal = usize::try_from(options.segment_bytes).unwrap_or(usize::MAX);
     for at in 0..found.len() {
         let next = found.get(at + 1).map(|next| (next.first, next.path.clone()));
         let segment = &mut found[at];
@@ -59,13 +76,10 @@ pub(super) fn segments(disk: &dyn Disk, paths: &Paths, options: &StoreOptions) -
             let what = format!("it begins inside {}, which has {} bytes", segment.path.display(), segment.bytes);
             return Err(OpenError::Layout { path, what });
         }
-        let wanted = nominal.min(distance.unwrap_or(nominal));
-        if segment.bytes < wanted {
-            let (had, path) = (segment.bytes, segment.path.display());
-            tracing::warn!(%path, had, wanted, "a segment is shorter than it must be");
-            let file = disk.open(&segment.path).map_err(OpenError::io("open", &segment.path))?;
-            disk.resize(&file, wanted as u64).map_err(OpenError::io("lengthen", &segment.path))?;
-            segment.bytes = wanted;
+        if segment.had < nominal {
+            // What was flushed once belongs to it, however long new segments are by now.
+            let covered = Sums::load(&paths.sums(segment.first), segment.first).covered;
+            segment.bytes = segment.had.max(nominal.max(covered).min(distance.unwrap_or(usize::MAX)));
         }
     }
     Ok(found)
@@ -89,7 +103,7 @@ pub(super) fn without_trimmed(disk: &dyn Disk, found: Vec<Found>, floor_end: i64
 }
 
 /// Sidecars of segments that are gone.
-pub(super) fn orphans(paths: &Paths, found: &[Found]) -> Vec<PathBuf> {
+pub(crate) fn orphans(paths: &Paths, found: &[Found]) -> Vec<PathBuf> {
     let gone = without_segment(paths, found, &[".index"]);
     gone.into_iter().map(|(_, path)| path).collect()
 }
@@ -117,7 +131,7 @@ fn without_segment(paths: &Paths, found: &[Found], endings: &[&str]) -> Vec<(i64
 }
 
 /// Names and paths in a folder.
-fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>, OpenError> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>, OpenError> {
     let mut out = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(OpenError::io("list", folder))? {
         let entry = entry.map_err(OpenError::io("list", folder))?;

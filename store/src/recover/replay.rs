@@ -16,7 +16,7 @@ use crate::seal::rows_of;
 use crate::segment::{Segment, block_sums, to_length, to_offset};
 use crate::sidecar::{self, Sidecar, Source};
 use crate::store::Paths;
-use crate::sums::Sums;
+use crate::sums::{Rows, Sums};
 use crate::tombstones::Tombstones;
 
 use super::layout::Found;
@@ -45,7 +45,7 @@ struct Active {
 struct Indexed {
     index: SegmentIndex,
     sums: Sums,
-    unsummed: Vec<(u32, u32)>,
+    unsummed: Rows,
 }
 
 impl Replay<'_> {
@@ -76,26 +76,17 @@ impl Replay<'_> {
         self.state(found, full, active)
     }
 
-    /// Segments that are missing between others, before the first one, or behind the last one.
     fn note_gaps(&self, found: &[Found], report: &mut Recovery) {
-        let base = &self.base;
-        let begins = found.first().filter(|_| base.sealed == 0 && base.start > 0);
-        let before = begins.map(|first| (base.start, first.first));
-        let between = found.windows(2).map(|pair| (pair[0].end(), pair[1].first));
-        // Without segments, retention's floor or the oldest sidecar says where the lost ones began.
-        let oldest = || if base.floor_end > 0 { base.floor_end } else { base.orphans_from.unwrap_or(base.start) };
-        let behind = (found.last().map_or_else(oldest, Found::end), base.start);
-        let gaps = before.into_iter().chain(between).chain([behind]).filter(|(from, to)| from < to);
-        report.damaged.extend(gaps.map(|(from, to)| DamagedRange { from, to }));
-        if found.is_empty() && base.start > 0 {
-            let path = self.paths.log.display();
-            tracing::error!(%path, from = base.start, "no segment is left; what was not sealed is lost without a trace");
+        report.damaged.extend(self.base.gaps(found));
+        if found.is_empty() && self.base.start > 0 {
+            let (path, from) = (self.paths.log.display(), self.base.start);
+            tracing::error!(%path, from, "no segment is left; what was not sealed is lost without a trace");
         }
     }
 
     /// Opens a segment, of which the first `committed` bytes may be read.
     fn open(&self, segment: &Found, committed: usize) -> Result<Segment, OpenError> {
-        let Found { first, bytes, path } = segment;
+        let Found { first, bytes, path, .. } = segment;
         Segment::open(self.disk, path, *first, (*bytes, committed)).map_err(OpenError::io("open", path))
     }
 
@@ -248,7 +239,7 @@ impl Replay<'_> {
                 let segment = Segment::create(self.disk, folder, first, bytes)
                     .map_err(OpenError::io("make a segment in", folder))?;
                 let (index, sums) = (SegmentIndex::default(), Sums::default());
-                (segment, 0, Indexed { index, sums, unsummed: Vec::new() })
+                (segment, 0, Indexed { index, sums, unsummed: Rows::default() })
             }
         };
         self.bound_tombstones(segment.first + to_offset(tail))?;

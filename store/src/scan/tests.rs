@@ -3,6 +3,7 @@
 use strata_protocol::record::{Placement, Record, encode_record, write_blank};
 
 use super::*;
+use crate::sums::Row;
 
 const FIRST: i64 = 65_536;
 
@@ -62,11 +63,14 @@ fn scan(bytes: &[u8], sums: &Sums, more: bool) -> (Vec<Seen>, Scanned) {
     (seen, scanned)
 }
 
+fn row(at: usize, bytes: &[u8]) -> Row {
+    Row { position: at as u32, crc: crc32c::crc32c(bytes), queue: 0 }
+}
+
 fn sums_of(bytes: &[u8], positions: &[usize]) -> Sums {
     let mut sums = Sums::default();
     sums.covered = *positions.last().unwrap();
-    sums.records =
-        positions.windows(2).map(|pair| (pair[0] as u32, crc32c::crc32c(&bytes[pair[0]..pair[1]]))).collect();
+    sums.records = positions.windows(2).map(|pair| row(pair[0], &bytes[pair[0]..pair[1]])).collect();
     sums
 }
 

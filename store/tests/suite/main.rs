@@ -3,6 +3,7 @@
 
 mod basic;
 mod common;
+mod damage;
 mod finding;
 mod flushing;
 mod hot;
