@@ -133,9 +133,10 @@ impl Flush {
 
     /// Sets the latch and lets all waiters know.
     pub(crate) fn fail(&self, reason: String) -> FlushFailed {
-        tracing::error!(%reason, "a write or flush failed; the store takes no more writes");
+        // Said last: whoever writes the log may fail too, and those who wait may be code that panics.
         let reason = self.latch.get_or_init(|| reason).clone();
         self.release();
+        tracing::error!(%reason, "a write or flush failed; the store takes no more writes");
         FlushFailed { reason }
     }
 
@@ -186,12 +187,15 @@ impl Shared {
     pub(crate) fn flush_once(&self) -> Result<(), FlushFailed> {
         let mut turn = self.flush.turn.lock();
         if let Some(reason) = self.flush.latched() {
+            self.flush.release();
             return Err(FlushFailed { reason });
         }
         let work = self.take_work();
         if work.targets.is_empty() {
             return Ok(());
         }
+        // What was taken is nowhere else: a flush that does not get to its end may not be followed by another.
+        let unfinished = Unfinished(&self.flush);
         if let Err(reason) = self.write_and_sync(&work) {
             return Err(self.flush.fail(reason));
         }
@@ -199,6 +203,7 @@ impl Shared {
             part.segment.mapping.advance(part.at + part.bytes.len());
         }
         self.flush.durable.store(work.end, Ordering::Release);
+        std::mem::forget(unfinished);
         self.flush.release();
         self.tell_staged(&work.events);
         for target in &work.targets {
@@ -282,6 +287,15 @@ impl Shared {
         if head.staged.spare.capacity() < largest.capacity() {
             head.staged.spare = largest;
         }
+    }
+}
+
+/// A flush under way; one that a panic ends latches the store.
+struct Unfinished<'a>(&'a Flush);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.latch.get_or_init(|| "a flush did not get to its end".to_owned());
     }
 }
 

@@ -15,8 +15,9 @@ use strata_store::{Disk, Existing, RealDisk};
 use super::image::{Event, FileId, Image};
 use super::ledger::Mark;
 
-/// Segments that may be written through memory: the active one, and the one before it, which gets a blank.
-const WATCHED_SEGMENTS: usize = 2;
+/// Segments that may be written through memory: the active one, the one before it, which gets a blank, and the
+/// one that was made ahead.
+const WATCHED_SEGMENTS: usize = 3;
 
 /// What happens to one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
