@@ -135,9 +135,10 @@ impl Flush {
 
     /// Sets the latch and lets all waiters know.
     pub(crate) fn fail(&self, reason: String) -> FlushFailed {
-        tracing::error!(%reason, "a write or flush failed; the store takes no more writes");
+        // Said last: whoever writes the log may fail too, and those who wait may be code that panics.
         let reason = self.latch.get_or_init(|| reason).clone();
         self.release();
+        tracing::error!(%reason, "a write or flush failed; the store takes no more writes");
         FlushFailed { reason }
     }
 
@@ -188,17 +189,21 @@ impl Shared {
     pub(crate) fn flush_once(&self) -> Result<(), FlushFailed> {
         let mut turn = self.flush.turn.lock();
         if let Some(reason) = self.flush.latched() {
+            self.flush.release();
             return Err(FlushFailed { reason });
         }
         let work = self.take_work();
         if work.targets.is_empty() {
             return Ok(());
         }
+        // Its events and rows were taken: a flush that does not get to its end may not be followed by another.
+        let unfinished = Unfinished(&self.flush);
         if let Err(reason) = self.write_and_sync(&work, &mut turn.page) {
             return Err(self.flush.fail(reason));
         }
         self.ahead.hot.note_durable(work.end);
         self.flush.durable.store(work.end, Ordering::Release);
+        std::mem::forget(unfinished);
         self.flush.release();
         self.tell_flushed(&work.events);
         for target in &work.targets {
@@ -260,6 +265,15 @@ impl Shared {
         if let Err(error) = sums.append(&*self.disk, records, target.to) {
             turn.give_up(first, &error);
         }
+    }
+}
+
+/// A flush under way; one that a panic ends latches the store.
+struct Unfinished<'a>(&'a Flush);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.latch.get_or_init(|| "a flush did not get to its end".to_owned());
     }
 }
 

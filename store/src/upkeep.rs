@@ -78,10 +78,13 @@ pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
 fn run_or_latch(shared: &Shared, name: &str, run: fn(&Shared)) {
     let ended = catch_unwind(AssertUnwindSafe(|| run(shared)));
     if ended.is_err() {
-        // Those who are told run code of others too, and it may have been theirs that panicked.
-        let told = catch_unwind(AssertUnwindSafe(|| shared.flush.fail(format!("the thread {name} panicked"))));
-        if told.is_err() {
-            tracing::error!(name, "who was told that a thread panicked did so too");
+        // Those who are told run code of others too, and it may have been theirs that panicked; so may writing
+        // the log. The latch is set before either.
+        let fail = || drop(shared.flush.fail(format!("the thread {name} panicked")));
+        if catch_unwind(AssertUnwindSafe(fail)).is_err() {
+            let say = || tracing::error!(name, "who was told that a thread panicked did so too");
+            // Nobody is left who could be told.
+            let _ = catch_unwind(say);
         }
     }
 }

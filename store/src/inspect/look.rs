@@ -14,6 +14,7 @@ use super::{Damage, FileReport, FileState, LostMessages, Progress, Report, Segme
 use crate::catalog::Catalog;
 use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
+use crate::hot::HotImage;
 use crate::index::SegmentIndex;
 use crate::limits::SEGMENT_BYTES_MAX;
 use crate::mapping::Mapping;
@@ -131,7 +132,8 @@ pub(super) fn look(paths: &Paths, progress: Progress<'_>) -> Result<Report, Open
     let is_of_version = found.iter().any(|segment| Sidecar::open(&paths.sidecar(segment.first)).is_ok());
     let floor_source = segments.first().filter(|first| first.sidecar == FileState::Good);
     let floor_source = floor_source.map(|first| paths.sidecar(first.first));
-    let notes = strays(paths, &found, base.floor_end)?;
+    let mut notes = strays(paths, &found, base.floor_end)?;
+    notes.extend(unflushed(paths, &found)?);
     let root = paths.root.clone();
     Ok(Report { root, segments, gaps, files, notes, segment_bytes, floor_source, is_of_version })
 }
@@ -310,6 +312,27 @@ fn reason(scan: &Scan<'_>, at: usize) -> String {
             Ok(()) => "no flush has noted a record here, or a sector of it was never written".to_owned(),
         },
     }
+}
+
+/// What the hot file holds that the segments lack.
+fn unflushed(paths: &Paths, found: &[Found]) -> Result<Option<String>, OpenError> {
+    let path = paths.hot();
+    let unreadable = || OpenError::io("read", &path);
+    let Some(image) = HotImage::load(&path).map_err(unreadable())? else { return Ok(None) };
+    let (mut at, mut records) = (image.durable(), 0_u64);
+    for segment in found {
+        while (segment.first..segment.end()).contains(&at) {
+            let Some(record) = image.record(at, segment.end()).map_err(unreadable())? else { break };
+            records += 1;
+            at = if record.blank { segment.end() } else { at + to_offset(record.bytes.len()) };
+        }
+    }
+    let text = format!(
+        "{} has {records} records behind log offset {} that were not flushed; the next start takes them over",
+        path.display(),
+        image.durable()
+    );
+    Ok((records > 0).then_some(text))
 }
 
 /// Files that belong to nothing.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use strata_protocol::properties::IndexTerms;
@@ -62,6 +62,8 @@ pub(crate) struct TestDisk {
     pub(crate) synced: AtomicUsize,
     /// A file that cannot be opened.
     pub(crate) closed: parking_lot::Mutex<Option<PathBuf>>,
+    /// Flushes panic.
+    pub(crate) panics: AtomicBool,
     /// Writes and flushes wait while a test holds this.
     pub(crate) hold: parking_lot::Mutex<()>,
 }
@@ -75,6 +77,7 @@ impl Default for TestDisk {
             used: AtomicUsize::new(100),
             synced: AtomicUsize::new(0),
             closed: parking_lot::Mutex::new(None),
+            panics: AtomicBool::new(false),
             hold: parking_lot::Mutex::new(()),
         }
     }
@@ -113,6 +116,7 @@ impl Disk for TestDisk {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         drop(self.hold.lock());
+        assert!(!self.panics.load(Ordering::SeqCst), "a mistake within the flush");
         self.synced.fetch_add(1, Ordering::SeqCst);
         if take(&self.syncs) { RealDisk.sync(file) } else { Err(io::Error::other("flush failed")) }
     }

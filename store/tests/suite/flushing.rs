@@ -212,6 +212,28 @@ fn a_thread_that_panics_latches_the_store() {
 }
 
 #[test]
+fn a_panic_within_a_flush_latches_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(TestDisk::default());
+    let flush = FlushMode::Async { interval_ms: 3_600_000, bytes_max: u64::MAX };
+    for mode in [FlushMode::Sync, flush] {
+        let options = StoreOptions { flush: mode, ..options(folder.path()) };
+        let (store, _) = Store::open_on(options, TestClock::at(1_000_000), Arc::clone(&disk) as _).unwrap();
+        disk.panics.store(true, Ordering::SeqCst);
+        let lost = append(&store, "T", 0, b"lost");
+        if mode != FlushMode::Sync {
+            let flushing = Arc::clone(&store);
+            assert!(std::thread::spawn(move || flushing.flush_now()).join().is_err());
+        }
+        let wait = wait_for(&store, lost.log_end);
+        assert!(wait.recv_timeout(DEADLINE).unwrap().is_err(), "{mode:?}");
+        disk.panics.store(false, Ordering::SeqCst);
+        assert!(store.append(&message("T", 0, b"late")).is_err() && store.flush_now().is_err());
+        assert!(store.durable_offset() < lost.log_end && store.close().is_err());
+    }
+}
+
+#[test]
 fn a_segment_that_could_not_be_made_is_made_later() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Arc::new(TestDisk::default());

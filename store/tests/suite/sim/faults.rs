@@ -49,7 +49,7 @@ fn fail_at((scenario, mut rig): (&Scenario, Rig), (at, fault): (usize, Fault), s
     let call = rig.hit().ok_or("the run took another way before it")?;
     let described = |what: String| format!("{} of {}: {what}", call.what, call.path.display());
     after_fault(&mut rig, &call, fault).map_err(&described)?;
-    if let Some(wrong) = rig.wrong.first() {
+    if let Some(wrong) = rig.tally.wrong.first() {
         return Err(described(wrong.clone()));
     }
     let tried = judge_end(&mut rig, scenario, (seed, crashes)).map_err(described)?;
@@ -69,8 +69,8 @@ fn after_fault(rig: &mut Rig, call: &Call, fault: Fault) -> Result<(), String> {
     let must = call.is_of_log();
     // Whether a deletion is on disk may be unknown, and then nothing that depends on it is promised.
     let may = must || call.path.ends_with("tombstones") || call.path.ends_with("store");
-    if fault != Fault::Kill && must != (rig.latches > 0) && !(may && rig.latches > 0) {
-        return Err(format!("the store latched {} times", rig.latches));
+    if fault != Fault::Kill && must != (rig.tally.latches > 0) && !(may && rig.tally.latches > 0) {
+        return Err(format!("the store latched {} times", rig.tally.latches));
     }
     rig.open();
     if rig.store.is_none() {
@@ -104,7 +104,7 @@ fn judge_end(rig: &mut Rig, scenario: &Scenario, (seed, crashes): (u64, usize)) 
 /// # Errors
 /// What was wrong.
 pub(crate) fn full_disk(sync: bool, seed: u64) -> Result<(), String> {
-    const SCENARIO: Scenario = Scenario { name: "full disk", run: |_| (), meddles: false };
+    const SCENARIO: Scenario = Scenario { name: "full disk", run: |_| (), meddles: false, threads: false };
     let mut rig = Rig::new(sync, super::crashes::honest());
     rig.open();
     rig.send("T", 0, (500, 300));
@@ -118,8 +118,8 @@ pub(crate) fn full_disk(sync: bool, seed: u64) -> Result<(), String> {
         rig.seal_active();
         rig.forget("Other");
         rig.flush();
-        if rig.full < (round + 1) * 2 || rig.store.as_ref().is_none_or(|store| store.latched().is_some()) {
-            return Err(format!("round {round}: {} appends were refused as the disk's fill", rig.full));
+        if rig.tally.full < (round + 1) * 2 || rig.store.as_ref().is_none_or(|store| store.latched().is_some()) {
+            return Err(format!("round {round}: {} appends were refused as the disk's fill", rig.tally.full));
         }
         let there = rig.readable().len();
         rig.disk.fill(false);
@@ -130,5 +130,5 @@ pub(crate) fn full_disk(sync: bool, seed: u64) -> Result<(), String> {
         }
     }
     judge_end(&mut rig, &SCENARIO, (seed, 2))?;
-    rig.wrong.first().map_or(Ok(()), |wrong| Err(wrong.clone()))
+    rig.tally.wrong.first().map_or(Ok(()), |wrong| Err(wrong.clone()))
 }

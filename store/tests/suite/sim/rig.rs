@@ -42,21 +42,32 @@ pub(crate) struct Rig {
     pub(crate) messages: Messages,
     /// Which life of a topic its messages belong to, and how often its deletion was begun.
     lives: HashMap<&'static str, (usize, usize)>,
-    /// The disk at the trace's beginning.
-    start: Image,
-    /// Events of the trace before the last power cut that were marks.
-    told: usize,
-    /// Waiters that were asked for and that were answered.
-    asked: usize,
-    answered: Arc<AtomicUsize>,
-    /// What the script found wrong on its way.
+    /// Waiters that were asked for, and that were answered.
+    waiters: (usize, Arc<AtomicUsize>),
+    past: Past,
+    pub(crate) tally: Tally,
+}
+
+/// What a script came across on its way.
+#[derive(Default)]
+pub(crate) struct Tally {
     pub(crate) wrong: Vec<String>,
     /// Appends refused because no segment could be made.
     pub(crate) full: usize,
     /// How often a store was given up after it had latched.
     pub(crate) latches: usize,
-    /// Calls on the disks before the last power cut, and the one that was hit there.
-    before: (usize, Option<Call>),
+}
+
+/// What was before the disk that is in use now, and what is to happen on it.
+#[derive(Default)]
+struct Past {
+    /// The disk at the trace's beginning.
+    start: Image,
+    /// Events at the trace's beginning that repeat what was noted before a power cut.
+    told: usize,
+    /// Calls on the disks before, and the one that was hit there.
+    calls: usize,
+    hit: Option<Call>,
     fault: Option<(usize, Fault)>,
 }
 
@@ -83,7 +94,7 @@ impl Rig {
         let disk = Arc::new(SimDisk::over(base.path()));
         Self {
             options: sim_options(base.path(), sync),
-            start: disk.trace().1,
+            past: Past { start: disk.trace().1, ..Past::default() },
             base,
             front,
             disk,
@@ -91,14 +102,8 @@ impl Rig {
             store: None,
             messages: Messages::default(),
             lives: HashMap::new(),
-            told: 0,
-            asked: 0,
-            answered: Arc::default(),
-            wrong: Vec::new(),
-            full: 0,
-            latches: 0,
-            before: (0, None),
-            fault: None,
+            waiters: (0, Arc::default()),
+            tally: Tally::default(),
         }
     }
 
@@ -108,25 +113,25 @@ impl Rig {
 
     /// The disk at the trace's beginning.
     pub(crate) fn start(&self) -> Image {
-        self.start.clone()
+        self.past.start.clone()
     }
 
     /// Calls on the disk so far.
     pub(crate) fn calls(&self) -> usize {
-        self.before.0 + self.disk.calls()
+        self.past.calls + self.disk.calls()
     }
 
     /// Lets a call fail.
     pub(crate) fn fail_at(&mut self, at: usize, fault: Fault) {
-        self.fault = Some((at, fault));
-        if let Some(at) = at.checked_sub(self.before.0) {
+        self.past.fault = Some((at, fault));
+        if let Some(at) = at.checked_sub(self.past.calls) {
             self.disk.fail_at(at, fault);
         }
     }
 
     /// The call that failed.
     pub(crate) fn hit(&self) -> Option<Call> {
-        self.before.1.clone().or_else(|| self.disk.hit())
+        self.past.hit.clone().or_else(|| self.disk.hit())
     }
 
     /// Whether a new message is taken and made durable.
@@ -140,7 +145,7 @@ impl Rig {
 
     /// How many events at the trace's beginning only repeat what was noted before a power cut.
     pub(crate) fn told(&self) -> usize {
-        self.told
+        self.past.told
     }
 
     fn segment(&self, first: i64) -> PathBuf {
@@ -212,12 +217,12 @@ impl Rig {
                 let read = store.read(topic, queue, at, &EVERYTHING, &mut KeepAll);
                 for record in read.slices.iter().flat_map(|slice| records(slice)) {
                     let Ok(record) = record else {
-                        self.wrong.push(format!("a reader of {topic}/{queue} got what is no record"));
+                        self.tally.wrong.push(format!("a reader of {topic}/{queue} got what is no record"));
                         break;
                     };
                     match self.messages.of((topic, record.body(), record.properties())) {
                         Some(number) => drop(out.insert(number, place_of(&record))),
-                        None => self.wrong.push(format!("a reader of {topic}/{queue} got what nobody sent")),
+                        None => self.tally.wrong.push(format!("a reader of {topic}/{queue} got what nobody sent")),
                     }
                 }
                 if read.next_offset <= at && matches!(read.status, ReadStatus::Unavailable { .. }) && !again {
@@ -227,7 +232,7 @@ impl Rig {
                 }
                 if read.next_offset <= at {
                     if !self.disk.is_dead() {
-                        self.wrong.push(format!("{topic}/{queue} cannot be read at {at}: {:?}", read.status));
+                        self.tally.wrong.push(format!("{topic}/{queue} cannot be read at {at}: {:?}", read.status));
                     }
                     break;
                 }
@@ -284,13 +289,13 @@ impl Rig {
         match outcome {
             Ok(appended) => {
                 if let Some(reason) = latched {
-                    self.wrong.push(format!("an append was taken although the store had latched: {reason}"));
+                    self.tally.wrong.push(format!("an append was taken although the store had latched: {reason}"));
                 }
                 self.sent(&store, &numbers, &appended);
             }
-            Err(AppendError::DiskFull { .. }) => self.full += 1,
+            Err(AppendError::DiskFull { .. }) => self.tally.full += 1,
             Err(AppendError::Latched { .. } | AppendError::Busy { .. }) => {}
-            Err(error) => self.wrong.push(format!("an append failed: {error}")),
+            Err(error) => self.tally.wrong.push(format!("an append failed: {error}")),
         }
     }
 
@@ -300,8 +305,8 @@ impl Rig {
             let Appended { physical_offset: from, log_end: to, queue_offset: offset, .. } = *appended;
             self.disk.mark(Mark::Sent(*number, Place { offset, from, to }));
         }
-        self.asked += 1;
-        let (disk, answered, numbers) = (Arc::clone(&self.disk), Arc::clone(&self.answered), numbers.to_vec());
+        self.waiters.0 += 1;
+        let (disk, answered, numbers) = (Arc::clone(&self.disk), Arc::clone(&self.waiters.1), numbers.to_vec());
         let done = move |outcome: Result<(), _>| {
             if outcome.is_ok() {
                 numbers.iter().for_each(|number| disk.mark(Mark::Durable(*number)));
@@ -342,15 +347,15 @@ impl Rig {
         let Some(store) = self.running() else { return };
         let failed = store.flush_now().is_err();
         if failed != store.latched().is_some() {
-            self.wrong.push(format!("a flush that failed ({failed}) and the latch disagree"));
+            self.tally.wrong.push(format!("a flush that failed ({failed}) and the latch disagree"));
         }
         self.all_answered();
     }
 
     fn all_answered(&mut self) {
-        let answered = self.answered.load(Ordering::SeqCst);
-        if answered != self.asked {
-            self.wrong.push(format!("{answered} of {} waiters were answered", self.asked));
+        let answered = self.waiters.1.load(Ordering::SeqCst);
+        if answered != self.waiters.0 {
+            self.tally.wrong.push(format!("{answered} of {} waiters were answered", self.waiters.0));
         }
     }
 
@@ -364,6 +369,18 @@ impl Rig {
     pub(crate) fn seal_active(&mut self) {
         if let Some(store) = &self.store {
             let _ = store.seal_active();
+        }
+    }
+
+    /// Waits until the store's own threads have sealed what is full.
+    pub(crate) fn wait_for_seals(&self) {
+        const LOOKS_MAX: usize = 20_000;
+        let pending = |store: &Arc<Store>| store.stats().sealing > 0;
+        for _ in 0..LOOKS_MAX {
+            if !self.store.as_ref().is_some_and(pending) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
         }
     }
 
@@ -408,9 +425,9 @@ impl Rig {
             let closed = store.close();
             let latched = store.latched().is_some();
             if latched && closed.is_ok() {
-                self.wrong.push("a store that had latched closed without an error".to_owned());
+                self.tally.wrong.push("a store that had latched closed without an error".to_owned());
             }
-            self.latches += usize::from(latched);
+            self.tally.latches += usize::from(latched);
             self.disk.serve(false);
         }
         self.all_answered();
@@ -419,7 +436,7 @@ impl Rig {
     /// Ends the process: nothing that it would still write is written.
     pub(crate) fn kill(&mut self) {
         if let Some(store) = self.store.take() {
-            self.latches += usize::from(store.latched().is_some());
+            self.tally.latches += usize::from(store.latched().is_some());
             self.disk.kill();
             drop(store);
         }
@@ -444,19 +461,19 @@ impl Rig {
     pub(crate) fn cut_power(&mut self, crash: Crash) {
         self.kill();
         let (events, image) = self.disk.trace();
-        self.before = (self.calls(), self.hit());
+        (self.past.calls, self.past.hit) = (self.calls(), self.hit());
         if self.options.root.exists() {
             std::fs::remove_dir_all(&self.options.root).unwrap();
         }
         materialise(&image.after(crash), self.base.path());
         self.disk = Arc::new(SimDisk::over(self.base.path()));
-        self.start = self.disk.trace().1;
+        self.past.start = self.disk.trace().1;
         let marks =
             events.into_iter().filter_map(|event| if let Event::Mark(mark) = event { Some(mark) } else { None });
         marks.for_each(|mark| self.disk.mark(mark));
         self.disk.mark(Mark::Cut);
-        self.told = self.disk.trace().0.len();
-        if let Some((at, fault)) = self.fault {
+        self.past.told = self.disk.trace().0.len();
+        if let Some((at, fault)) = self.past.fault {
             self.fail_at(at, fault);
         }
     }

@@ -9,14 +9,16 @@ pub(crate) struct Scenario {
     pub(crate) run: fn(&mut Rig),
     /// Something else than crashes damages the files.
     pub(crate) meddles: bool,
+    /// The store's own threads make calls too, so that no two runs make the same calls in the same order.
+    pub(crate) threads: bool,
 }
 
 const fn scenario(name: &'static str, run: fn(&mut Rig)) -> Scenario {
-    Scenario { name, run, meddles: false }
+    Scenario { name, run, meddles: false, threads: false }
 }
 
 const fn meddling(name: &'static str, run: fn(&mut Rig)) -> Scenario {
-    Scenario { name, run, meddles: true }
+    Scenario { name, run, meddles: true, threads: false }
 }
 
 /// All scripts.
@@ -36,6 +38,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("clean-reopen", clean_reopen),
     scenario("kill-reopen", kill_reopen),
     scenario("kill-at-roll", kill_at_roll),
+    Scenario { name: "own-threads", run: own_threads, meddles: false, threads: true },
     scenario("torn-tail", torn_tail),
     scenario("cut-twice", cut_twice),
     meddling("damage", damage),
@@ -253,6 +256,21 @@ fn kill_at_roll(rig: &mut Rig) {
     rig.open();
     rig.send("T", 0, (100, 0));
     rig.flush();
+}
+
+/// Segments are made ahead and sealed behind by the store itself.
+fn own_threads(rig: &mut Rig) {
+    rig.options.upkeep = true;
+    rig.open();
+    for _ in 0..2 {
+        rig.roll("T", 0);
+        rig.wait_for_seals();
+        some(rig, "T", 1);
+    }
+    rig.kill();
+    rig.open();
+    some(rig, "T", 1);
+    rig.close();
 }
 
 /// What lies behind the last record is no record, and recovery has to cut it for good.
