@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(5);
 const TAIL_LINES: usize = 15;
 
 /// A command, which only tests may run.
-fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     #[expect(clippy::disallowed_methods, reason = "whole-system tests start the system")]
     Command::new(program)
 }
@@ -243,6 +243,16 @@ impl Site {
         self.child.kill().context("cannot kill strata")?;
         self.child.wait().context("cannot wait for strata")?;
         Ok(())
+    }
+
+    /// Ends it whatever became of it: without its disk it may have ended by itself.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub fn finish(mut self) -> Result<()> {
+        // One that ended by itself cannot be killed any more.
+        let _ = self.child.kill();
+        self.child.wait().context("cannot wait for strata").map(drop)
     }
 
     /// Asks it to stop (SIGTERM) and waits for its end.

@@ -10,16 +10,17 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use crate::clock::now_ms;
+use crate::draw::Draw;
+use crate::history::{Digest, Kind, Outcome, Place, Queue, Sent, Ticket};
+use crate::message::{self, Marks};
+use crate::talk::{Draft, SendAnswer, Talk};
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use strata_protocol::batch::{self, InnerMessage};
 use strata_protocol::code::ResponseCode;
 use strata_protocol::name::SCHEDULE_TOPIC;
 use strata_remoting::CallError;
-use strata_tests::draw::Draw;
-use strata_tests::history::{Digest, Kind, Outcome, Place, Queue, Sent, Ticket};
-use strata_tests::message::{self, Marks};
-use strata_tests::talk::{Draft, SendAnswer, Talk};
 use tokio::time::sleep;
 
 /// The delay of level 1, by RocketMQ's default levels.
@@ -139,8 +140,8 @@ impl Producer {
         let kind = if delay { Kind::Delayed { level: 1, delay_ms: LEVEL_1_MS } } else { Kind::Plain };
         let text = message::as_text(&properties);
         let digest = Digest::of(&body);
-        let sent =
-            Sent { ticket, queue, kind, body: digest, properties: Arc::from(properties), outcome: Outcome::Unknown };
+        let (properties, outcome, answered_ms) = (Arc::from(properties), Outcome::Unknown, None);
+        let sent = Sent { ticket, queue, kind, body: digest, properties, outcome, answered_ms };
         Ok(Made { sent, properties: text, body: Bytes::from(body) })
     }
 
@@ -215,10 +216,10 @@ impl Producer {
     }
 
     fn note(&mut self, mut sent: Sent, answer: Result<SendAnswer, CallError>) {
-        sent.outcome = match answer {
-            Ok(answer) => outcome(&sent, &answer),
-            Err(_) => Outcome::Unknown,
-        };
+        if let Ok(answer) = answer {
+            sent.outcome = outcome(&sent, &answer);
+            sent.answered_ms = Some(now_ms());
+        }
         self.log.push(sent);
     }
 }

@@ -1,0 +1,78 @@
+//! What a power cut may take from a broker that flushes in the background: the last moments before it.
+//!
+//! Owns the rule by which what the cut took becomes "nobody knows" in the logs of the run that it ended. What
+//! was acknowledged earlier than the window stays acknowledged there, and the judge finds it lost.
+
+use std::collections::HashMap;
+
+use crate::check::Role;
+use crate::dump::{Dump, QueueDump};
+use crate::history::{History, Outcome, Queue, Sent};
+use crate::limits::ASYNC_WINDOW_MS;
+
+/// What was taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Acknowledged messages.
+    pub messages: usize,
+    /// How long before the cut the oldest of them was acknowledged, ms.
+    pub oldest_ms: i64,
+    /// Deliveries to consumers of messages that are gone.
+    pub deliveries: usize,
+}
+
+impl Loss {
+    /// Adds what another cut took.
+    pub fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.oldest_ms = self.oldest_ms.max(other.oldest_ms);
+        self.deliveries += other.deliveries;
+    }
+}
+
+/// Takes from the logs of one run what its end at `cut_ms` was allowed to take. `dump` is what a server that was
+/// started at `started_ms`, after the cut, holds.
+pub fn forgive(run: &mut History, dump: &Dump, cut_ms: i64, started_ms: i64) -> Loss {
+    let mut loss = Loss::default();
+    for sent in &mut run.sends {
+        let Some(age_ms) = missing_for(sent, dump, cut_ms) else { continue };
+        loss.messages += 1;
+        loss.oldest_ms = loss.oldest_ms.max(age_ms);
+        sent.outcome = Outcome::Unknown;
+    }
+    for session in &mut run.sessions {
+        let held = dump.queues.get(&session.queue);
+        let before = session.deliveries.len();
+        session.deliveries.retain(|delivery| {
+            held.and_then(|held| held.at(delivery.offset)).is_some_and(|stored| stored.record == delivery.record)
+        });
+        loss.deliveries += before - session.deliveries.len();
+    }
+    // A group that had read what is gone goes on at the end that the queue had at the start.
+    let ends: HashMap<&Queue, i64> =
+        dump.queues.iter().map(|(queue, held)| (queue, end_at(held, started_ms))).collect();
+    for commit in &mut run.commits {
+        commit.offset = commit.offset.min(ends.get(&commit.queue).copied().unwrap_or(0));
+    }
+    for back in &mut run.sent_back {
+        let waits = dump.queues.iter().filter(|(queue, _)| Role::of(&queue.topic) != Role::Target);
+        let mut stored = waits.flat_map(|(_, held)| &held.stored);
+        back.confirmed &= stored.any(|stored| stored.ticket == Some(back.ticket));
+    }
+    loss
+}
+
+/// How long before the cut a message was acknowledged that may be gone and is.
+fn missing_for(sent: &Sent, dump: &Dump, cut_ms: i64) -> Option<i64> {
+    let Outcome::Stored(place) = &sent.outcome else { return None };
+    let age_ms = cut_ms - sent.answered_ms?;
+    let held = dump.queues.get(&place.queue).and_then(|held| held.at(place.offset));
+    let is_there = held.is_some_and(|stored| stored.ticket == Some(sent.ticket));
+    (!is_there && age_ms <= ASYNC_WINDOW_MS).then_some(age_ms.max(0))
+}
+
+/// The next offset of a queue when the server was started; delayed messages may have come since.
+fn end_at(held: &QueueDump, started_ms: i64) -> i64 {
+    let younger = held.stored.iter().filter(|stored| stored.stored_ms >= started_ms).count();
+    held.max - i64::try_from(younger).unwrap_or(0)
+}

@@ -1,0 +1,190 @@
+//! File systems of a test's own, in a file: small enough to fill, and with a power button.
+//!
+//! Owns making, mounting and cutting them. They need root and loop devices; [`ready`] tells whether they are to
+//! be had. A test that uses them runs in a mount namespace of its own ([`apart`]), so that nothing stays mounted
+//! when it dies.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+use crate::clock::now_ms;
+use crate::limits::UNMOUNT_MAX;
+use crate::setting;
+use crate::site::{Site, command};
+
+/// Says to the test itself that it runs in a mount namespace of its own.
+const APART: &str = "STRATA_APART";
+
+/// Where files lie in memory. A cut takes what the file system has not given to its device; what the device is
+/// made of does not matter, and memory is fast.
+const MEMORY: &str = "/dev/shm";
+
+/// Free bytes of [`MEMORY`] that images may count on; with less they lie where temporary files do.
+const MEMORY_BYTES_MIN: u64 = 4 << 30;
+
+/// Pause between two tries to unmount.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The kinds that can be cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The usual one: ordered journal.
+    Ext4,
+    /// Another way of allocating and journaling.
+    Xfs,
+}
+
+/// A file system in a file. Dropping it unmounts and removes it.
+#[derive(Debug)]
+pub struct Volume {
+    folder: TempDir,
+    cuts: u32,
+}
+
+impl Volume {
+    /// Makes and mounts one of `bytes`, which take space as they are written. Of an [`Kind::Ext4`] one nothing is
+    /// kept back for root.
+    ///
+    /// # Errors
+    /// A tool is missing or refuses.
+    pub fn make(kind: Kind, bytes: u64) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("strata-volume-").tempdir_in(place()?);
+        let volume = Self { folder: folder.context("no temporary folder")?, cuts: 0 };
+        let image = fs::File::create(volume.image()).context("cannot create an image")?;
+        image.set_len(bytes).context("cannot size an image")?;
+        let path = volume.image();
+        let path = path.to_str().context("a path outside UTF-8")?;
+        match kind {
+            // Few inodes: the brokers of the tests have some hundred files.
+            Kind::Ext4 => run("mkfs.ext4", &["-q", "-F", "-m", "0", "-N", "4096", path])?,
+            Kind::Xfs => run("mkfs.xfs", &["-q", "-f", path])?,
+        }
+        fs::create_dir(volume.path()).context("no folder to mount in")?;
+        volume.mount()?;
+        Ok(volume)
+    }
+
+    /// Its root.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("mounted")
+    }
+
+    /// A folder beside it that no cut touches.
+    #[must_use]
+    pub fn beside(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn image(&self) -> PathBuf {
+        self.folder.path().join("image")
+    }
+
+    fn mount(&self) -> Result<()> {
+        let (image, path) = (self.image(), self.path());
+        run("mount", &["-o", "loop", &image.to_string_lossy(), &path.to_string_lossy()])
+    }
+
+    fn unmount(&self) -> Result<()> {
+        let path = self.path();
+        let began = now_ms();
+        // The last process has just ended; the system may still hold its files.
+        loop {
+            match run("umount", &[&path.to_string_lossy()]) {
+                Ok(()) => return Ok(()),
+                Err(error) if now_ms() - began > UNMOUNT_MAX.as_millis() as i64 => return Err(error),
+                Err(_) => std::thread::sleep(LOOK),
+            }
+        }
+    }
+
+    /// Cuts the power of the file system under `site` and ends the process that lost its disk; the file system
+    /// is mounted again as the cut left it. Gives a time before the cut and not long before it, ms since 1970.
+    ///
+    /// # Errors
+    /// The server had ended before the cut, or the cut took nothing: a file that nobody flushed survived it.
+    pub fn cut(&mut self, mut site: Site) -> Result<i64> {
+        ensure!(site.runs(), "strata had ended by itself before the power was cut");
+        self.cuts += 1;
+        let path = self.path();
+        let witness = path.join(format!("unflushed-{}", self.cuts));
+        fs::write(&witness, "nobody flushed this").context("cannot write the witness of a cut")?;
+        let cut_ms = now_ms();
+        // Without -f the log is not written out: what the device has not got is lost.
+        run("xfs_io", &["-x", "-c", "shutdown", &path.to_string_lossy()])?;
+        ensure!(fs::write(path.join("after"), "x").is_err(), "the file system takes writes after its power was cut");
+        site.finish()?;
+        self.unmount()?;
+        self.mount()?;
+        let left = fs::read(&witness).unwrap_or_default();
+        ensure!(left.is_empty(), "the power was cut and a file that was not flushed is there: cuts prove nothing");
+        // Its name may be there without its content.
+        let _ = fs::remove_file(&witness);
+        Ok(cut_ms)
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        // Lazily: a server that is still being dropped holds it for a moment. With the namespace it goes anyway.
+        let _ = run("umount", &["-l", &self.path().to_string_lossy()]);
+    }
+}
+
+/// Where images lie.
+fn place() -> Result<PathBuf> {
+    let memory = Path::new(MEMORY);
+    let free = rustix::fs::statvfs(memory).map(|stat| stat.f_bavail * stat.f_frsize);
+    Ok(if free.is_ok_and(|free| free >= MEMORY_BYTES_MIN) { memory.to_path_buf() } else { std::env::temp_dir() })
+}
+
+/// Runs a tool to its end; what it says is in the error.
+fn run(program: &str, arguments: &[&str]) -> Result<()> {
+    let ended = command(program).args(arguments).stdin(Stdio::null()).output();
+    let ended = ended.with_context(|| format!("cannot run {program}"))?;
+    if !ended.status.success() {
+        let said = String::from_utf8_lossy(&ended.stderr);
+        bail!("{program} {} ended with {}: {}", arguments.join(" "), ended.status, said.trim());
+    }
+    Ok(())
+}
+
+/// Whether file systems can be made, mounted and cut here.
+///
+/// # Errors
+/// They cannot, and why.
+pub fn ready() -> Result<()> {
+    for kind in [Kind::Ext4, Kind::Xfs] {
+        let volume = Volume::make(kind, XFS_BYTES_MIN).with_context(|| format!("no {kind:?} file system"))?;
+        run("xfs_io", &["-x", "-c", "shutdown", &volume.path().to_string_lossy()])?;
+    }
+    Ok(())
+}
+
+/// Bytes of the smallest file system that XFS' tools make.
+const XFS_BYTES_MIN: u64 = 300 << 20;
+
+/// Runs this program once more in a mount namespace of its own and gives its exit code; `None` when this is
+/// that run already, or when there are no namespaces to be had, which [`ready`] then shows.
+///
+/// # Errors
+/// It cannot be started.
+pub fn apart() -> Result<Option<ExitCode>> {
+    if setting::text(APART).is_some() {
+        return Ok(None);
+    }
+    let private = ["--mount", "--propagation", "private"];
+    let possible = command("unshare").args(private).arg("true").stderr(Stdio::null()).status();
+    if !possible.is_ok_and(|status| status.success()) {
+        return Ok(None);
+    }
+    let own = std::env::current_exe().context("no path of this program")?;
+    let status = command("unshare").args(private).arg("--").arg(own).env(APART, "1").status();
+    let code = status.context("cannot run unshare")?.code();
+    Ok(Some(code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)))
+}
