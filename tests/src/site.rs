@@ -139,9 +139,17 @@ impl Site {
     /// # Errors
     /// It cannot be started.
     pub fn spawn(setup: &Setup) -> Result<Self> {
+        Self::launch(setup.command()?, setup)
+    }
+
+    /// Starts `start` as a process with the ports and the log of `setup`; it is not ready yet.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn launch(mut start: Command, setup: &Setup) -> Result<Self> {
         let log = OpenOptions::new().create(true).append(true).open(&setup.log).context("cannot open the log")?;
         let started = Instant::now();
-        let mut child = setup.command()?.stdout(Stdio::piped()).stderr(log).spawn().context("cannot start strata")?;
+        let mut child = start.stdout(Stdio::piped()).stderr(log).spawn().context("cannot start strata")?;
         let stdout = child.stdout.take().context("no standard output")?;
         let (sender, lines) = unbounded_channel();
         std::thread::spawn(move || {

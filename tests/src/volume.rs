@@ -30,19 +30,23 @@ const MEMORY_BYTES_MIN: u64 = 4 << 30;
 /// Pause between two tries to unmount.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The kinds that can be cut.
+/// What there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The usual one: ordered journal.
     Ext4,
     /// Another way of allocating and journaling.
     Xfs,
+    /// Memory: it can be filled, and has no power to be cut.
+    Memory,
 }
 
 /// A file system in a file. Dropping it unmounts and removes it.
 #[derive(Debug)]
 pub struct Volume {
     folder: TempDir,
+    kind: Kind,
+    bytes: u64,
     cuts: u32,
 }
 
@@ -54,7 +58,7 @@ impl Volume {
     /// A tool is missing or refuses.
     pub fn make(kind: Kind, bytes: u64) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("strata-volume-").tempdir_in(place()?);
-        let volume = Self { folder: folder.context("no temporary folder")?, cuts: 0 };
+        let volume = Self { folder: folder.context("no temporary folder")?, kind, bytes, cuts: 0 };
         let image = fs::File::create(volume.image()).context("cannot create an image")?;
         image.set_len(bytes).context("cannot size an image")?;
         let path = volume.image();
@@ -63,6 +67,7 @@ impl Volume {
             // Few inodes: the brokers of the tests have some hundred files.
             Kind::Ext4 => run("mkfs.ext4", &["-q", "-F", "-m", "0", "-N", "4096", path])?,
             Kind::Xfs => run("mkfs.xfs", &["-q", "-f", path])?,
+            Kind::Memory => {}
         }
         fs::create_dir(volume.path()).context("no folder to mount in")?;
         volume.mount()?;
@@ -87,7 +92,11 @@ impl Volume {
 
     fn mount(&self) -> Result<()> {
         let (image, path) = (self.image(), self.path());
-        run("mount", &["-o", "loop", &image.to_string_lossy(), &path.to_string_lossy()])
+        let path = path.to_string_lossy();
+        match self.kind {
+            Kind::Ext4 | Kind::Xfs => run("mount", &["-o", "loop", &image.to_string_lossy(), &path]),
+            Kind::Memory => run("mount", &["-t", "tmpfs", "-o", &format!("size={}", self.bytes), "tmpfs", &path]),
+        }
     }
 
     fn unmount(&self) -> Result<()> {

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 mod consume;
 mod produce;
+pub mod sender;
 
 use consume::{Reader, Until};
 use produce::{MANNERS, Manner, Producer};

@@ -79,10 +79,24 @@ pub(crate) struct Producer {
 }
 
 /// A message that is made and not sent.
-struct Made {
-    sent: Sent,
-    properties: Arc<str>,
-    body: Bytes,
+pub(super) struct Made {
+    pub(super) sent: Sent,
+    pub(super) properties: Arc<str>,
+    pub(super) body: Bytes,
+}
+
+impl Made {
+    /// Message `ticket` of `bytes` for `queue`. A delay level in the marks is that of `kind`.
+    pub(super) fn new(seed: u64, ticket: Ticket, to: (Queue, Kind), bytes: u64, marks: Marks<'_>) -> Result<Self> {
+        let properties = message::properties(seed, ticket, marks)?;
+        let body = message::body(seed, ticket, usize::try_from(bytes)?);
+        let (queue, kind) = to;
+        let text = message::as_text(&properties);
+        let digest = Digest::of(&body);
+        let (properties, outcome, answered_ms) = (Arc::from(properties), Outcome::Unknown, None);
+        let sent = Sent { ticket, queue, kind, body: digest, properties, outcome, answered_ms };
+        Ok(Self { sent, properties: text, body: Bytes::from(body) })
+    }
 }
 
 type Call = Pin<Box<dyn Future<Output = Result<SendAnswer, CallError>> + Send>>;
@@ -135,14 +149,8 @@ impl Producer {
         let delay = self.manner == Manner::Delayed;
         let tag = ["red", "green"][usize::from(self.draw.chance(50))];
         let marks = Marks { keys: keys.as_deref(), tag: Some(tag), delay_level: delay.then_some(1) };
-        let properties = message::properties(self.seed, ticket, marks)?;
-        let body = message::body(self.seed, ticket, usize::try_from(bytes)?);
         let kind = if delay { Kind::Delayed { level: 1, delay_ms: LEVEL_1_MS } } else { Kind::Plain };
-        let text = message::as_text(&properties);
-        let digest = Digest::of(&body);
-        let (properties, outcome, answered_ms) = (Arc::from(properties), Outcome::Unknown, None);
-        let sent = Sent { ticket, queue, kind, body: digest, properties, outcome, answered_ms };
-        Ok(Made { sent, properties: text, body: Bytes::from(body) })
+        Made::new(self.seed, ticket, (queue, kind), bytes, marks)
     }
 
     async fn single(&mut self) -> Result<()> {
@@ -225,7 +233,7 @@ impl Producer {
 }
 
 /// What an answer means. Codes that say "stored, but" and those of a failing store leave it open.
-fn outcome(sent: &Sent, answer: &SendAnswer) -> Outcome {
+pub(super) fn outcome(sent: &Sent, answer: &SendAnswer) -> Outcome {
     match (ResponseCode::of(answer.code), answer.place) {
         (Some(ResponseCode::Success), Some((id, offset))) => {
             let queue = match sent.kind {
