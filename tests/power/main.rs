@@ -112,7 +112,9 @@ async fn all_rounds() -> Result<usize> {
             let audited = one_epoch(&binary, (kind, flush, cuts), &mut draw).await;
             let audited = audited.with_context(|| format!("{kind:?}, {flush:?} flush"))?;
             violations += audited.report.violations.len();
-            loss.add(audited.loss);
+            if flush == Flush::Async {
+                loss.add(audited.loss);
+            }
         }
     }
     say(&format!(
@@ -146,11 +148,12 @@ async fn one_epoch(binary: &Path, (kind, flush, deaths): (Kind, Flush, u32), dra
     }
     let audited = lived?;
     say(format!("{}{}", audited.starts(), audited.report).trim_end());
-    if flush == Flush::Async {
-        let Loss { messages, oldest_ms, deliveries } = audited.loss;
-        say(&format!(
+    let Loss { messages, oldest_ms, deliveries } = audited.loss;
+    match flush {
+        Flush::Async => say(&format!(
             "  lost       {messages} acknowledged, the oldest {oldest_ms} ms before its cut; {deliveries} deliveries"
-        ));
+        )),
+        Flush::Sync => say(&format!("  lost       0 acknowledged; {messages} answered while the power went")),
     }
     Ok(audited)
 }

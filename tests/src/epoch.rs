@@ -14,12 +14,12 @@ use crate::draw::Draw;
 use crate::dump::Dump;
 use crate::history::{Digest, History, Outcome, Queue, Run, Ticket};
 use crate::limits::ASYNC_WINDOW_MS;
-use crate::loss::{self, Loss};
+use crate::loss::{self, Loss, Moments};
 use crate::site::{Ports, Setup, Site};
 use crate::talk::Talk;
 use crate::traffic::{self, RunPlan, TOPICS, Traffic, group_of};
 use crate::violation::Violation;
-use crate::volume::Volume;
+use crate::volume::{Cut, Manner, Volume};
 use anyhow::{Context, Result, bail, ensure};
 use strata_protocol::frame::HeaderCodec;
 use strata_protocol::name::{SCHEDULE_TOPIC, is_retry};
@@ -35,11 +35,18 @@ const LONG_LIFE_MS: u64 = 8_000;
 /// Of 100 kills, how many come before the server is ready.
 const EARLY_PERCENT: u64 = 10;
 
+/// Of 100 cuts, how many find the server paused: then every answer that it gave counts.
+const PAUSED_PERCENT: u64 = 50;
+
 /// How long delayed messages may take to come once the kills are over.
 const LATE_MAX: Duration = Duration::from_secs(20);
 
 /// Pause between two looks at what still waits.
 const LATE_LOOK: Duration = Duration::from_millis(100);
+
+/// How long after the last message came another death changes nothing: the progress of delayed messages is stored
+/// a second behind, and a cut may take what was flushed in the background within its window.
+const SETTLED: Duration = Duration::from_millis(1_500 + ASYNC_WINDOW_MS.unsigned_abs());
 
 /// Keys and unique keys that an audit asks for.
 const KEYS_ASKED_MAX: usize = 3_000;
@@ -226,26 +233,29 @@ impl Epoch {
         Ok(site)
     }
 
-    /// Lets the server die; gives when, ms since 1970.
-    fn die(&mut self, site: Site) -> Result<i64> {
-        let killed_ms = match &mut self.plan.death {
-            Death::Kill => now_ms(),
+    /// Lets the server die.
+    async fn die(&mut self, site: Site) -> Result<Option<Cut>> {
+        let (killed_ms, cut) = match &mut self.plan.death {
+            Death::Kill => {
+                let killed_ms = now_ms();
+                site.kill()?;
+                (killed_ms, None)
+            }
             Death::Cut(volume) => {
-                let killed_ms = volume.cut(site)?;
-                self.history.runs.push(Run { killed_ms });
-                return Ok(killed_ms);
+                let manner = if self.draw.chance(PAUSED_PERCENT) { Manner::Paused } else { Manner::AtWork };
+                let cut = volume.cut(site, manner).await?;
+                (cut.ms, Some(cut))
             }
         };
-        site.kill()?;
         self.history.runs.push(Run { killed_ms });
-        Ok(killed_ms)
+        Ok(cut)
     }
 
     /// Makes the topics; the server dies at once after that.
     async fn first_run(&mut self) -> Result<()> {
         let site = self.start().await?;
         traffic::create_topics(self.setup.ports).await?;
-        self.die(site).map(drop)
+        self.die(site).await.map(drop)
     }
 
     /// Dies during the start: most of it is the recovery of the log.
@@ -254,7 +264,7 @@ impl Epoch {
         let micros = self.draw.below(u64::try_from(usual.as_micros())?);
         let site = Site::spawn(&self.setup)?;
         sleep(Duration::from_micros(micros)).await;
-        self.die(site).map(drop)
+        self.die(site).await.map(drop)
     }
 
     /// Dies while producers and consumers work.
@@ -264,31 +274,35 @@ impl Epoch {
         let dies = Instant::now() + Duration::from_millis(life);
         let traffic = Traffic::begin(&self.run_plan(), &self.next).await?;
         tokio::time::sleep_until(dies).await;
-        let killed_ms = self.die(site)?;
+        let cut = self.die(site).await?;
         let (mut history, violations) = traffic.end(&mut self.next).await?;
-        if self.loses() {
-            self.forgive(&mut history, killed_ms).await?;
+        if let Some((since_ms, cut)) = cut.and_then(|cut| Some((self.losable_since(cut)?, cut))) {
+            self.forgive(&mut history, since_ms, cut).await?;
         }
         self.history.absorb(history);
         self.violations.extend(violations);
         Ok(())
     }
 
-    /// Whether a death may take what was acknowledged.
-    fn loses(&self) -> bool {
-        matches!(self.plan.death, Death::Cut(_)) && self.plan.flush == Flush::Async
+    /// From when on a cut may take what was acknowledged, ms since 1970.
+    fn losable_since(&self, cut: Cut) -> Option<i64> {
+        match self.plan.flush {
+            Flush::Async => Some(cut.ms - ASYNC_WINDOW_MS),
+            Flush::Sync => cut.since_ms,
+        }
     }
 
-    /// Looks what the cut at `cut_ms` took of the run that it ended. Opening the log makes durable what is left,
-    /// so that later cuts take nothing more of it.
-    async fn forgive(&mut self, run: &mut History, cut_ms: i64) -> Result<()> {
+    /// Looks what a cut took of the run that it ended. Opening the log makes durable what is left, so that later
+    /// cuts take nothing more of it.
+    async fn forgive(&mut self, run: &mut History, since_ms: i64, cut: Cut) -> Result<()> {
         let started_ms = now_ms();
         let site = self.start().await?;
         let queues = traffic::queues(self.run_plan().run);
         let dump = dump_of(self.setup.ports, &queues).await?;
         self.history.runs.push(Run { killed_ms: now_ms() });
         site.kill()?;
-        self.loss.add(loss::forgive(run, &dump, cut_ms, started_ms));
+        let moments = Moments { since_ms, cut_ms: cut.ms, started_ms };
+        self.loss.add(loss::forgive(run, &dump, moments));
         Ok(())
     }
 
@@ -323,11 +337,8 @@ impl Epoch {
         self.history.absorb(history);
         let dump = dump_of(ports, &queues).await?;
         self.ask_by_key(&dump).await?;
-        if self.loses() {
-            // What came last is older than what a cut may take.
-            sleep(Duration::from_millis(ASYNC_WINDOW_MS.unsigned_abs())).await;
-        }
-        self.die(site)?;
+        sleep(SETTLED).await;
+        self.die(site).await?;
 
         let site = self.start().await?;
         let again = dump_of(ports, &queues).await?;

@@ -1,14 +1,14 @@
-//! What a power cut may take from a broker that flushes in the background: the last moments before it.
+//! What a power cut may take: from a broker that flushes in the background the last moments before it, from
+//! every broker what it answered when the power was gone already.
 //!
 //! Owns the rule by which what the cut took becomes "nobody knows" in the logs of the run that it ended. What
-//! was acknowledged earlier than the window stays acknowledged there, and the judge finds it lost.
+//! was acknowledged earlier stays acknowledged there, and the judge finds it lost.
 
 use std::collections::HashMap;
 
 use crate::check::Role;
 use crate::dump::{Dump, QueueDump};
 use crate::history::{History, Outcome, Queue, Sent};
-use crate::limits::ASYNC_WINDOW_MS;
 
 /// What was taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,12 +30,25 @@ impl Loss {
     }
 }
 
-/// Takes from the logs of one run what its end at `cut_ms` was allowed to take. `dump` is what a server that was
-/// started at `started_ms`, after the cut, holds.
-pub fn forgive(run: &mut History, dump: &Dump, cut_ms: i64, started_ms: i64) -> Loss {
+/// The moments of a cut, ms since 1970.
+#[derive(Debug, Clone, Copy)]
+pub struct Moments {
+    /// What was acknowledged from here on may be gone.
+    pub since_ms: i64,
+    /// The cut.
+    pub cut_ms: i64,
+    /// When the server was started that tells what is left.
+    pub started_ms: i64,
+}
+
+/// Takes from the logs of one run what its end was allowed to take. `dump` is what a server that was started after
+/// the cut holds.
+pub fn forgive(run: &mut History, dump: &Dump, moments: Moments) -> Loss {
+    let Moments { since_ms, cut_ms, started_ms } = moments;
     let mut loss = Loss::default();
     for sent in &mut run.sends {
-        let Some(age_ms) = missing_for(sent, dump, cut_ms) else { continue };
+        let Some(answered_ms) = missing(sent, dump).filter(|answered_ms| *answered_ms >= since_ms) else { continue };
+        let age_ms = cut_ms - answered_ms;
         loss.messages += 1;
         loss.oldest_ms = loss.oldest_ms.max(age_ms);
         sent.outcome = Outcome::Unknown;
@@ -62,13 +75,12 @@ pub fn forgive(run: &mut History, dump: &Dump, cut_ms: i64, started_ms: i64) -> 
     loss
 }
 
-/// How long before the cut a message was acknowledged that may be gone and is.
-fn missing_for(sent: &Sent, dump: &Dump, cut_ms: i64) -> Option<i64> {
+/// When a message was acknowledged that is gone.
+fn missing(sent: &Sent, dump: &Dump) -> Option<i64> {
     let Outcome::Stored(place) = &sent.outcome else { return None };
-    let age_ms = cut_ms - sent.answered_ms?;
     let held = dump.queues.get(&place.queue).and_then(|held| held.at(place.offset));
     let is_there = held.is_some_and(|stored| stored.ticket == Some(sent.ticket));
-    (!is_there && age_ms <= ASYNC_WINDOW_MS).then_some(age_ms.max(0))
+    sent.answered_ms.filter(|_| !is_there)
 }
 
 /// The next offset of a queue when the server was started; delayed messages may have come since.
