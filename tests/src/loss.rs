@@ -88,3 +88,66 @@ fn end_at(held: &QueueDump, started_ms: i64) -> i64 {
     let younger = held.stored.iter().filter(|stored| stored.stored_ms >= started_ms).count();
     held.max - i64::try_from(younger).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::dump::Stored;
+    use crate::history::{Commit, Digest, Kind, Place, Ticket};
+
+    fn sent(number: u64, offset: i64, answered_ms: i64) -> Sent {
+        let queue = Queue::new("t", 0);
+        Sent {
+            ticket: Ticket { producer: 1, number },
+            queue: queue.clone(),
+            kind: Kind::Plain,
+            body: Digest::of(b"x"),
+            properties: Arc::from(&b""[..]),
+            outcome: Outcome::Stored(Place { queue, offset }),
+            answered_ms: Some(answered_ms),
+        }
+    }
+
+    fn stored(number: u64, offset: i64, stored_ms: i64) -> Stored {
+        Stored {
+            offset,
+            position: offset,
+            record: number,
+            body: Digest::of(b"x"),
+            body_good: true,
+            properties: Arc::from(&b""[..]),
+            ticket: Some(Ticket { producer: 1, number }),
+            stored_ms,
+            reconsume_times: 0,
+        }
+    }
+
+    /// Message 0 is there, 1 to 3 are gone, and what came after the start has the place of 1.
+    #[test]
+    fn only_what_is_gone_and_young_is_forgiven() {
+        let queue = Queue::new("t", 0);
+        let mut run = History {
+            sends: vec![sent(0, 0, 9_500), sent(1, 1, 8_999), sent(2, 2, 9_000), sent(3, 3, 10_001)],
+            ..History::default()
+        };
+        let commit =
+            |offset| Commit { group: Arc::from("g"), queue: queue.clone(), run: 0, offset, confirmed_ms: Some(9_900) };
+        run.commits = vec![commit(1), commit(4)];
+        let held = QueueDump {
+            min: 0,
+            max: 2,
+            stored: vec![stored(0, 0, 9_400), stored(7, 1, 20_500)],
+            ..QueueDump::default()
+        };
+        let dump = Dump { queues: [(queue.clone(), held)].into() };
+        let loss = forgive(&mut run, &dump, Moments { since_ms: 9_000, cut_ms: 10_000, started_ms: 20_000 });
+        assert_eq!(loss, Loss { messages: 2, oldest_ms: 1_000, deliveries: 0 });
+        let is_stored = |sent: &Sent| matches!(sent.outcome, Outcome::Stored(_));
+        let left: Vec<bool> = run.sends.iter().map(is_stored).collect();
+        assert_eq!(left, [true, true, false, false], "what was acknowledged before the window stays acknowledged");
+        let commits: Vec<i64> = run.commits.iter().map(|commit| commit.offset).collect();
+        assert_eq!(commits, [1, 1], "the queue ended at 1 when the server was started");
+    }
+}
