@@ -4,6 +4,10 @@
 //! equally long. How far each level is delivered is kept in `delayOffset.json`, never ahead of what is on
 //! disk and little more than a second behind: a crash delivers the messages of that time again, it loses
 //! none.
+//!
+//! A message's time is its store time and its delay. Where store times lie ahead, because the clock was set back
+//! or had jumped ahead for a while, it is the time that this process measured instead: the message has waited at
+//! least since it was seen, and comes when that is its delay, after twice its delay at the latest.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -68,6 +72,24 @@ struct State {
     /// Deliveries whose copies may not be on disk yet: end of the copy in the log, level, next offset.
     unflushed: VecDeque<(i64, i32, i64)>,
     unsaved: bool,
+    seen: Seen,
+}
+
+/// When messages of a level that are stamped ahead of the clock were seen: by level the end of those, and the
+/// measured time, ms.
+#[derive(Default)]
+struct Seen(BTreeMap<i32, (i64, i64)>);
+
+impl Seen {
+    /// How long the message at `offset`, the next of its level, has waited at least, ms. `end` is the level's end.
+    fn waited_ms(&mut self, queue: i32, (offset, end): (i64, i64), elapsed_ms: i64) -> i64 {
+        let (seen_end, since) = self.0.entry(queue).or_insert((end, elapsed_ms));
+        if offset >= *seen_end {
+            // All that were seen then are delivered.
+            (*seen_end, *since) = (end, elapsed_ms);
+        }
+        elapsed_ms - *since
+    }
 }
 
 impl State {
@@ -193,7 +215,7 @@ impl Schedule {
                 self.advance(queue, bad + 1, 0);
                 return Round::More;
             };
-            let due = message.store_timestamp() + self.hall.delays.of_queue(queue);
+            let due = self.due_ms(queue, &message, now_ms);
             if due > now_ms {
                 return Round::Until(Some(due));
             }
@@ -207,6 +229,18 @@ impl Schedule {
             }
         }
         Round::More
+    }
+
+    /// When a message, the next one of its level, is to be delivered, ms since 1970.
+    fn due_ms(&self, queue: i32, message: &RecordView<'_>, now_ms: i64) -> i64 {
+        let (stored_ms, delay_ms) = (message.store_timestamp(), self.hall.delays.of_queue(queue));
+        if stored_ms <= now_ms {
+            return stored_ms + delay_ms;
+        }
+        let offset = message.queue_offset();
+        let end = self.hall.store.queue_range(SCHEDULE_TOPIC, queue).map_or(offset + 1, |range| range.max);
+        let waited_ms = self.state.lock().seen.waited_ms(queue, (offset, end), self.hall.elapsed_ms());
+        (stored_ms + delay_ms).min(now_ms + delay_ms - waited_ms)
     }
 
     /// Stores a due message where it belongs; gives the end of the copy in the log, 0 when there is none.
@@ -259,5 +293,21 @@ impl Schedule {
             Some(state.kept.clone())
         };
         self.file.save(changed, || self.state.lock().unsaved = true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_has_waited_since_then() {
+        let mut seen = Seen::default();
+        assert_eq!(seen.waited_ms(3, (10, 12), 1_000), 0, "seen for the first time");
+        assert_eq!(seen.waited_ms(3, (10, 20), 1_700), 700);
+        assert_eq!(seen.waited_ms(3, (11, 20), 1_700), 700, "it was there when its predecessor was seen");
+        assert_eq!(seen.waited_ms(3, (12, 20), 1_700), 0, "nobody knows since when this one waits");
+        assert_eq!(seen.waited_ms(3, (19, 30), 2_000), 300);
+        assert_eq!(seen.waited_ms(4, (0, 1), 2_000), 0, "levels do not mix");
     }
 }

@@ -9,23 +9,23 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use strata_protocol::frame::HeaderCodec;
-use strata_protocol::name::retry_topic;
+use strata_protocol::name::{is_retry, retry_topic};
 use strata_tests::draw::Draw;
 use strata_tests::dump::Dump;
+use strata_tests::epoch::Flush;
 use strata_tests::history::{Queue, Ticket};
 use strata_tests::message::{self, Marks};
 use strata_tests::site::{Ports, Setup, Site};
 use strata_tests::talk::{Draft, Talk};
+use strata_tests::violation::Violation;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-
-use crate::epoch::Flush;
 
 /// Pause between two looks at what came.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A case that fails for a reason that is known.
-pub(crate) struct Known {
+struct Known {
     case: &'static str,
     flush: Flush,
     /// Whether it fails each time. One that does and passes fails the run, so that the list stays true.
@@ -37,16 +37,16 @@ pub(crate) struct Known {
 const KNOWN: &[Known] = &[];
 
 /// A topic that the first message creates.
-pub(crate) const FRESH: &str = "a topic that sending created keeps its queues";
+const FRESH: &str = "a topic that sending created keeps its queues";
 
 /// A delayed message is the first of its topic.
 const FIRST: &str = "a delayed message that created its topic comes";
 
 /// Messages that a consumer gave back.
-pub(crate) const BACK: &str = "messages that were given back come again";
+const BACK: &str = "messages that were given back come again";
 
 /// Delayed messages whose time comes while the server dies.
-pub(crate) const DUE: &str = "delayed messages that fall due in a kill come";
+const DUE: &str = "delayed messages that fall due in a kill come";
 
 /// Kills of a case whose moment cannot be chosen exactly.
 const ROUNDS: u32 = 8;
@@ -58,8 +58,35 @@ const ROUND_MESSAGES: u64 = 100;
 const COME_MAX: Duration = Duration::from_secs(10);
 
 /// Whether a case is known to fail.
-pub(crate) fn known(case: &str, flush: Flush) -> Option<&'static Known> {
+fn known(case: &str, flush: Flush) -> Option<&'static Known> {
     KNOWN.iter().find(|known| known.case == case && known.flush == flush)
+}
+
+/// Whether one of the cases is known to fail with a violation by itself.
+pub(crate) fn is_known(violation: &Violation, flush: Flush) -> bool {
+    let case = match violation {
+        Violation::NeverCame { topic, .. } if is_retry(topic) => BACK,
+        Violation::NeverCame { .. } => DUE,
+        Violation::Route { topic, .. } if topic.starts_with("fresh-") => FRESH,
+        Violation::Lost { .. }
+        | Violation::Altered { .. }
+        | Violation::Phantom { .. }
+        | Violation::Refused { .. }
+        | Violation::Gap { .. }
+        | Violation::Changed { .. }
+        | Violation::Disorder { .. }
+        | Violation::Vanished { .. }
+        | Violation::Progress { .. }
+        | Violation::Jump { .. }
+        | Violation::Trouble { .. }
+        | Violation::Undelivered { .. }
+        | Violation::Twice { .. }
+        | Violation::Early { .. }
+        | Violation::Key { .. }
+        | Violation::Recovery { .. }
+        | Violation::Route { .. } => return false,
+    };
+    known(case, flush).is_some()
 }
 
 /// Runs the cases; gives how many fail the run.

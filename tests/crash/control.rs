@@ -13,11 +13,10 @@ use anyhow::{Context, Result, ensure};
 use strata_tests::check::{self, Report};
 use strata_tests::draw::Draw;
 use strata_tests::dump::{Dump, Stored};
+use strata_tests::epoch::{Audited, copy_folder, dump_of};
 use strata_tests::history::{Kind, Outcome, Place, Sent, Ticket};
 use strata_tests::site::{Setup, Site};
 use strata_tests::violation::Violation;
-
-use crate::epoch::{Audited, copy_folder, dump_of};
 
 /// Where the body of a record with IPv4 hosts begins.
 const BODY_AT: i64 = 88;

@@ -8,27 +8,24 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use strata_tests::clock::now_ms;
 use strata_tests::draw::Draw;
+use strata_tests::epoch::{self, Death, Flush, Plan};
 use strata_tests::{setting, site};
 
 mod cases;
-mod consume;
 mod control;
-mod epoch;
-mod produce;
-mod run;
-
-use epoch::{Audited, Flush, Plan};
 
 /// Kills of a run that nobody told otherwise.
 const KILLS: u32 = 25;
 
 /// Kills in one data folder at most: an audit reads all of it, and its logs are in memory.
 const EPOCH_KILLS_MAX: u32 = 50;
+
+/// Bytes of a segment: filled every second or so.
+const SEGMENT_BYTES: u64 = 4 << 20;
 
 fn main() -> ExitCode {
     match begin() {
@@ -72,8 +69,11 @@ async fn all_epochs() -> Result<usize> {
             binary: binary.clone(),
             folder: folder.path().to_path_buf(),
             seed: draw.number(),
-            kills: share,
+            deaths: share,
             flush,
+            segment_bytes: SEGMENT_BYTES,
+            death: Death::Kill,
+            is_known: cases::is_known,
         };
         let outcome = one_epoch(plan, nth, &mut draw).await;
         if !matches!(outcome, Ok(0)) {
@@ -87,9 +87,9 @@ async fn all_epochs() -> Result<usize> {
 }
 
 async fn one_epoch(plan: Plan, nth: u32, draw: &mut Draw) -> Result<usize> {
-    say(&format!("epoch {nth}: {} kills, {:?} flush", plan.kills, plan.flush));
+    say(&format!("epoch {nth}: {} kills, {:?} flush", plan.deaths, plan.flush));
     let audited = epoch::live(plan).await?;
-    say(format!("{}{}", starts(&audited), audited.report).trim_end());
+    say(format!("{}{}", audited.starts(), audited.report).trim_end());
     for known in &audited.known {
         say(&format!("  known      {known}"));
     }
@@ -98,12 +98,4 @@ async fn one_epoch(plan: Plan, nth: u32, draw: &mut Draw) -> Result<usize> {
         control::run(&audited, draw, &mut say).await?;
     }
     Ok(violations)
-}
-
-fn starts(audited: &Audited) -> String {
-    let starts = &audited.starts;
-    let at = |share: usize| {
-        starts.get(starts.len().saturating_sub(1) * share / 100).copied().unwrap_or(Duration::ZERO).as_millis()
-    };
-    format!("  starts     {} until ready: {} ms median, {} ms at most\n", starts.len(), at(50), at(100))
 }

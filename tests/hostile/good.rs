@@ -12,6 +12,7 @@ use strata_protocol::code::ResponseCode;
 use strata_protocol::frame::HeaderCodec;
 use strata_protocol::record::records;
 use strata_tests::check::{self, Terms};
+use strata_tests::clock::now_ms;
 use strata_tests::dump::{Dump, Stored};
 use strata_tests::history::{Digest, History, Kind, Outcome, Place, Queue, Sent, Session, Ticket};
 use strata_tests::message::{self, Marks};
@@ -94,6 +95,7 @@ async fn send(talk: &Talk, number: u64) -> Result<Sent> {
         body: Digest::of(&body),
         properties: Arc::from(properties),
         outcome: Outcome::Stored(Place { queue: queue(), offset: place.1 }),
+        answered_ms: Some(now_ms()),
     })
 }
 

@@ -138,6 +138,8 @@ pub struct Sent {
     pub properties: Arc<[u8]>,
     /// What came of it. Of a delayed message the place is in the schedule topic.
     pub outcome: Outcome,
+    /// When the answer came, ms since 1970; `None` when none did.
+    pub answered_ms: Option<i64>,
 }
 
 /// One message as a consumer got it.

@@ -1,18 +1,24 @@
 //! The proving ground's tools: what whole-system tests share.
 //!
-//! Owns the running of a Strata process ([`site`]), a plain client ([`talk`]), the record of what a test
-//! did and saw ([`history`], [`dump`]), and the judge of that record ([`check`]). The tests themselves are
-//! beside this folder; nothing here is part of the product.
+//! Owns the running of a Strata process ([`site`]), a plain client ([`talk`]), producers and consumers that
+//! work until their server is gone ([`traffic`]), file systems that lose power and fill up ([`volume`]), the
+//! record of what a test did and saw ([`history`], [`dump`]), the judge of that record ([`check`]), and the
+//! story of a data folder whose server dies again and again ([`epoch`]). The tests themselves are beside this
+//! folder; nothing here is part of the product.
 #![forbid(unsafe_code)]
 
 pub mod check;
 pub mod clock;
 pub mod draw;
 pub mod dump;
+pub mod epoch;
 pub mod history;
 pub mod limits;
+pub mod loss;
 pub mod message;
 pub mod setting;
 pub mod site;
 pub mod talk;
+pub mod traffic;
 pub mod violation;
+pub mod volume;

@@ -26,3 +26,10 @@ pub const VIOLATIONS_LISTED_VIOLATIONS_MAX: usize = 40;
 
 /// Messages of one dump's pull; a broker gives fewer.
 pub const DUMP_PULL_MESSAGES: i32 = 1_024;
+
+/// Milliseconds before a power cut of which asynchronous flush may lose what was acknowledged: the interval of
+/// 500 ms, and as long again for a flush on a busy machine.
+pub const ASYNC_WINDOW_MS: i64 = 1_000;
+
+/// How long a file system may be held after the process that used it has ended.
+pub const UNMOUNT_MAX: Duration = Duration::from_secs(10);

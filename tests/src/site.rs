@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(5);
 const TAIL_LINES: usize = 15;
 
 /// A command, which only tests may run.
-fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     #[expect(clippy::disallowed_methods, reason = "whole-system tests start the system")]
     Command::new(program)
 }
@@ -139,9 +139,17 @@ impl Site {
     /// # Errors
     /// It cannot be started.
     pub fn spawn(setup: &Setup) -> Result<Self> {
+        Self::launch(setup.command()?, setup)
+    }
+
+    /// Starts `start` as a process with the ports and the log of `setup`; it is not ready yet.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn launch(mut start: Command, setup: &Setup) -> Result<Self> {
         let log = OpenOptions::new().create(true).append(true).open(&setup.log).context("cannot open the log")?;
         let started = Instant::now();
-        let mut child = setup.command()?.stdout(Stdio::piped()).stderr(log).spawn().context("cannot start strata")?;
+        let mut child = start.stdout(Stdio::piped()).stderr(log).spawn().context("cannot start strata")?;
         let stdout = child.stdout.take().context("no standard output")?;
         let (sender, lines) = unbounded_channel();
         std::thread::spawn(move || {
@@ -243,6 +251,16 @@ impl Site {
         self.child.kill().context("cannot kill strata")?;
         self.child.wait().context("cannot wait for strata")?;
         Ok(())
+    }
+
+    /// Ends it whatever became of it: without its disk it may have ended by itself.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub fn finish(mut self) -> Result<()> {
+        // One that ended by itself cannot be killed any more.
+        let _ = self.child.kill();
+        self.child.wait().context("cannot wait for strata").map(drop)
     }
 
     /// Asks it to stop (SIGTERM) and waits for its end.

@@ -53,7 +53,15 @@ fn sent(producer: u32, number: u64, to: &Queue, kind: Kind) -> Sent {
     let properties =
         message::properties(SEED, ticket, Marks { keys: Some("k"), tag: None, delay_level: level }).unwrap();
     let body = Digest::of(&message::body(SEED, ticket, 20));
-    Sent { ticket, queue: to.clone(), kind, body, properties: Arc::from(properties), outcome: Outcome::Unknown }
+    Sent {
+        ticket,
+        queue: to.clone(),
+        kind,
+        body,
+        properties: Arc::from(properties),
+        outcome: Outcome::Unknown,
+        answered_ms: None,
+    }
 }
 
 /// Two producers of plain messages in two queues, one of delayed ones, one message given back, a group

@@ -4,17 +4,17 @@
 
 use std::sync::Arc;
 
+use crate::clock::now_ms;
+use crate::draw::Draw;
+use crate::dump::Stored;
+use crate::history::{Commit, Found, History, Queue, SentBack, Session};
+use crate::talk::{Ask, Pulled, Talk, TalkError};
 use anyhow::{Result, bail};
 use strata_protocol::code::ResponseCode;
 use strata_protocol::record::records;
 use strata_remoting::CallError;
-use strata_tests::clock::now_ms;
-use strata_tests::draw::Draw;
-use strata_tests::dump::Stored;
-use strata_tests::history::{Commit, Found, History, Queue, SentBack, Session};
-use strata_tests::talk::{Ask, Pulled, Talk, TalkError};
 
-use crate::produce::LEVEL_1_MS;
+use super::produce::LEVEL_1_MS;
 
 /// How long a broker may hold a pull that finds nothing, ms.
 const HOLD_MS: i64 = 400;

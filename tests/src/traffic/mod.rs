@@ -6,22 +6,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::draw::Draw;
+use crate::history::{History, Queue, Ticket};
+use crate::site::Ports;
+use crate::talk::{Talk, succeeded};
+use crate::violation::Violation;
 use anyhow::{Context, Result};
 use strata_protocol::frame::HeaderCodec;
 use strata_protocol::name::{SCHEDULE_TOPIC, retry_topic};
-use strata_tests::draw::Draw;
-use strata_tests::history::{History, Queue, Ticket};
-use strata_tests::site::Ports;
-use strata_tests::talk::{Talk, succeeded};
-use strata_tests::violation::Violation;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::consume::{Reader, Until};
-use crate::produce::{MANNERS, Manner, Producer};
+mod consume;
+mod produce;
+pub mod sender;
+
+use consume::{Reader, Until};
+use produce::{MANNERS, Manner, Producer};
 
 /// The topics that exist from the first run on, their queues, and whether messages of them are given back.
-pub(crate) const TOPICS: [(&str, i32, bool); 4] =
+pub const TOPICS: [(&str, i32, bool); 4] =
     [("small", 4, false), ("bulk", 4, false), ("keyed", 2, true), ("late", 2, false)];
 
 /// Queues of a topic that sending creates, as the producers ask for.
@@ -37,7 +41,8 @@ const ROUTES_MAX: Duration = Duration::from_secs(3);
 const ROUTE_LOOK: Duration = Duration::from_millis(20);
 
 /// The group that reads a topic.
-pub(crate) fn group_of(topic: &str) -> Arc<str> {
+#[must_use]
+pub fn group_of(topic: &str) -> Arc<str> {
     Arc::from(format!("readers-of-{topic}"))
 }
 
@@ -61,7 +66,8 @@ pub(crate) fn readings() -> Vec<(Arc<str>, Queue, u64)> {
 }
 
 /// All queues that may hold messages after `runs` runs.
-pub(crate) fn queues(runs: u32) -> Vec<Queue> {
+#[must_use]
+pub fn queues(runs: u32) -> Vec<Queue> {
     let mut all: Vec<Queue> = readings().into_iter().map(|(_, queue, _)| queue).collect();
     all.push(Queue::new(SCHEDULE_TOPIC, 0));
     for run in 0..runs {
@@ -72,7 +78,10 @@ pub(crate) fn queues(runs: u32) -> Vec<Queue> {
 }
 
 /// Makes the topics and groups.
-pub(crate) async fn create_topics(ports: Ports) -> Result<()> {
+///
+/// # Errors
+/// The server does not answer, or refuses.
+pub async fn create_topics(ports: Ports) -> Result<()> {
     let talk = Talk::connect(ports.broker, HeaderCodec::Json).await?;
     for (topic, queues, _) in TOPICS {
         let queues = queues.to_string();
@@ -95,24 +104,31 @@ pub(crate) async fn create_topics(ports: Ports) -> Result<()> {
 
 /// What a run is made of.
 #[derive(Debug, Clone)]
-pub(crate) struct RunPlan {
-    pub(crate) ports: Ports,
-    pub(crate) run: u32,
-    pub(crate) seed: u64,
-    pub(crate) draw: Draw,
+pub struct RunPlan {
+    /// The server.
+    pub ports: Ports,
+    /// The run, from 0.
+    pub run: u32,
+    /// What bodies follow from.
+    pub seed: u64,
+    /// The choices.
+    pub draw: Draw,
 }
 
 /// The tasks of a run.
 #[derive(Debug)]
-pub(crate) struct Traffic {
-    producers: JoinSet<Result<(Vec<strata_tests::history::Sent>, Ticket)>>,
+pub struct Traffic {
+    producers: JoinSet<Result<(Vec<crate::history::Sent>, Ticket)>>,
     readers: JoinSet<Result<History>>,
     routes: JoinSet<Option<Violation>>,
 }
 
 impl Traffic {
     /// Starts everything that speaks to the server. `next` holds each producer's next message.
-    pub(crate) async fn begin(plan: &RunPlan, next: &BTreeMap<u32, Ticket>) -> Result<Self> {
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn begin(plan: &RunPlan, next: &BTreeMap<u32, Ticket>) -> Result<Self> {
         let mut traffic = Self { producers: JoinSet::new(), readers: JoinSet::new(), routes: JoinSet::new() };
         for (id, manner) in (0_u32..).zip(MANNERS) {
             let codec = if id % 2 == 0 { HeaderCodec::Json } else { HeaderCodec::Binary };
@@ -157,7 +173,10 @@ impl Traffic {
     }
 
     /// Waits until all have noticed that the server is gone; gives their logs.
-    pub(crate) async fn end(mut self, next: &mut BTreeMap<u32, Ticket>) -> Result<(History, Vec<Violation>)> {
+    ///
+    /// # Errors
+    /// A producer or consumer got what it cannot understand.
+    pub async fn end(mut self, next: &mut BTreeMap<u32, Ticket>) -> Result<(History, Vec<Violation>)> {
         let mut history = History::default();
         while let Some(ended) = self.producers.join_next().await {
             let (log, ticket) = ended.context("a producer panicked")??;
@@ -176,7 +195,10 @@ impl Traffic {
 }
 
 /// Reads every queue to its end.
-pub(crate) async fn read_to_end(plan: &RunPlan) -> Result<History> {
+///
+/// # Errors
+/// The server went away.
+pub async fn read_to_end(plan: &RunPlan) -> Result<History> {
     let mut traffic = Traffic { producers: JoinSet::new(), readers: JoinSet::new(), routes: JoinSet::new() };
     traffic.read(plan, Until::End).await?;
     let (history, _) = traffic.end(&mut BTreeMap::new()).await?;
@@ -196,7 +218,7 @@ fn targets(manner: Manner, run: u32) -> Vec<Queue> {
 
 /// Watches the name server until it tells of every topic of earlier runs as it did before. A run that ends
 /// first proves nothing.
-pub(crate) async fn routes_come_back(ports: Ports, run: u32) -> Option<Violation> {
+pub async fn routes_come_back(ports: Ports, run: u32) -> Option<Violation> {
     let talk = Talk::connect(ports.namesrv, HeaderCodec::Json).await.ok()?;
     let deadline = Instant::now() + ROUTES_MAX;
     for (topic, queues, _) in TOPICS {
@@ -220,7 +242,10 @@ pub(crate) async fn routes_come_back(ports: Ports, run: u32) -> Option<Violation
 }
 
 /// Topics that messages created and that have fewer queues than then.
-pub(crate) async fn shrunk_topics(ports: Ports, fresh: &[Arc<str>]) -> Result<Vec<Violation>> {
+///
+/// # Errors
+/// The name server does not answer.
+pub async fn shrunk_topics(ports: Ports, fresh: &[Arc<str>]) -> Result<Vec<Violation>> {
     let talk = Talk::connect(ports.namesrv, HeaderCodec::Json).await?;
     let mut violations = Vec::new();
     for topic in fresh {

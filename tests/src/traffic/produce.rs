@@ -10,16 +10,17 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use crate::clock::now_ms;
+use crate::draw::Draw;
+use crate::history::{Digest, Kind, Outcome, Place, Queue, Sent, Ticket};
+use crate::message::{self, Marks};
+use crate::talk::{Draft, SendAnswer, Talk};
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use strata_protocol::batch::{self, InnerMessage};
 use strata_protocol::code::ResponseCode;
 use strata_protocol::name::SCHEDULE_TOPIC;
 use strata_remoting::CallError;
-use strata_tests::draw::Draw;
-use strata_tests::history::{Digest, Kind, Outcome, Place, Queue, Sent, Ticket};
-use strata_tests::message::{self, Marks};
-use strata_tests::talk::{Draft, SendAnswer, Talk};
 use tokio::time::sleep;
 
 /// The delay of level 1, by RocketMQ's default levels.
@@ -78,10 +79,24 @@ pub(crate) struct Producer {
 }
 
 /// A message that is made and not sent.
-struct Made {
-    sent: Sent,
-    properties: Arc<str>,
-    body: Bytes,
+pub(super) struct Made {
+    pub(super) sent: Sent,
+    pub(super) properties: Arc<str>,
+    pub(super) body: Bytes,
+}
+
+impl Made {
+    /// Message `ticket` of `bytes` for `queue`. A delay level in the marks is that of `kind`.
+    pub(super) fn new(seed: u64, ticket: Ticket, to: (Queue, Kind), bytes: u64, marks: Marks<'_>) -> Result<Self> {
+        let properties = message::properties(seed, ticket, marks)?;
+        let body = message::body(seed, ticket, usize::try_from(bytes)?);
+        let (queue, kind) = to;
+        let text = message::as_text(&properties);
+        let digest = Digest::of(&body);
+        let (properties, outcome, answered_ms) = (Arc::from(properties), Outcome::Unknown, None);
+        let sent = Sent { ticket, queue, kind, body: digest, properties, outcome, answered_ms };
+        Ok(Self { sent, properties: text, body: Bytes::from(body) })
+    }
 }
 
 type Call = Pin<Box<dyn Future<Output = Result<SendAnswer, CallError>> + Send>>;
@@ -134,14 +149,8 @@ impl Producer {
         let delay = self.manner == Manner::Delayed;
         let tag = ["red", "green"][usize::from(self.draw.chance(50))];
         let marks = Marks { keys: keys.as_deref(), tag: Some(tag), delay_level: delay.then_some(1) };
-        let properties = message::properties(self.seed, ticket, marks)?;
-        let body = message::body(self.seed, ticket, usize::try_from(bytes)?);
         let kind = if delay { Kind::Delayed { level: 1, delay_ms: LEVEL_1_MS } } else { Kind::Plain };
-        let text = message::as_text(&properties);
-        let digest = Digest::of(&body);
-        let sent =
-            Sent { ticket, queue, kind, body: digest, properties: Arc::from(properties), outcome: Outcome::Unknown };
-        Ok(Made { sent, properties: text, body: Bytes::from(body) })
+        Made::new(self.seed, ticket, (queue, kind), bytes, marks)
     }
 
     async fn single(&mut self) -> Result<()> {
@@ -215,16 +224,16 @@ impl Producer {
     }
 
     fn note(&mut self, mut sent: Sent, answer: Result<SendAnswer, CallError>) {
-        sent.outcome = match answer {
-            Ok(answer) => outcome(&sent, &answer),
-            Err(_) => Outcome::Unknown,
-        };
+        if let Ok(answer) = answer {
+            sent.outcome = outcome(&sent, &answer);
+            sent.answered_ms = Some(now_ms());
+        }
         self.log.push(sent);
     }
 }
 
 /// What an answer means. Codes that say "stored, but" and those of a failing store leave it open.
-fn outcome(sent: &Sent, answer: &SendAnswer) -> Outcome {
+pub(super) fn outcome(sent: &Sent, answer: &SendAnswer) -> Outcome {
     match (ResponseCode::of(answer.code), answer.place) {
         (Some(ResponseCode::Success), Some((id, offset))) => {
             let queue = match sent.kind {
