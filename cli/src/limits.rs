@@ -143,3 +143,6 @@ pub(crate) const BENCH_OWN_CORES_MAX: f64 = 0.9;
 
 /// How often a bench shows its progress.
 pub(crate) const BENCH_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Queues times groups that a bench reads, 150 bytes each; an opaque holds the number of one.
+pub(crate) const BENCH_CURSORS_MAX: usize = 1024 * 1024;

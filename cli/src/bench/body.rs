@@ -191,6 +191,9 @@ pub(super) struct PropertyParts {
     set: PropertySet,
     run: u32,
     parts: Vec<Part>,
+    /// The text in its order, and where the digits of each part end.
+    usual: Vec<u8>,
+    ends: Vec<usize>,
 }
 
 impl PropertyParts {
@@ -212,7 +215,13 @@ impl PropertyParts {
                 (0..count).map(|at| Part::new(&format!("p{at}"), "value-", Digits::Mixed(8))).collect()
             }
         };
-        Self { set, run, parts }
+        let mut all = Self { set, run, parts, usual: Vec::new(), ends: Vec::new() };
+        for part in &all.parts {
+            let bytes = part.name.len() + part.before.len() + part.digits.width() + 2;
+            all.ends.push(all.ends.last().map_or(0, |end| end + 1) + bytes - 1);
+        }
+        all.usual = all.text(None, '0').into_bytes();
+        all
     }
 
     /// The properties, in their order.
@@ -241,7 +250,19 @@ impl PropertyParts {
 
     /// Whether `stored` holds what message `number` was sent with. A broker may add properties and change
     /// their order.
-    pub(super) fn are_in(&self, stored: &[u8], number: u64) -> bool {
+    pub(super) fn are_in(&mut self, stored: &[u8], number: u64) -> bool {
+        stored.starts_with(self.text_of(number)) || self.are_among(stored, number)
+    }
+
+    /// The text that message `number` is sent with.
+    pub(super) fn text_of(&mut self, number: u64) -> &[u8] {
+        for (part, end) in self.parts.iter().zip(&self.ends) {
+            part.digits.write(&mut self.usual[end - part.digits.width()..*end], number);
+        }
+        &self.usual
+    }
+
+    fn are_among(&self, stored: &[u8], number: u64) -> bool {
         let mut found = 0;
         for (at, (name, value)) in Properties::of(stored).enumerate() {
             // Mostly they come in their order.
@@ -284,7 +305,7 @@ mod tests {
 
     #[test]
     fn properties_are_found_in_any_order_and_a_wrong_or_missing_one_is_seen() {
-        let parts = PropertyParts::new(PropertySet::Plain(2), 1);
+        let mut parts = PropertyParts::new(PropertySet::Plain(2), 1);
         let text = |first: u64, second: u64| {
             let mut digits = [0; 16];
             let mut value = |number| {
@@ -298,5 +319,9 @@ mod tests {
         assert!(!parts.are_in(text(5, 6).as_bytes(), 5));
         assert!(!parts.are_in(&text(5, 5).as_bytes()[28..], 5));
         assert!(!parts.are_in(b"", 5));
+        let mut usual = PropertyParts::new(PropertySet::Realistic, 9);
+        let text = [usual.text_of(12_345), b"MSG_REGION\x01x\x02"].concat();
+        assert!(usual.are_among(&text, 12_345) && usual.are_in(&text, 12_345));
+        assert!(!usual.are_among(&text, 12_346) && !usual.are_in(&text, 12_346));
     }
 }

@@ -161,12 +161,7 @@ impl SendTemplate {
         // The template has no body: its length grows by this one's. Frames are far below 4 GiB.
         let length = (self.bytes.len() - 4 + body_bytes) as u32;
         frame[..4].copy_from_slice(&length.to_be_bytes());
-        match self.codec {
-            HeaderCodec::Json => decimal(&mut frame[self.opaque.clone()], places.opaque as u64),
-            HeaderCodec::Binary => {
-                frame[self.opaque.clone()].copy_from_slice(&(OPAQUE_FIRST + places.opaque).to_be_bytes());
-            }
-        }
+        patch_opaque(&mut frame[self.opaque.clone()], self.codec, places.opaque);
         decimal(&mut frame[self.topic.clone()], places.topic as u64);
         decimal(&mut frame[self.queue.clone()], places.queue.into());
         decimal(&mut frame[self.born.clone()], places.born_ms as u64);
@@ -222,6 +217,21 @@ fn differing(left: &[u8], right: &[u8]) -> Range<usize> {
     let first = (0..left.len()).find(differs).unwrap_or(0);
     let end = (0..left.len()).rev().find(differs).map_or(0, |last| last + 1);
     first..end
+}
+
+/// Encodes a request whose opaque is open, and finds the opaque's place.
+pub(super) fn with_opaque(codec: HeaderCodec, code: i32, fields: impl Fn(&mut Writer<'_>)) -> (Vec<u8>, Range<usize>) {
+    let [first, second] = OPAQUE_SAMPLES.map(|opaque| request(codec, (code, opaque), &[], &fields).to_vec());
+    let place = differing(&first, &second);
+    (first, place)
+}
+
+/// Writes an opaque, counted from [`OPAQUE_FIRST`], into its place.
+pub(super) fn patch_opaque(place: &mut [u8], codec: HeaderCodec, opaque: i32) {
+    match codec {
+        HeaderCodec::Json => decimal(place, opaque as u64),
+        HeaderCodec::Binary => place.copy_from_slice(&(OPAQUE_FIRST + opaque).to_be_bytes()),
+    }
 }
 
 /// What a pull asks for.

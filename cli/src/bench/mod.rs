@@ -6,13 +6,17 @@
 use clap::Subcommand;
 
 mod body;
+mod consume;
 mod course;
 mod digits;
 mod frames;
+mod latency;
 mod meter;
 mod offsets;
 mod produce;
+mod reading;
 mod report;
+mod route;
 mod schedule;
 mod sending;
 mod target;
@@ -25,11 +29,20 @@ use crate::exit::Outcome;
 pub(crate) enum BenchCommand {
     /// Send messages, and verify every acknowledgement
     Produce(Box<produce::ProduceBenchArgs>),
+    /// Read messages, and compare each with what was sent
+    Consume(Box<consume::ConsumeBenchArgs>),
+    /// Send at a fixed rate, and measure the time to acknowledgement and to delivery
+    Latency(Box<latency::LatencyBenchArgs>),
+    /// Ask a name server for routes
+    Route(Box<route::RouteBenchArgs>),
 }
 
 /// Runs a measuring command.
 pub(crate) async fn run(command: BenchCommand) -> Outcome {
     match command {
         BenchCommand::Produce(args) => produce::run(*args).await,
+        BenchCommand::Consume(args) => consume::run(*args).await,
+        BenchCommand::Latency(args) => latency::run(*args).await,
+        BenchCommand::Route(args) => route::run(*args).await,
     }
 }

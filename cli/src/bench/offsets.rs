@@ -28,6 +28,13 @@ impl Faults {
         }
     }
 
+    /// Takes another's faults.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.count += other.count;
+        let room = BENCH_FAULTS_LISTED_FAULTS_MAX.saturating_sub(self.first.len());
+        self.first.extend(other.first.into_iter().take(room));
+    }
+
     /// One line about all of them; `None` without any.
     pub(super) fn sentence(&self) -> Option<String> {
         let first = self.first.first()?;

@@ -162,7 +162,7 @@ pub(super) fn run_number() -> u32 {
 
 fn report(flood: Flood, course: &Course, target: &Target, args: &ProduceBenchArgs) -> Outcome {
     let mut report = Report::new("produce", target.address, course);
-    let (refused, late) = (flood.sending.refusals(), flood.late_sentence());
+    let (refused, late) = (flood.sending.refusals(), late_sentence(&flood.late));
     let tally = flood.sending.tally;
     report.latency("send to acknowledgement", &tally.acknowledged);
     report.latency("send to refusal", &tally.refused);
@@ -307,16 +307,16 @@ impl Flood {
         }
         Ok(())
     }
+}
 
-    /// Says so when the bench could not keep its own schedule.
-    fn late_sentence(&self) -> Option<String> {
-        let late = self.late.share_above(BENCH_LATE_MAX);
-        (late > BENCH_LATE_SENDS_SHARE_MAX).then(|| {
-            let (percent, ms) = (late * 100.0, BENCH_LATE_MAX.as_millis());
-            format!(
-                "the bench itself was the bottleneck: {percent:.1} % of its sends left more than {ms} ms after their \
-                 instant; latencies hold its own delay"
-            )
-        })
-    }
+/// Says so when the bench could not keep its own schedule.
+pub(super) fn late_sentence(late: &Latencies) -> Option<String> {
+    let share = late.share_above(BENCH_LATE_MAX);
+    (share > BENCH_LATE_SENDS_SHARE_MAX).then(|| {
+        let (percent, ms) = (share * 100.0, BENCH_LATE_MAX.as_millis());
+        format!(
+            "the bench itself was the bottleneck: {percent:.1} % of its sends left more than {ms} ms after their \
+             instant; latencies hold its own delay"
+        )
+    })
 }

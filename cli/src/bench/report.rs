@@ -38,6 +38,7 @@ impl Latencies {
     }
 
     /// How many values there are.
+    #[cfg(test)]
     pub(super) fn count(&self) -> u64 {
         self.0.as_ref().map_or(0, Histogram::len)
     }

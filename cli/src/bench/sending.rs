@@ -9,7 +9,7 @@ use strata_protocol::command::Command;
 
 use super::body::{Bodies, PropertyParts, PropertySet, Stamp};
 use super::digits::mix;
-use super::frames::{OPAQUE_FIRST, SendForm, SendPlaces, SendTemplate, TopicNames};
+use super::frames::{OPAQUE_FIRST, OPAQUES, SendForm, SendPlaces, SendTemplate, TopicNames};
 use super::offsets::{Faults, Ledger};
 use super::report::Latencies;
 use super::target::{code_name, is_stored};
@@ -17,6 +17,7 @@ use crate::limits::{BENCH_ORDERS_QUEUES_MAX, SENDS_IN_FLIGHT_MAX};
 
 /// Values that the part of an opaque above the slot goes through before it repeats.
 const GENERATIONS: u32 = 200_000;
+const _: () = assert!(GENERATIONS as usize * SENDS_IN_FLIGHT_MAX <= OPAQUES as usize, "opaques have ten digits");
 /// Digits of a queue's number at most.
 const QUEUE_DIGITS_MAX: usize = 5;
 
@@ -105,6 +106,14 @@ pub(super) struct Tally {
     /// Acknowledgements that overtook an earlier send of the same connection to the same queue.
     pub(super) reordered: u64,
     pub(super) faults: Faults,
+}
+
+/// A message that is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Acknowledged {
+    pub(super) number: u64,
+    pub(super) queue: u16,
+    pub(super) offset: i64,
 }
 
 /// Sends under way.
@@ -207,8 +216,8 @@ impl Sending {
         self.in_flight += 1;
     }
 
-    /// Judges an answer on `connection`; gives the number of the message that it acknowledges.
-    pub(super) fn answered(&mut self, connection: usize, answer: &Command, now_ns: u64) -> Option<u64> {
+    /// Judges an answer on `connection`; gives the message that it acknowledges.
+    pub(super) fn answered(&mut self, connection: usize, answer: &Command, now_ns: u64) -> Option<Acknowledged> {
         if !answer.is_response() {
             return None; // A broker may ask its clients something; they need not answer.
         }
@@ -228,8 +237,9 @@ impl Sending {
         }
         if stored {
             self.tally.stored += 1;
-            self.judge(connection, &slot, answer);
-            return Some(slot.number);
+            let offset = self.judge(connection, &slot, answer)?;
+            let queue = (slot.place % usize::from(self.load.queues)) as u16;
+            return Some(Acknowledged { number: slot.number, queue, offset });
         }
         let remark = || answer.remark.clone().unwrap_or_default();
         self.tally.remarks.entry(answer.code).or_insert_with(remark);
@@ -247,7 +257,8 @@ impl Sending {
         Some(taken)
     }
 
-    fn judge(&mut self, connection: usize, slot: &Slot, answer: &Command) {
+    /// Holds an acknowledgement against what was promised; gives its offset.
+    fn judge(&mut self, connection: usize, slot: &Slot, answer: &Command) -> Option<i64> {
         let (mut queue, mut offset, mut has_id) = (None, None, false);
         for (name, value) in answer.fields.iter() {
             match name {
@@ -281,6 +292,7 @@ impl Sending {
                 (*number, *last) = (slot.number, offset);
             }
         }
+        offset
     }
 
     /// Counts what was never answered, and offsets that were never given; gives each queue's end.
@@ -356,8 +368,9 @@ mod tests {
         let mut sending = sending(2);
         let opaques = [sent(&mut sending), sent(&mut sending)];
         assert!(!sending.has_slot(0));
-        assert_eq!(sending.answered(0, &answer(opaques[1], 1, 0), 9), Some(1));
-        assert_eq!(sending.answered(0, &answer(opaques[0], 0, 5), 9), Some(0));
+        assert_eq!(sending.answered(0, &answer(opaques[1], 1, 0), 9).map(|stored| stored.number), Some(1));
+        let first = sending.answered(0, &answer(opaques[0], 0, 5), 9);
+        assert_eq!(first, Some(Acknowledged { number: 0, queue: 0, offset: 5 }));
         assert_eq!(sending.end(), [(0, 0, 6), (0, 1, 1)]);
         assert_eq!((sending.tally.faults.count, sending.tally.stored, sending.in_flight()), (0, 2, 0));
         assert_eq!((sending.tally.acknowledged.count(), sending.refusals()), (2, None));
