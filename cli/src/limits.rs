@@ -146,3 +146,12 @@ pub(crate) const BENCH_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Queues times groups that a bench reads, 150 bytes each; an opaque holds the number of one.
 pub(crate) const BENCH_CURSORS_MAX: usize = 1024 * 1024;
+
+/// Bytes of warm memory that the bench's probes copy to and from: more than the processor's caches hold.
+pub(crate) const BENCH_FLOOR_LOG_BYTES: usize = 256 * 1024 * 1024;
+
+/// Bytes of the file that the bench's disk probes write to: no batch comes to the same place soon again.
+pub(crate) const BENCH_DISK_FILE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Bytes of one write while that file is made.
+pub(crate) const BENCH_DISK_STEP_BYTES: usize = 1024 * 1024;

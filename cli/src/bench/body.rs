@@ -143,7 +143,8 @@ impl Bodies {
         let mut at = 0;
         for (field, width) in fields.iter_mut().zip(WIDTHS) {
             let digits = head.get(at..at + width).ok_or("the body ends within its head")?;
-            *field = hex_value(digits).ok_or("the body's head is not what was sent")?;
+            let blank = head.get(at + width) == Some(&b' ');
+            *field = hex_value(digits).filter(|_| blank).ok_or("the body's head is not what was sent")?;
             at += width + 1;
         }
         let stamp = Stamp::of_fields(fields).ok_or("the body's head is not what was sent")?;

@@ -3,6 +3,7 @@
 //! Owns the flags and the loop. What is asked for, and whether what came is right, is `reading`'s.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use clap::Args;
 use strata_protocol::body::perm;
@@ -51,7 +52,7 @@ pub(crate) struct ConsumeBenchArgs {
     /// Groups that read everything, each for itself
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     groups: u32,
-    /// Reads everything once and ends, with the duration as a bound
+    /// Reads everything once and ends, without a warm-up; the duration is a bound
     #[arg(long)]
     once: bool,
     #[command(flatten)]
@@ -59,7 +60,11 @@ pub(crate) struct ConsumeBenchArgs {
 }
 
 /// Runs the command.
-pub(super) async fn run(args: ConsumeBenchArgs) -> Outcome {
+pub(super) async fn run(mut args: ConsumeBenchArgs) -> Outcome {
+    if args.once {
+        // A pass that is over before the warm-up would leave nothing to measure.
+        args.time.warm_up = Duration::ZERO;
+    }
     let topics = args.topics.names()?;
     let meter = Meter::of(args.target.broker_pid)?;
     let target = Target::find(&args.target, &topics.name(0)).await?;

@@ -9,10 +9,13 @@ mod body;
 mod consume;
 mod course;
 mod digits;
+mod disk;
+mod floor;
 mod frames;
 mod latency;
 mod meter;
 mod offsets;
+mod probe;
 mod produce;
 mod reading;
 mod report;
@@ -35,6 +38,8 @@ pub(crate) enum BenchCommand {
     Latency(Box<latency::LatencyBenchArgs>),
     /// Ask a name server for routes
     Route(Box<route::RouteBenchArgs>),
+    /// Show what this machine can do at most: sockets and disk without a broker
+    Limits(probe::LimitsBenchArgs),
 }
 
 /// Runs a measuring command.
@@ -44,5 +49,6 @@ pub(crate) async fn run(command: BenchCommand) -> Outcome {
         BenchCommand::Consume(args) => consume::run(*args).await,
         BenchCommand::Latency(args) => latency::run(*args).await,
         BenchCommand::Route(args) => route::run(*args).await,
+        BenchCommand::Limits(args) => probe::run(&args),
     }
 }

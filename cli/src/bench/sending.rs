@@ -378,7 +378,8 @@ mod tests {
 
     #[test]
     fn lies_are_faults() {
-        let lies: [(fn(i32) -> Command, &str); 5] = [
+        type Lie = fn(i32) -> Command;
+        let lies: [(Lie, &str); 5] = [
             (|opaque| answer(opaque, 1, 5), "the answer names queue 1"),
             (|opaque| answer(opaque, 0, 4), "offset 4 was given before"),
             (|opaque| answer(opaque, 0, 6), "offset 6 leaves a gap"),

@@ -112,7 +112,7 @@ impl Wire {
         }
         if waits != self.watched_for_room {
             self.watched_for_room = waits;
-            poll.watch(self, true).map_err(|error| self.broken(error))?;
+            poll.change(&self.socket, self.place, waits).map_err(|error| self.broken(error))?;
         }
         Ok(())
     }
@@ -121,6 +121,8 @@ impl Wire {
 fn is_later(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
+
+const CANNOT_WATCH: &str = "connections cannot be watched";
 
 /// Which connections have something to read, or room to write.
 pub(super) struct Poll {
@@ -131,23 +133,32 @@ pub(super) struct Poll {
 impl Poll {
     /// Watches connections; their places are what they were connected with.
     pub(super) fn of(wires: &[Wire]) -> Outcome<Self> {
-        let cannot = "connections cannot be watched";
-        let epoll = epoll::create(CreateFlags::CLOEXEC).or_fail_with(Exit::Failed, cannot)?;
-        let poll = Self { epoll, events: Vec::with_capacity(BENCH_EVENTS) };
-        for wire in wires {
-            poll.watch(wire, false).or_fail_with(Exit::Failed, cannot)?;
-        }
+        let poll = Self::new()?;
+        wires.iter().try_for_each(|wire| poll.add(&wire.socket, wire.place))?;
         Ok(poll)
     }
 
-    fn watch(&self, wire: &Wire, known: bool) -> io::Result<()> {
-        let flags = if wire.watched_for_room { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
-        let place = EventData::new_u64(wire.place as u64);
-        let watched = match known {
-            true => epoll::modify(&self.epoll, &wire.socket, place, flags),
-            false => epoll::add(&self.epoll, &wire.socket, place, flags),
-        };
-        Ok(watched?)
+    /// Watches nothing yet.
+    pub(super) fn new() -> Outcome<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC).or_fail_with(Exit::Failed, CANNOT_WATCH)?;
+        Ok(Self { epoll, events: Vec::with_capacity(BENCH_EVENTS) })
+    }
+
+    /// Watches for what there is to read.
+    pub(super) fn add(&self, socket: &TcpStream, place: usize) -> Outcome {
+        let place = EventData::new_u64(place as u64);
+        epoll::add(&self.epoll, socket, place, EventFlags::IN).or_fail_with(Exit::Failed, CANNOT_WATCH)
+    }
+
+    /// Watches no more.
+    pub(super) fn remove(&self, socket: &TcpStream) -> Outcome {
+        epoll::delete(&self.epoll, socket).or_fail_with(Exit::Failed, CANNOT_WATCH)
+    }
+
+    /// Watches for room to write as well, or no more.
+    fn change(&self, socket: &TcpStream, place: usize, for_room: bool) -> io::Result<()> {
+        let flags = if for_room { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+        Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(place as u64), flags)?)
     }
 
     /// Waits at most so long, a whole number of ms, and gives the places of those that are ready.
@@ -156,7 +167,7 @@ impl Poll {
         self.events.clear();
         match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(Failure::new(Exit::Failed, format!("connections cannot be watched: {error}"))),
+            Err(error) => return Err(Failure::new(Exit::Failed, format!("{CANNOT_WATCH}: {error}"))),
         }
         ready.clear();
         ready.extend(self.events.iter().map(|event| event.data.u64() as usize));
