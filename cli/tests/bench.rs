@@ -36,7 +36,7 @@ fn a_broker_is_measured_and_found_without_fault() {
         &["--in-flight", "64"],
         &["--connections", "5", "--in-flight", "1", "--header", "rocketmq", "--size", "100,2000", "--properties", "3"],
         &["--code", "10", "--header", "rocketmq", "--size", "64-300", "--properties", "none"],
-        &["--rate", "4000", "--connections", "2"],
+        &["--rate", "4000", "--connections", "2", "--properties", "keyed"],
         &["--topic", "many", "--topics", "12", "--queues", "2"],
     ];
     for shape in shapes {

@@ -65,7 +65,8 @@ fn shown(settings: &Settings, lines: &[Line]) -> Result<String> {
     }
     let legend = "Medians of windows, with the smallest and largest; ratios are the medians of ratios of paired windows. A \
                   window is disturbed when others took more than 10 % of the broker's core, or the hypervisor as much.";
-    Ok(format!("{}\n\n{legend}", markdown(lines)))
+    let quick = if settings.quick { " The quick form measures a cold Java machine, whose figures say little." } else { "" };
+    Ok(format!("{}\n\n{legend}{quick}", markdown(lines)))
 }
 
 /// A folder that is removed with it.

@@ -16,9 +16,9 @@ use crate::settings::Settings;
 use crate::table::{Goal, Line, median};
 
 /// Seconds of load before a Java machine's figures count, and in the quick form.
-const WARM_UP: (&str, &str) = ("60", "4");
+const WARM_UP: (&str, &str) = ("60", "5");
 /// Messages that pulls read, in the quick form fewer.
-const READ_MESSAGES: (&str, &str) = ("800000", "100000");
+const READ_MESSAGES: (&str, &str) = ("800000", "30000");
 /// Topics of 8 queues that Apache's default store bears.
 const APACHE_TOPICS: u32 = 2_000;
 /// Topics of 8 queues that Strata is measured with.

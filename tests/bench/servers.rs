@@ -85,10 +85,10 @@ pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-/// A command that is bound to one core.
+/// A command that is bound to one core, and ends with this program however that ends.
 pub fn pinned(core: usize, program: &Path) -> Command {
-    let mut pinned = command("taskset");
-    pinned.arg("-c").arg(core.to_string()).arg(program);
+    let mut pinned = command("setpriv");
+    pinned.args(["--pdeathsig", "KILL", "taskset", "-c"]).arg(core.to_string()).arg(program);
     pinned
 }
 
@@ -142,7 +142,7 @@ impl Server {
         }
         let began = Instant::now();
         let child = start.stdout(log("broker.out")?).stderr(log("broker.err")?).spawn();
-        self.broker = Some(Process(child.context("cannot start the broker; is taskset installed?")?));
+        self.broker = Some(Process(child.context("cannot start the broker; are setpriv and taskset installed?")?));
         self.wait_ready(began)
     }
 

@@ -19,8 +19,14 @@ pub(super) const BODY_BYTES_MIN: u64 = HEAD_BYTES as u64 + 1;
 const TEXT_STARTS: u64 = 65_536;
 /// Bit of the shape that says: the connection had one send under way at a time.
 const ONE_BY_ONE: u64 = 1 << 15;
-/// The shape of the realistic set; below it is a number of plain properties.
-const REALISTIC: u64 = 0x7fff;
+/// The shape of a set of named properties is this and their number; below it is a number of plain ones.
+const NAMED: u64 = 0x7f00;
+/// Properties that RocketMQ's Java client always sends.
+const OF_CLIENT: u64 = 2;
+/// Those, a tag and a key.
+const KEYED: u64 = 4;
+/// Those, and four of an application.
+const REALISTIC: u64 = 8;
 /// Plain properties at most.
 pub(super) const PROPERTIES_MAX: u64 = 200;
 /// Kinds of tags.
@@ -29,7 +35,11 @@ const TAGS: u64 = 8;
 /// Which properties a message has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PropertySet {
-    /// What RocketMQ's Java client always sends: `UNIQ_KEY` and `WAIT`, with `TAGS`, `KEYS` and four of an application.
+    /// What RocketMQ's Java client always sends: `UNIQ_KEY` and `WAIT`.
+    OfClient,
+    /// Those with `TAGS` and `KEYS`.
+    Keyed,
+    /// Those with four of an application.
     Realistic,
     /// So many short ones.
     Plain(u16),
@@ -55,7 +65,9 @@ pub(super) struct Stamp {
 impl Stamp {
     fn shape(&self) -> u64 {
         let set = match self.set {
-            PropertySet::Realistic => REALISTIC,
+            PropertySet::OfClient => NAMED + OF_CLIENT,
+            PropertySet::Keyed => NAMED + KEYED,
+            PropertySet::Realistic => NAMED + REALISTIC,
             PropertySet::Plain(count) => u64::from(count),
         };
         set | if self.one_by_one { ONE_BY_ONE } else { 0 }
@@ -67,9 +79,15 @@ impl Stamp {
 
     fn of_fields(fields: [u64; 5]) -> Option<Self> {
         let [run, connection, queue, number, shape] = fields;
-        let set = match shape & !ONE_BY_ONE {
-            REALISTIC => PropertySet::Realistic,
-            count => PropertySet::Plain(u16::try_from(count).ok().filter(|count| u64::from(*count) <= PROPERTIES_MAX)?),
+        const SETS: [(u64, PropertySet); 3] = [
+            (NAMED + OF_CLIENT, PropertySet::OfClient),
+            (NAMED + KEYED, PropertySet::Keyed),
+            (NAMED + REALISTIC, PropertySet::Realistic),
+        ];
+        let count = shape & !ONE_BY_ONE;
+        let set = match SETS.into_iter().find(|(named, _)| *named == count) {
+            Some((_, set)) => set,
+            None => PropertySet::Plain(u16::try_from(count).ok().filter(|_| count <= PROPERTIES_MAX)?),
         };
         Some(Self {
             run: u32::try_from(run).ok()?,
@@ -200,8 +218,8 @@ pub(super) struct PropertyParts {
 impl PropertyParts {
     /// The properties of `set` in the run `run`.
     pub(super) fn new(set: PropertySet, run: u32) -> Self {
-        let parts = match set {
-            PropertySet::Realistic => vec![
+        let named = |count: u64| {
+            let mut parts = vec![
                 // The form of RocketMQ's Java client: address and process, then what differs.
                 Part::new("UNIQ_KEY", &format!("7F000001{run:08X}"), Digits::Hex),
                 Part::new("WAIT", "true", Digits::None),
@@ -211,7 +229,14 @@ impl PropertyParts {
                 Part::new("color", "blue-", Digits::Below(7)),
                 Part::new("price", "", Digits::Mixed(4)),
                 Part::new("customer", "C", Digits::Mixed(6)),
-            ],
+            ];
+            parts.truncate(count as usize);
+            parts
+        };
+        let parts = match set {
+            PropertySet::OfClient => named(OF_CLIENT),
+            PropertySet::Keyed => named(KEYED),
+            PropertySet::Realistic => named(REALISTIC),
             PropertySet::Plain(count) => {
                 (0..count).map(|at| Part::new(&format!("p{at}"), "value-", Digits::Mixed(8))).collect()
             }
@@ -285,6 +310,20 @@ mod tests {
 
     fn stamp() -> Stamp {
         Stamp { run: 7, connection: 3, queue: 12, number: 99, set: PropertySet::Realistic, one_by_one: true }
+    }
+
+    #[test]
+    fn every_set_of_properties_is_told_by_the_body() {
+        use PropertySet::{Keyed, OfClient, Plain, Realistic};
+        for set in [OfClient, Keyed, Realistic, Plain(0), Plain(200)] {
+            for one_by_one in [true, false] {
+                let stamp = Stamp { set, one_by_one, ..stamp() };
+                assert_eq!(Stamp::of_fields(stamp.fields()), Some(stamp));
+            }
+        }
+        assert_eq!(Stamp::of_fields(Stamp { set: Plain(201), ..stamp() }.fields()), None);
+        let names = |set| PropertyParts::new(set, 1).parts.into_iter().map(|part| part.name).collect::<Vec<_>>();
+        assert_eq!(names(Keyed), ["UNIQ_KEY", "WAIT", "TAGS", "KEYS"]);
     }
 
     #[test]

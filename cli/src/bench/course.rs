@@ -21,6 +21,8 @@ pub(super) struct Course {
     meter: Meter,
     edges: Vec<Sample>,
     bar: ProgressBar,
+    /// Standard error is a terminal.
+    is_watched: bool,
     drawn_ns: u64,
 }
 
@@ -32,8 +34,8 @@ impl Course {
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent} %, {msg}") {
             bar.set_style(style);
         }
-        let schedule = Schedule::new(args);
-        Self { began: Instant::now(), schedule, meter, edges: Vec::new(), bar, drawn_ns: 0 }
+        let (schedule, is_watched) = (Schedule::new(args), !bar.is_hidden());
+        Self { began: Instant::now(), schedule, meter, edges: Vec::new(), bar, is_watched, drawn_ns: 0 }
     }
 
     /// Nanoseconds since the begin.
@@ -47,7 +49,7 @@ impl Course {
             self.edges.push(self.meter.sample(done));
         }
         let interval = u64::try_from(BENCH_PROGRESS_INTERVAL.as_nanos()).unwrap_or(u64::MAX);
-        if now_ns - self.drawn_ns >= interval && !self.bar.is_hidden() {
+        if self.is_watched && now_ns - self.drawn_ns >= interval {
             self.drawn_ns = now_ns;
             let seconds = Duration::from_nanos(now_ns).as_secs_f64();
             self.bar.set_position((self.schedule.share(now_ns, done) * STEPS as f64) as u64);

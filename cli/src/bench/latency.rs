@@ -21,7 +21,7 @@ use super::target::{Target, TargetArgs, TopicArgs};
 use super::wire::{Poll, Wire};
 use crate::args::OutputArgs;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::limits::{BENCH_OPEN_SENDS_IN_FLIGHT, BENCH_SETTLE_MAX, BENCH_SPIN_MAX, FOLLOW_HOLD, PULL_MESSAGES};
+use crate::limits::{BENCH_OPEN_SENDS_IN_FLIGHT, BENCH_REQUESTS_IN_FLIGHT_MAX, BENCH_SETTLE_MAX, BENCH_SPIN_MAX, FOLLOW_HOLD, PULL_MESSAGES};
 use crate::time::now_ms;
 
 /// The places of the two connections.
@@ -88,7 +88,7 @@ pub(super) async fn run(args: LatencyBenchArgs) -> Outcome {
     };
     let run = load.run;
     let wires = target.wires(2)?;
-    let both = Both {
+    let mut both = Both {
         poll: Poll::of(&wires)?,
         wires,
         sending: Sending::new(load, next),
@@ -98,10 +98,10 @@ pub(super) async fn run(args: LatencyBenchArgs) -> Outcome {
         matches: Matches::default(),
         delivered: Latencies::new(),
         late: Latencies::new(),
+        held_up: false,
         counted_from: u64::MAX,
     };
     let mut course = Course::begin(&args.time, meter);
-    let mut both = both;
     both.run(&mut course)?;
     check_ends(&mut both.sending, &target).await?;
     report(both, &course, &target, &args)
@@ -152,9 +152,9 @@ impl Matches {
         }
     }
 
-    /// All that both sides know of.
-    fn is_even(&self) -> bool {
-        self.one_side.is_empty()
+    /// Messages that only one side knows of.
+    fn uneven(&self) -> usize {
+        self.one_side.len()
     }
 
     fn close(self, faults: &mut Faults) {
@@ -179,6 +179,8 @@ struct Both {
     /// From the instant that a message was due to its delivery.
     delivered: Latencies,
     late: Latencies,
+    /// A send is due that the broker's silence holds up.
+    held_up: bool,
     /// The first message that counts.
     counted_from: u64,
 }
@@ -198,7 +200,7 @@ impl Both {
             self.send_due(course)?;
             if !course.may_send(self.sending.sent()) {
                 let over_ns = *over_ns.get_or_insert(now_ns);
-                let all_there = self.sending.in_flight() == 0 && self.matches.is_even();
+                let all_there = self.sending.in_flight() == 0 && self.matches.uneven() == 0;
                 if all_there && (stage == Stage::Over || self.sending.tally.stored < self.sending.sent()) {
                     break;
                 }
@@ -219,15 +221,21 @@ impl Both {
     fn send_due(&mut self, course: &Course) -> Outcome {
         let (now_ns, now_ms) = (course.now_ns(), now_ms());
         let counts = course.stage() == Stage::Counting;
-        let mut first = true;
-        while course.may_send(self.sending.sent()) && self.sending.has_slot(PRODUCER) {
+        // Those behind the first waited for it.
+        let mut judged = std::mem::take(&mut self.held_up);
+        while course.may_send(self.sending.sent()) {
             let due_ns = self.rate.due_ns(self.sending.sent());
             if due_ns > now_ns {
                 break;
             }
+            // Messages that are not delivered wait in memory.
+            if !self.sending.has_slot(PRODUCER) || self.matches.uneven() >= BENCH_REQUESTS_IN_FLIGHT_MAX {
+                self.held_up = true;
+                break;
+            }
             if counts {
                 self.counted_from = self.counted_from.min(self.sending.sent());
-                if std::mem::take(&mut first) {
+                if !std::mem::replace(&mut judged, true) {
                     self.late.add(now_ns - due_ns);
                 }
             }

@@ -32,7 +32,8 @@ pub(crate) struct MessageArgs {
     /// Bytes of a body: a number, several (100,1024,4096), or a range (100-4096)
     #[arg(long, value_name = "BYTES", default_value = "1024", value_parser = parse_sizes)]
     pub(super) size: Sizes,
-    /// Properties: none, realistic (UNIQ_KEY, WAIT, TAGS, KEYS and four more), or a number of short ones
+    /// Properties: none, client (UNIQ_KEY and WAIT), keyed (with TAGS and KEYS), realistic (with four more), or a
+    /// number of short ones
     #[arg(long, value_name = "SET", default_value = "realistic", value_parser = parse_set)]
     pub(super) properties: PropertySet,
     /// Request code of sends: 310, with short field names, or 10
@@ -98,10 +99,12 @@ fn parse_sizes(text: &str) -> Result<Sizes, String> {
 fn parse_set(text: &str) -> Result<PropertySet, String> {
     match text {
         "none" => Ok(PropertySet::Plain(0)),
+        "client" => Ok(PropertySet::OfClient),
+        "keyed" => Ok(PropertySet::Keyed),
         "realistic" => Ok(PropertySet::Realistic),
         count => match count.parse() {
             Ok(count) if u64::from(count) <= PROPERTIES_MAX => Ok(PropertySet::Plain(count)),
-            Ok(_) | Err(_) => Err(format!("allowed are none, realistic, and a number up to {PROPERTIES_MAX}")),
+            Ok(_) | Err(_) => Err(format!("allowed are none, client, keyed, realistic, and a number up to {PROPERTIES_MAX}")),
         },
     }
 }
@@ -213,13 +216,15 @@ struct Flood {
     turn: usize,
     /// How much later than its instant a send left although it could have.
     late: Latencies,
+    /// No connection had a place for the send that is due: the broker is late, not the bench.
+    held_up: bool,
     answered_ns: u64,
 }
 
 impl Flood {
     fn new(sending: Sending, wires: Vec<Wire>, rate: Option<Rate>) -> Outcome<Self> {
         let poll = Poll::of(&wires)?;
-        Ok(Self { sending, wires, poll, rate, turn: 0, late: Latencies::new(), answered_ns: 0 })
+        Ok(Self { sending, wires, poll, rate, turn: 0, late: Latencies::new(), held_up: false, answered_ns: 0 })
     }
 
     fn run(&mut self, course: &mut Course) -> Outcome {
@@ -266,21 +271,23 @@ impl Flood {
     fn send_due(&mut self, rate: Rate, course: &Course) -> Outcome {
         let (now_ns, now_ms) = (course.now_ns(), now_ms());
         let counts = course.stage() == Stage::Counting;
-        let mut first = true;
+        // Those behind the first waited for it.
+        let mut judged = std::mem::take(&mut self.held_up);
         while course.may_send(self.sending.sent()) {
             let due_ns = rate.due_ns(self.sending.sent());
             if due_ns > now_ns {
                 break;
             }
             let free = |at: &usize| self.sending.has_slot(*at) && self.wires[*at].has_room();
-            let turns = (0..self.wires.len()).map(|step| (self.turn + step) % self.wires.len());
-            let Some(at) = { turns }.find(free) else { break };
+            let mut turns = (0..self.wires.len()).map(|step| (self.turn + step) % self.wires.len());
+            let Some(at) = turns.find(free) else {
+                self.held_up = true;
+                break;
+            };
             self.turn = at + 1;
-            // Those behind the first waited for it, or for the broker.
-            if first && counts {
+            if !std::mem::replace(&mut judged, true) && counts {
                 self.late.add(now_ns - due_ns);
             }
-            first = false;
             self.sending.send(at, &mut self.wires[at].out, (due_ns, counts), now_ms);
         }
         self.wires.iter_mut().try_for_each(|wire| wire.write(&self.poll))

@@ -191,10 +191,10 @@ impl Report {
         if !self.latency_us.is_empty() {
             parts.push(self.latency_text());
         }
-        let listed = |(name, count): (&str, &u64)| format!("{name} {count}");
-        let counts = self.counts.iter().map(|(name, count)| listed((name, count)));
-        let answers = self.answers.iter().map(|(name, count)| listed((name, count)));
-        parts.push(format!("answers: {}", answers.chain(counts).collect::<Vec<_>>().join(", ")));
+        let answers = self.answers.iter().map(|(name, count)| (name.as_str(), count));
+        let counts = self.counts.iter().map(|(name, count)| (*name, count));
+        let listed: Vec<String> = answers.chain(counts).map(|(name, count)| format!("{name} {count}")).collect();
+        parts.push(format!("answers: {}", listed.join(", ")));
         if let Some(Holds { anonymous_kib, descriptors }) = self.broker_holds {
             let mib = anonymous_kib as f64 / 1024.0;
             parts.push(format!("the broker holds {mib:.1} MiB of anonymous memory and {descriptors} descriptors"));
