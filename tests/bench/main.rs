@@ -30,6 +30,9 @@ use table::{Line, markdown};
 const SHARED: [&str; 8] =
     ["produce-1x64", "produce-64x1", "pull-1k", "pull-100", "pull-groups", "latency", "topics", "route"];
 
+/// What the names of data folders begin with; the process that uses one follows.
+const FOLDER: &str = "compare-";
+
 fn main() -> ExitCode {
     let settings = match Settings::read(std::env::args().skip(1)) {
         Ok(Some(settings)) => settings,
@@ -65,7 +68,8 @@ fn shown(settings: &Settings, lines: &[Line]) -> Result<String> {
     }
     let legend = "Medians of windows, with the smallest and largest; ratios are the medians of ratios of paired windows. A \
                   window is disturbed when others took more than 10 % of the broker's core, or the hypervisor as much.";
-    let quick = if settings.quick { " The quick form measures a cold Java machine, whose figures say little." } else { "" };
+    let quick =
+        if settings.quick { " The quick form measures a cold Java machine, whose figures say little." } else { "" };
     Ok(format!("{}\n\n{legend}{quick}", markdown(lines)))
 }
 
@@ -81,10 +85,23 @@ impl Drop for Folder {
     }
 }
 
+/// Removes what a comparison that was killed left behind: folders whose process has gone.
+fn sweep(beside: &Path) {
+    for entry in std::fs::read_dir(beside).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let process = name.strip_prefix(FOLDER).and_then(|id| id.parse::<u32>().ok());
+        if process.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists()) {
+            // It is only in the way of space.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 fn compare(settings: &Settings) -> Result<Vec<Line>> {
     let own = std::env::current_exe().context("no path of this program")?;
     let beside = settings.folder.clone().or_else(|| own.parent().map(Path::to_owned)).context("no folder")?;
-    let folder = Folder { path: beside.join(format!("compare-{}", std::process::id())) };
+    sweep(&beside);
+    let folder = Folder { path: beside.join(format!("{FOLDER}{}", std::process::id())) };
     std::fs::create_dir_all(&folder.path).with_context(|| format!("cannot make {}", folder.path.display()))?;
     note("limits of the machine");
     let limits = Limits::measure(settings, &folder.path)?;

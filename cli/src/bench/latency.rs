@@ -21,7 +21,10 @@ use super::target::{Target, TargetArgs, TopicArgs};
 use super::wire::{Poll, Wire};
 use crate::args::OutputArgs;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::limits::{BENCH_OPEN_SENDS_IN_FLIGHT, BENCH_REQUESTS_IN_FLIGHT_MAX, BENCH_SETTLE_MAX, BENCH_SPIN_MAX, FOLLOW_HOLD, PULL_MESSAGES};
+use crate::limits::{
+    BENCH_OPEN_SENDS_IN_FLIGHT, BENCH_REQUESTS_IN_FLIGHT_MAX, BENCH_SETTLE_MAX, BENCH_SPIN_MAX, FOLLOW_HOLD,
+    PULL_MESSAGES,
+};
 use crate::time::now_ms;
 
 /// The places of the two connections.

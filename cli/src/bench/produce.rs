@@ -104,7 +104,9 @@ fn parse_set(text: &str) -> Result<PropertySet, String> {
         "realistic" => Ok(PropertySet::Realistic),
         count => match count.parse() {
             Ok(count) if u64::from(count) <= PROPERTIES_MAX => Ok(PropertySet::Plain(count)),
-            Ok(_) | Err(_) => Err(format!("allowed are none, client, keyed, realistic, and a number up to {PROPERTIES_MAX}")),
+            Ok(_) | Err(_) => {
+                Err(format!("allowed are none, client, keyed, realistic, and a number up to {PROPERTIES_MAX}"))
+            }
         },
     }
 }
