@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bench::BenchCommand;
 use crate::consume::ConsumeArgs;
 use crate::exit;
 use crate::group::GroupCommand;
@@ -49,6 +50,9 @@ pub(crate) enum Command {
     Produce(ProduceArgs),
     /// Read messages of a topic
     Consume(ConsumeArgs),
+    /// Load a broker, measure it and verify what it answers
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Show the configuration that a server would start with, and where each value comes from
     Config(Box<ConfigArgs>),
 }

@@ -85,3 +85,73 @@ pub(crate) const READY_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How often a producer asks whether the topic that it made come into being can be found.
 pub(crate) const CREATED_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Connections of a bench: brokers take no more from one address, and a process has as many descriptors.
+pub(crate) const BENCH_CONNECTIONS_MAX: u32 = 20_000;
+
+/// Requests that a bench has under way on all connections: each takes some 60 bytes, and its message as many as
+/// it has.
+pub(crate) const BENCH_REQUESTS_IN_FLIGHT_MAX: usize = 1024 * 1024;
+
+/// Sends that a bench has under way on a connection at a fixed rate: so many can be late before later ones wait.
+pub(crate) const BENCH_OPEN_SENDS_IN_FLIGHT: usize = 1_024;
+
+/// Bytes that a bench leaves unsent on a connection before it waits for room; a message may exceed it.
+pub(crate) const BENCH_UNSENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes that a read of a bench asks for at least: some answers.
+pub(crate) const BENCH_READ_BYTES_MIN: usize = 4 * 1024;
+
+/// Bytes that a read of a bench asks for at most: what the kernel holds of a fast broker.
+pub(crate) const BENCH_READ_BYTES_MAX: usize = 512 * 1024;
+
+/// Ready connections that a bench takes from the kernel at once.
+pub(crate) const BENCH_EVENTS: usize = 256;
+
+/// Requests under way at once while a bench looks for topics and offsets.
+pub(crate) const BENCH_SETUP_REQUESTS_MAX: usize = 256;
+
+/// Faults that a bench describes; beyond it they are counted.
+pub(crate) const BENCH_FAULTS_LISTED_FAULTS_MAX: usize = 10;
+
+/// Nanoseconds that a latency may have; a longer one counts as this.
+pub(crate) const BENCH_LATENCY_NS_MAX: u64 = 600 * 1_000_000_000;
+
+/// Connections times queues up to which a bench counts acknowledgements that overtook others, 16 bytes each.
+pub(crate) const BENCH_ORDERS_QUEUES_MAX: usize = 1024 * 1024;
+
+/// Queues whose end a bench asks for when it is over; with more, the first ones.
+pub(crate) const BENCH_ENDS_QUEUES_MAX: usize = 16_384;
+
+/// Time that a broker has to show what it acknowledged: Apache's indexes a few ms later, or as much as it lags.
+pub(crate) const BENCH_SETTLE_MAX: Duration = Duration::from_secs(10);
+
+/// Time without any answer after which a bench gives up; a garbage collection takes less.
+pub(crate) const BENCH_ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// The kernel's waits end up to so much late: a bench spins through the last stretch before a send.
+pub(crate) const BENCH_SPIN_MAX: Duration = Duration::from_millis(2);
+
+/// Delay of its own beyond which a bench's send counts as late.
+pub(crate) const BENCH_LATE_MAX: Duration = Duration::from_millis(1);
+
+/// Share of late sends beyond which a bench says that it was the bottleneck; p99 would hold them.
+pub(crate) const BENCH_LATE_SENDS_SHARE_MAX: f64 = 0.01;
+
+/// Share of a core beyond which a bench says that it was the bottleneck in a closed loop.
+pub(crate) const BENCH_OWN_CORES_MAX: f64 = 0.9;
+
+/// How often a bench shows its progress.
+pub(crate) const BENCH_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Queues times groups that a bench reads, 150 bytes each; an opaque holds the number of one.
+pub(crate) const BENCH_CURSORS_MAX: usize = 1024 * 1024;
+
+/// Bytes of warm memory that the bench's probes copy to and from: more than the processor's caches hold.
+pub(crate) const BENCH_FLOOR_LOG_BYTES: usize = 256 * 1024 * 1024;
+
+/// Bytes of the file that the bench's disk probes write to: no batch comes to the same place soon again.
+pub(crate) const BENCH_DISK_FILE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Bytes of one write while that file is made.
+pub(crate) const BENCH_DISK_STEP_BYTES: usize = 1024 * 1024;

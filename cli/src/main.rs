@@ -11,6 +11,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 mod args;
+mod bench;
 mod cluster;
 mod config;
 mod consume;
@@ -57,6 +58,7 @@ fn run(command: Command) -> Outcome {
             Command::Group(command) => group::run(command).await,
             Command::Produce(args) => produce::run(args).await,
             Command::Consume(args) => consume::run(args).await,
+            Command::Bench(command) => bench::run(command).await,
             Command::Config(args) => show_config::run(&args),
         }
     });
