@@ -33,6 +33,7 @@ const CASES: &[Case] = &[
     ("full::own_traffic, sync flush", |at| Box::pin(full::own_traffic(at, Flush::Sync))),
     ("full::others_files, async flush", |at| Box::pin(full::others_files(at, Flush::Async))),
     ("full::others_files, sync flush", |at| Box::pin(full::others_files(at, Flush::Sync))),
+    ("full::xfs, sync flush", |at| Box::pin(full::xfs(at, Flush::Sync))),
     ("full::memory, async flush", |at| Box::pin(full::memory(at, Flush::Async))),
     ("full::start, async flush", |at| Box::pin(full::start(at, Flush::Async))),
     ("full::start, sync flush", |at| Box::pin(full::start(at, Flush::Sync))),
