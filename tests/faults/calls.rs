@@ -100,9 +100,12 @@ pub(crate) async fn failed_flush(ground: &mut Ground, flush: Flush) -> Result<St
     fail(ground, flush, "fdatasync", "EIO").await
 }
 
-/// The log cannot be written, once. With async flush it is written by memory alone.
+/// The system calls that write the log: directly, or where the file system cannot, through its cache.
+const WRITES: &str = "pwritev,pwrite64";
+
+/// The log cannot be written, once.
 pub(crate) async fn failed_write(ground: &mut Ground, error: &str) -> Result<String> {
-    fail(ground, Flush::Sync, "pwrite64", error).await
+    fail(ground, Flush::Sync, WRITES, error).await
 }
 
 async fn fail(ground: &mut Ground, flush: Flush, call: &str, error: &str) -> Result<String> {
@@ -152,7 +155,7 @@ pub(crate) async fn interrupted(ground: &mut Ground) -> Result<String> {
     let crowd = Crowd::begin(&setup, TOPIC, (ground.seed, 1), BODY_BYTES).await?;
     crowd.until(MAX, "messages are stored", |crowd| crowd.stored() > 100).await?;
     let mut interrupted = 0;
-    for call in ["fdatasync", "pwrite64"] {
+    for call in ["fdatasync", WRITES] {
         let out = setup.log.with_extension(call);
         // It ends before the tracer does: strace must not let go of a call that it has changed.
         let inject = format!("{call}:error=EINTR:when=2..59+3");

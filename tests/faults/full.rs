@@ -44,6 +44,9 @@ const AGAIN_MAX: Duration = Duration::from_secs(5);
 /// Small segments; messages are not deleted before the disk is as full as can be set.
 const SETTINGS: [&str; 2] = ["mappedFileSizeCommitLog=4194304", "diskMaxUsedSpaceRatio=95"];
 
+/// Longer than the time between two of the server's looks at its disk.
+const LOOK: Duration = Duration::from_millis(2_500);
+
 const GROUP: &str = "readers";
 const TOPIC: &str = "full";
 
@@ -235,6 +238,9 @@ pub(crate) async fn start(ground: &mut Ground, flush: Flush) -> Result<String> {
     let began = Site::start(&setup).await;
     let how = match began {
         Ok(mut site) => {
+            // What the start gave back is taken as well, and that is noticed at the next look.
+            hog.grow(0)?;
+            sleep(LOOK).await;
             let mut probe = Sender::new(talk_to(&setup).await?, Queue::new(TOPIC, 0), ground.seed, 90);
             while_full(&setup, &mut probe).await?;
             ensure!(site.runs(), "strata ended by itself");

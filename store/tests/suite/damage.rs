@@ -4,6 +4,8 @@
 //! out, nothing that was not hit is lost, and offsets go on where they were. `STRATA_DAMAGE_CASES` sets the
 //! cases of each kind of file, `STRATA_DAMAGE_SEED` the seed.
 
+#![allow(clippy::panic, clippy::print_stdout, reason = "a test says its seed, and stops at what it did not expect")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;

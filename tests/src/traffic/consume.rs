@@ -136,13 +136,24 @@ impl Reader {
             let nth = log.sent_back.len();
             let group = Arc::clone(&self.group);
             log.sent_back.push(SentBack { group, ticket, delay_ms: LEVEL_1_MS, confirmed: false });
-            self.talk.send_back(&self.group, stored.position, 1).await?;
+            match self.talk.send_back(&self.group, stored.position, 1).await {
+                // The disk is gone already, the server is next. Nothing was promised.
+                Err(TalkError::Refused { code, remark, .. }) if is_latched(code, &remark) => {
+                    return Err(ReadError::Gone(Gone));
+                }
+                answered => answered?,
+            }
             if let Some(back) = log.sent_back.get_mut(nth) {
                 back.confirmed = true;
             }
         }
         Ok(())
     }
+}
+
+/// Whether the answer says that the store could not be flushed and takes nothing more.
+fn is_latched(code: i32, remark: &str) -> bool {
+    ResponseCode::of(code) == Some(ResponseCode::ServiceNotAvailable) && remark.contains("the flush failed")
 }
 
 /// Notes what a pull gave, and where to go on.
