@@ -75,6 +75,15 @@ pub enum ServeError {
         /// What the store says.
         reason: String,
     },
+    /// A write or flush of the log failed while the broker ran.
+    #[error(
+        "the log took no messages since a write or flush of it failed: {reason}; look at the disk, then start \
+         again: what was acknowledged is recovered"
+    )]
+    Latched {
+        /// What failed.
+        reason: String,
+    },
     /// The settings could not be written.
     #[error(transparent)]
     Settings(#[from] DurableError),
@@ -234,6 +243,10 @@ impl Broker {
             let closed = flushed.map_err(|error| error.to_string());
             let closed = closed.and_then(|()| self.hall.store.close().map_err(|error| error.to_string()));
             let closed = closed.map_err(|reason| ServeError::Close { reason });
+            // Said before anything else that failed: it is what an operator must act on.
+            if let Some(reason) = self.hall.store.latched() {
+                return Err(ServeError::Latched { reason });
+            }
             saved.into_iter().collect::<Result<(), _>>()?;
             closed
         });

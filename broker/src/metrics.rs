@@ -212,8 +212,14 @@ fn storage(hall: &Hall, page: &mut Page) {
     }
     let ratio = vec![(Vec::new(), stats.disk_used_ratio)];
     page.add_float("strata_disk_used_ratio", "Used part of the file system.", &[], ratio);
-    let latched = vec![(Vec::new(), i64::from(hall.store.latched().is_some()))];
-    page.add("strata_store_latched", "1: a flush failed and no message is taken.", &[], latched);
+    let reason = hall.store.latched();
+    let latched = vec![(Vec::new(), i64::from(reason.is_some()))];
+    page.add("strata_store_latched", "1: a write or flush failed and no message is taken.", &[], latched);
+    // A series of its own, so that the one above has the same labels before and after.
+    if let Some(reason) = reason {
+        let why = vec![(texts(&[&reason]), 1)];
+        page.add("strata_store_latched_info", "Which write or flush failed, and how.", &["reason"], why);
+    }
 }
 
 fn connections(ports: &[(&'static str, Arc<PortFigures>)], page: &mut Page) {

@@ -72,5 +72,8 @@ fn log_to_stderr(server: bool) {
     let default = if server { "info" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    // Standard error may be a file on the disk that is full or failing: a line that cannot be written is lost, and
+    // saying so there would end the thread that wanted to write it.
+    log.log_internal_errors(false).init();
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use strata_broker::{Broker, BrokerOptions};
+use strata_broker::{Broker, BrokerOptions, ServeError};
 use strata_namesrv::{Namesrv, NamesrvOptions};
 use strata_remoting::{Server, ServerOptions};
 use strata_store::SystemClock;
@@ -91,7 +91,7 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
     });
     let broker_rung = broker_bell.rung();
     let mut broker_task = broker.clone().zip(broker_parts).map(|(broker, parts)| {
-        tokio::spawn(async move { broker.serve(parts.server, parts.fast, broker_rung).await.or_fail(Exit::Failed) })
+        tokio::spawn(async move { broker.serve(parts.server, parts.fast, broker_rung).await.map_err(bad_end) })
     });
     let pages_done = async {
         if let Some(listener) = pages_listener {
@@ -170,6 +170,15 @@ async fn finished(task: &mut Task) -> Outcome {
         }
         None => std::future::pending().await,
     }
+}
+
+/// What a broker's end is for the process.
+fn bad_end(error: ServeError) -> Failure {
+    let exit = match error {
+        ServeError::Latched { .. } => Exit::DiskFailed,
+        ServeError::Close { .. } | ServeError::Settings(_) => Exit::Failed,
+    };
+    Failure::new(exit, error)
 }
 
 async fn ended(task: Task) -> Outcome {
