@@ -6,6 +6,7 @@ mod common;
 mod damage;
 mod finding;
 mod flushing;
+mod inspect;
 mod model;
 mod recovery;
 mod retention;
