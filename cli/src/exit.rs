@@ -13,7 +13,8 @@ Exit codes:
   3  a name server or broker cannot be reached, or did not answer in time
   4  there is no such topic, group or queue
   5  the server refused the request
-  6  a server cannot start: a port, folder or file cannot be used";
+  6  a server cannot start, or files cannot be checked: a port, folder or file cannot be used
+  7  files are damaged";
 
 /// The kinds of failure that scripts tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,7 @@ pub(crate) enum Exit {
     NotFound = 4,
     Refused = 5,
     CannotStart = 6,
+    Damaged = 7,
 }
 
 /// A failure that ends the command.

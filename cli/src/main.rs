@@ -21,6 +21,7 @@ mod output;
 mod produce;
 mod serve;
 mod show_config;
+mod store;
 mod time;
 mod topic;
 
@@ -57,6 +58,7 @@ fn run(command: Command) -> Outcome {
             Command::Group(command) => group::run(command).await,
             Command::Produce(args) => produce::run(args).await,
             Command::Consume(args) => consume::run(args).await,
+            Command::Store(command) => store::run(&command),
             Command::Config(args) => show_config::run(&args),
         }
     });
