@@ -29,14 +29,14 @@ fn json(folder: &Path, args: &[&str]) -> (i32, Value) {
     (code, serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{error}")))
 }
 
-/// Every file's bytes and time of change.
+/// Every file's bytes and time of change. The lock names whoever looked last.
 fn everything(folder: &Path) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
     let mut out = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             out.extend(everything(&path));
-        } else {
+        } else if !path.ends_with("strata.lock") {
             out.push((path.clone(), std::fs::read(&path).unwrap(), path.metadata().unwrap().modified().unwrap()));
         }
     }

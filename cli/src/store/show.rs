@@ -262,7 +262,9 @@ pub(super) fn text(document: &Document) -> String {
         let _ = write!(out, "\nnothing to repair");
     } else {
         let _ = write!(out, "\n{head}:");
-        plan.iter().for_each(|action| drop(write!(out, "\n  {action}")));
+        for action in plan {
+            let _ = write!(out, "\n  {action}");
+        }
     }
     out
 }
