@@ -62,6 +62,9 @@ impl ConfigFile {
     }
 }
 
+/// What a file says and what speaks for it, or why it cannot be used.
+type Proven<T> = Result<(T, Proof), String>;
+
 /// One such file.
 #[derive(Debug)]
 pub(crate) struct DurableFile {
@@ -152,10 +155,7 @@ impl DurableFile {
         Ok(self.read_with_proof(path)?.map(|read| read.map(|(value, _)| value)))
     }
 
-    fn read_with_proof<T: DeserializeOwned>(
-        &self,
-        path: &Path,
-    ) -> Result<Option<Result<(T, Proof), String>>, DurableError> {
+    fn read_with_proof<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<Proven<T>>, DurableError> {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

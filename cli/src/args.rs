@@ -13,6 +13,7 @@ use crate::consume::ConsumeArgs;
 use crate::exit;
 use crate::group::GroupCommand;
 use crate::produce::ProduceArgs;
+use crate::store::StoreCommand;
 use crate::topic::TopicCommand;
 
 const EXAMPLES: &str = "\
@@ -22,7 +23,8 @@ Examples:
   echo hello | strata produce orders --tag A
   strata consume orders -o first
   strata consume orders -o @-1h --tag 'A || B' --output json
-  strata group describe billing";
+  strata group describe billing
+  strata store check /var/lib/strata";
 
 /// A message broker that Apache RocketMQ's clients use.
 #[derive(Debug, Parser)]
@@ -53,6 +55,9 @@ pub(crate) enum Command {
     /// Load a broker, measure it and verify what it answers
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Check and repair the files of servers that do not run
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Show the configuration that a server would start with, and where each value comes from
     Config(Box<ConfigArgs>),
 }

@@ -13,9 +13,10 @@ Exit codes:
   3  a name server or broker cannot be reached, or did not answer in time
   4  there is no such topic, group or queue
   5  the server refused the request
-  6  a server cannot start: a port, folder or file cannot be used
+  6  a server cannot start, or files cannot be checked: a port, folder or file cannot be used
   7  a server ended well, but had taken no messages since a write or flush of its log failed: look at
-     the disk; the next start recovers what was acknowledged";
+     the disk; the next start recovers what was acknowledged
+  8  files are damaged";
 
 /// The kinds of failure that scripts tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,7 @@ pub(crate) enum Exit {
     Refused = 5,
     CannotStart = 6,
     DiskFailed = 7,
+    Damaged = 8,
 }
 
 /// A failure that ends the command.

@@ -22,6 +22,7 @@ mod output;
 mod produce;
 mod serve;
 mod show_config;
+mod store;
 mod time;
 mod topic;
 
@@ -59,6 +60,7 @@ fn run(command: Command) -> Outcome {
             Command::Produce(args) => produce::run(args).await,
             Command::Consume(args) => consume::run(args).await,
             Command::Bench(command) => bench::run(command).await,
+            Command::Store(command) => store::run(&command),
             Command::Config(args) => show_config::run(&args),
         }
     });

@@ -3,6 +3,8 @@
 
 mod common;
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 use std::time::{Duration, Instant};
 
 use common::{Running, WAIT, page, program, run, strata};

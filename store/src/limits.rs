@@ -94,6 +94,10 @@ pub const SWEEP_SEGMENTS_MAX: usize = 10;
 /// records too, so that this is more than any disk leaves of a segment worth reading.
 pub const DAMAGED_RANGES_MAX: usize = 65_536;
 
+/// Milliseconds until a sidecar that could not be written is built again: building reads a whole segment, and a
+/// full disk refuses for longer than between two reads.
+pub const REBUILD_RETRY_MS: u64 = 5_000;
+
 /// Bytes of a segment that share one checksum in the sidecar.
 pub const BLOCK_BYTES: usize = 64 * 1024;
 

@@ -251,7 +251,11 @@ fn assemble(
     (lock, state): (FolderLock, State),
 ) -> Result<Shared, OpenError> {
     let now = clock.monotonic();
-    let noted = Checkpoint::load(&paths.checkpoint());
+    let checkpoint = paths.checkpoint();
+    let noted = Checkpoint::load(&checkpoint);
+    if noted.is_none() && checkpoint.exists() {
+        tracing::warn!(path = %checkpoint.display(), "the checkpoint is damaged; deletion waits until time is made up");
+    }
     let State { active, tail, sums, unsummed, .. } = state;
     let sums_path = paths.sums(active.first);
     let unwritable = || OpenError::io("write", &sums_path);

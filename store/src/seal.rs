@@ -6,11 +6,13 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::catalog::Catalog;
 use crate::disk::Disk;
 use crate::error::UpkeepError;
 use crate::head::Frozen;
+use crate::limits::REBUILD_RETRY_MS;
 use crate::mapping::Mapping;
 use crate::reindex::{Lost, Reindex, catalog_after};
 use crate::scan::Scan;
@@ -101,6 +103,7 @@ impl Shared {
             path: segment.path.clone(),
             sidecar_path: path,
             parts: parking_lot::Mutex::new(Some(parts)),
+            refused: parking_lot::Mutex::new(None),
             said: AtomicBool::new(false),
         };
         {
@@ -142,6 +145,7 @@ impl Shared {
     /// Builds a sidecar from its segment and from what was known when the segment began.
     fn rebuild(&self, sealed: &Arc<Sealed>) -> Result<(), UpkeepError> {
         self.refuse_closed()?;
+        self.refuse_retry(sealed)?;
         let (all, tombstones) = {
             let head = self.head.lock();
             (Arc::clone(&head.sealed), Arc::clone(&head.tombstones))
@@ -173,7 +177,24 @@ impl Shared {
             rows: rows_of(&catalog),
         };
         let path = &sealed.sidecar_path;
-        sidecar::write(&*self.disk, path, source).map_err(UpkeepError::io("write", path))
+        // Who closes the store waits for this; who comes after it changes nothing in the folder any more.
+        let _turn = self.keeping.sealing.lock();
+        self.refuse_closed()?;
+        let written = sidecar::write(&*self.disk, path, source);
+        let refused = written.as_ref().err().map(|error| (self.clock.monotonic(), error.to_string()));
+        *sealed.refused.lock() = refused;
+        written.map_err(UpkeepError::io("write", path))
+    }
+
+    /// Refuses to build a sidecar that could not be written a moment ago.
+    fn refuse_retry(&self, sealed: &Sealed) -> Result<(), UpkeepError> {
+        let refused = sealed.refused.lock();
+        let Some((then, why)) = &*refused else { return Ok(()) };
+        if self.clock.monotonic().saturating_sub(*then) >= Duration::from_millis(REBUILD_RETRY_MS) {
+            return Ok(());
+        }
+        let source = std::io::Error::other(why.clone());
+        Err(UpkeepError::Io { action: "write", path: sealed.sidecar_path.clone(), source })
     }
 }
 

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -23,6 +24,8 @@ pub(crate) struct Sealed {
     pub(crate) sidecar_path: PathBuf,
     /// Opened parts; the lock is held while they are opened or rebuilt, so that this happens once.
     pub(crate) parts: Mutex<Option<Arc<Parts>>>,
+    /// When its sidecar could not be written, by the monotonic clock, and why.
+    pub(crate) refused: Mutex<Option<(Duration, String)>>,
     /// That it cannot be opened was said; every read would say it again.
     pub(crate) said: AtomicBool,
 }

@@ -39,7 +39,7 @@ const MAX: Duration = Duration::from_secs(20);
 const AFTER: (u32, Duration) = (20, Duration::from_millis(100));
 
 /// The exit code of a server whose log was not closed cleanly.
-const EXIT_FAILED: i32 = 1;
+const EXIT_FAILED: i32 = 7;
 
 /// A tracer of a running server. Dropping it lets the server go.
 struct Tracer {

@@ -37,6 +37,7 @@ impl Found {
             path: self.path.clone(),
             sidecar_path: paths.sidecar(self.first),
             parts: parking_lot::Mutex::new(None),
+            refused: parking_lot::Mutex::new(None),
             said: AtomicBool::new(false),
         }
     }

@@ -7,6 +7,7 @@ mod damage;
 mod finding;
 mod flushing;
 mod hot;
+mod inspect;
 mod model;
 mod recovery;
 mod retention;

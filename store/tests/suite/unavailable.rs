@@ -1,8 +1,10 @@
 //! Segments that cannot be opened for a while: nothing is skipped, and what can be read is.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use strata_store::{Boundary, QueueRange, ReadStatus};
+use strata_store::{Boundary, QueueRange, ReadStatus, Store};
 
 use crate::common::*;
 
@@ -75,4 +77,25 @@ fn the_first_offset_is_not_believed_to_be_later_than_it_is() {
     show(&segments[2]);
     assert_eq!(store.queue_range("T", 0), Some(QueueRange { min: 2, max: 10 }));
     assert_eq!(all(&store, "T", 0).len(), 8);
+}
+
+#[test]
+fn a_sidecar_that_cannot_be_written_is_not_built_at_each_read() {
+    let folder = tempfile::tempdir().unwrap();
+    ten_segments(folder.path());
+    let sidecar = &files(&folder.path().join("sidecar"), ".index")[3];
+    let mut bytes = std::fs::read(sidecar).unwrap();
+    // Behind the header: it is noticed when the first reader comes.
+    bytes[512] ^= 1;
+    std::fs::write(sidecar, bytes).unwrap();
+    let (disk, clock) = (Arc::new(TestDisk::default()), TestClock::at(1_000_000));
+    let opened = Store::open_on(options(folder.path()), Arc::clone(&clock) as _, Arc::clone(&disk) as _);
+    let (store, _) = opened.unwrap();
+    let status = || read(&store, "T", 0, 3).status;
+    disk.writes.store(0, Ordering::SeqCst);
+    assert!(matches!(status(), ReadStatus::Unavailable { .. }));
+    disk.writes.store(usize::MAX, Ordering::SeqCst);
+    assert!(matches!(status(), ReadStatus::Unavailable { .. }), "it is not tried again at once");
+    clock.pass(5_000);
+    assert_eq!(status(), ReadStatus::Found);
 }
