@@ -9,6 +9,7 @@ use std::time::Duration;
 use strata_protocol::body::TopicConfig;
 use strata_protocol::command::Command;
 use strata_protocol::limits::FRAME_BYTES_MAX;
+use strata_protocol::reply::Reply;
 use strata_remoting::{Answer, Connection, Figures as PortFigures, Handler, Server};
 use strata_store::{Clock, OpenError, Recovery, Retention, Store, StoreOptions};
 use thiserror::Error;
@@ -105,12 +106,11 @@ struct Desk {
 
 impl Handler for Desk {
     fn handle(&self, request: Command, connection: &Arc<Connection>) -> Answer {
-        let began = self.hall.clock.monotonic();
-        let answer = handle::answer(&self.hall, &request, connection);
-        if let Answer::Now(reply) = &answer {
-            self.hall.answered(request.code, reply, began);
-        }
-        answer
+        handle::answer(&self.hall, &request, connection)
+    }
+
+    fn answered(&self, code: i32, reply: &Reply, took: Duration) {
+        self.hall.answered(code, reply, took);
     }
 
     fn closed(&self, connection: &Arc<Connection>) {

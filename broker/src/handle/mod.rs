@@ -170,7 +170,7 @@ where
     let responder = connection.responder(command);
     tokio::spawn(async move {
         let reply = work.await.unwrap_or_else(Reply::from);
-        hall.answered(code, &reply, began);
+        hall.answered(code, &reply, hall.since(began));
         responder.send(reply);
     });
     Answer::Later

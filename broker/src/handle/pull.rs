@@ -168,9 +168,9 @@ fn reply(hall: &Hall, plan: &PullPlan, read: Read) -> Reply {
     if matches!(code, ResponseCode::Success) {
         hall.figures.delivered(plan, next, (read.messages as u64, read.bytes as u64));
     }
-    let mut reply = Reply { body: read.slices.into_iter().collect(), ..Reply::new(code) };
-    reply = bounds(reply, next, read.min, read.max);
-    reply.remark(remark)
+    let mut reply = bounds(Reply::new(code), next, read.min, read.max).remark(remark);
+    reply.body.extend(read.slices);
+    reply
 }
 
 fn bounds(reply: Reply, next: i64, min: i64, max: i64) -> Reply {
