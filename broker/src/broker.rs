@@ -29,6 +29,7 @@ use crate::limits::BLOCKING_REQUESTS_MAX;
 use crate::locks::Locks;
 use crate::offsets::Offsets;
 use crate::options::BrokerOptions;
+use crate::reading::ColdReads;
 use crate::registration::{self, Registration};
 use crate::schedule::Schedule;
 use crate::topics::Topics;
@@ -155,6 +156,7 @@ impl Broker {
             figures: Figures::default(),
             creations: Creations::default(),
             blocking: Semaphore::new(BLOCKING_REQUESTS_MAX),
+            cold: ColdReads::default(),
         });
         hall.figures.started_ms.store(u64::try_from(hall.now_ms()).unwrap_or(0), Ordering::Relaxed);
         let kept = Arc::downgrade(&hall);

@@ -25,6 +25,7 @@ use crate::latency::Pair;
 use crate::locks::Locks;
 use crate::offsets::Offsets;
 use crate::options::BrokerOptions;
+use crate::reading::ColdReads;
 use crate::refusal::Refusal;
 use crate::registration::Registration;
 use crate::topics::{Topic, Topics};
@@ -45,6 +46,7 @@ pub(crate) struct Hall {
     pub creations: Creations,
     /// Turns of requests that block on the disk.
     pub blocking: Semaphore,
+    pub cold: ColdReads,
 }
 
 /// What is on disk beside the log.

@@ -182,7 +182,7 @@ impl Schedule {
             bytes_max: self.hall.options.pull.bytes_max,
             deadline_ms: 0,
         };
-        let read = reading::read(&self.hall, &plan);
+        let read = reading::read(&self.hall, &plan, true);
         match read.status {
             ReadStatus::Found => {}
             ReadStatus::Damaged { .. } => {
