@@ -13,7 +13,7 @@ use strata_protocol::reply::Reply;
 use strata_remoting::{Answer, Connection, Figures as PortFigures, Handler, Server};
 use strata_store::{Clock, OpenError, Recovery, Retention, Store, StoreOptions};
 use thiserror::Error;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
@@ -25,15 +25,14 @@ use crate::figures::Figures;
 use crate::groups::Groups;
 use crate::hall::{self, Hall, Tables};
 use crate::handle;
-use crate::limits::BLOCKING_REQUESTS_MAX;
 use crate::locks::Locks;
 use crate::offsets::Offsets;
 use crate::options::BrokerOptions;
-use crate::reading::ColdReads;
 use crate::registration::{self, Registration};
 use crate::schedule::Schedule;
 use crate::topics::Topics;
 use crate::traffic::SAMPLE_MS;
+use crate::turns::Turns;
 use crate::waiting::Waiting;
 
 /// How often held pulls are looked at for the end of their time.
@@ -155,8 +154,7 @@ impl Broker {
             registration,
             figures: Figures::default(),
             creations: Creations::default(),
-            blocking: Semaphore::new(BLOCKING_REQUESTS_MAX),
-            cold: ColdReads::default(),
+            turns: Turns::default(),
         });
         hall.figures.started_ms.store(u64::try_from(hall.now_ms()).unwrap_or(0), Ordering::Relaxed);
         let kept = Arc::downgrade(&hall);

@@ -12,7 +12,6 @@ use strata_protocol::reply::Reply;
 use strata_protocol::{code::request, command::Command};
 use strata_remoting::Connection;
 use strata_store::{Clock, Store};
-use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::attributes::RESERVE_TIME;
@@ -25,10 +24,10 @@ use crate::latency::Pair;
 use crate::locks::Locks;
 use crate::offsets::Offsets;
 use crate::options::BrokerOptions;
-use crate::reading::ColdReads;
 use crate::refusal::Refusal;
 use crate::registration::Registration;
 use crate::topics::{Topic, Topics};
+use crate::turns::Turns;
 use crate::waiting::Waiting;
 
 /// Everything that requests meet.
@@ -44,9 +43,8 @@ pub(crate) struct Hall {
     pub registration: Registration,
     pub figures: Figures,
     pub creations: Creations,
-    /// Turns of requests that block on the disk.
-    pub blocking: Semaphore,
-    pub cold: ColdReads,
+    /// Turns of what waits for the disk.
+    pub turns: Turns,
 }
 
 /// What is on disk beside the log.

@@ -155,7 +155,7 @@ where
     T: Send + 'static,
     F: FnOnce() -> Result<T, Refusal> + Send + 'static,
 {
-    let Ok(_permit) = hall.blocking.try_acquire() else {
+    let Some(_turn) = hall.turns.request() else {
         return Err(Refusal::Busy { what: "too many requests wait for the disk" });
     };
     tokio::task::spawn_blocking(work).await.map_err(|error| Refusal::Broken { reason: error.to_string() })?

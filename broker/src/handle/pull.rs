@@ -46,13 +46,13 @@ pub(super) fn pull(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connect
 /// Answers a pull of what is on disk only, where waiting for the disk holds nobody else up. Pulls wait for their
 /// turn, so that consumers far behind take so many of the system's threads and not more.
 fn read_cold(hall: &Arc<Hall>, pull: Parked) {
-    if !hall.cold.enter() {
+    if !hall.turns.enter() {
         pull.responder.send(Refusal::Busy { what: "too many pulls wait for the disk" }.into());
         return;
     }
     let hall = Arc::clone(hall);
     tokio::spawn(async move {
-        let turn = hall.cold.turn().await;
+        let turn = hall.turns.pull().await;
         if pull.responder.connection().is_open() {
             let (shared, began) = (Arc::clone(&hall), hall.clock.monotonic());
             let answered = tokio::task::spawn_blocking(move || {
@@ -66,7 +66,7 @@ fn read_cold(hall: &Arc<Hall>, pull: Parked) {
             }
         }
         drop(turn);
-        hall.cold.leave();
+        hall.turns.leave();
     });
 }
 
