@@ -9,10 +9,11 @@ use std::time::Duration;
 use strata_protocol::body::TopicConfig;
 use strata_protocol::command::Command;
 use strata_protocol::limits::FRAME_BYTES_MAX;
+use strata_protocol::reply::Reply;
 use strata_remoting::{Answer, Connection, Figures as PortFigures, Handler, Server};
 use strata_store::{Clock, OpenError, Recovery, Retention, Store, StoreOptions};
 use thiserror::Error;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
@@ -24,7 +25,6 @@ use crate::figures::Figures;
 use crate::groups::Groups;
 use crate::hall::{self, Hall, Tables};
 use crate::handle;
-use crate::limits::BLOCKING_REQUESTS_MAX;
 use crate::locks::Locks;
 use crate::offsets::Offsets;
 use crate::options::BrokerOptions;
@@ -32,6 +32,7 @@ use crate::registration::{self, Registration};
 use crate::schedule::Schedule;
 use crate::topics::Topics;
 use crate::traffic::SAMPLE_MS;
+use crate::turns::Turns;
 use crate::waiting::Waiting;
 
 /// How often held pulls are looked at for the end of their time.
@@ -105,12 +106,11 @@ struct Desk {
 
 impl Handler for Desk {
     fn handle(&self, request: Command, connection: &Arc<Connection>) -> Answer {
-        let began = self.hall.clock.monotonic();
-        let answer = handle::answer(&self.hall, &request, connection);
-        if let Answer::Now(reply) = &answer {
-            self.hall.answered(request.code, reply, began);
-        }
-        answer
+        handle::answer(&self.hall, &request, connection)
+    }
+
+    fn answered(&self, code: i32, reply: &Reply, took: Duration) {
+        self.hall.answered(code, reply, took);
     }
 
     fn closed(&self, connection: &Arc<Connection>) {
@@ -154,7 +154,7 @@ impl Broker {
             registration,
             figures: Figures::default(),
             creations: Creations::default(),
-            blocking: Semaphore::new(BLOCKING_REQUESTS_MAX),
+            turns: Turns::default(),
         });
         hall.figures.started_ms.store(u64::try_from(hall.now_ms()).unwrap_or(0), Ordering::Relaxed);
         let kept = Arc::downgrade(&hall);

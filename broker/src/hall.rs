@@ -12,7 +12,6 @@ use strata_protocol::reply::Reply;
 use strata_protocol::{code::request, command::Command};
 use strata_remoting::Connection;
 use strata_store::{Clock, Store};
-use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::attributes::RESERVE_TIME;
@@ -28,6 +27,7 @@ use crate::options::BrokerOptions;
 use crate::refusal::Refusal;
 use crate::registration::Registration;
 use crate::topics::{Topic, Topics};
+use crate::turns::Turns;
 use crate::waiting::Waiting;
 
 /// Everything that requests meet.
@@ -43,8 +43,8 @@ pub(crate) struct Hall {
     pub registration: Registration,
     pub figures: Figures,
     pub creations: Creations,
-    /// Turns of requests that block on the disk.
-    pub blocking: Semaphore,
+    /// Turns of what waits for the disk.
+    pub turns: Turns,
 }
 
 /// What is on disk beside the log.
@@ -65,18 +65,20 @@ impl Hall {
         i64::try_from(self.clock.monotonic().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// A request is answered that came at `began` of the measured time.
-    pub(crate) fn answered(&self, code: i32, reply: &Reply, began: Duration) {
-        self.observe(Pair { request: code, response: reply.code.wire(), held: false }, began);
+    /// A request is answered, `took` after the broker turned to it.
+    pub(crate) fn answered(&self, code: i32, reply: &Reply, took: Duration) {
+        self.figures.requests.observe(Pair { request: code, response: reply.code.wire(), held: false }, took);
     }
 
     /// A request is answered that was held until `began` of the measured time.
     pub(crate) fn answered_held(&self, code: i32, reply: &Reply, began: Duration) {
-        self.observe(Pair { request: code, response: reply.code.wire(), held: true }, began);
+        let pair = Pair { request: code, response: reply.code.wire(), held: true };
+        self.figures.requests.observe(pair, self.since(began));
     }
 
-    fn observe(&self, pair: Pair, began: Duration) {
-        self.figures.requests.observe(pair, self.clock.monotonic().saturating_sub(began));
+    /// Time since `began` of the measured time.
+    pub(crate) fn since(&self, began: Duration) -> Duration {
+        self.clock.monotonic().saturating_sub(began)
     }
 
     /// The address that clients are told.

@@ -19,6 +19,7 @@ mod offsets;
 mod clients;
 mod locks;
 mod waiting;
+mod turns;
 mod delay;
 mod schedule;
 mod registration;

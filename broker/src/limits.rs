@@ -55,6 +55,12 @@ pub const QUEUE_LOCK_MS_MAX: i64 = 60_000;
 /// Sends that may wait for a flush at a time; more are answered with `SYSTEM_BUSY`.
 pub const UNFLUSHED_SENDS_MAX: usize = 16_384;
 
+/// Pulls at a time that read from disk. More would only queue up in the disk.
+pub const COLD_READS_MAX: usize = 16;
+
+/// Pulls that wait for their turn to read from disk, at about 500 bytes each; more are answered with `SYSTEM_BUSY`.
+pub const COLD_PULLS_MAX: usize = 10_000;
+
 /// Requests at a time that search the indexes of all segments, write settings or delete segments; more are
 /// answered with `SYSTEM_BUSY`. Many times what operators' tools send.
 pub const BLOCKING_REQUESTS_MAX: usize = 64;

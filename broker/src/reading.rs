@@ -19,12 +19,13 @@ impl Keep for Sieve<'_> {
     }
 }
 
-/// Reads what a pull asks for.
-pub(crate) fn read(hall: &Hall, plan: &PullPlan) -> Read {
+/// Reads what a pull asks for. Without `wait`, a read of what is on disk only ends as cold.
+pub(crate) fn read(hall: &Hall, plan: &PullPlan, wait: bool) -> Read {
     let budget = ReadBudget {
         messages_max: plan.messages_max,
         bytes_max: plan.bytes_max,
         scan_entries_max: PULL_SCAN_ENTRIES_MAX,
+        wait,
         ..ReadBudget::default()
     };
     hall.store.read(&plan.topic, plan.queue_id, plan.offset, &budget, &mut Sieve(&plan.filter))

@@ -182,7 +182,7 @@ impl Schedule {
             bytes_max: self.hall.options.pull.bytes_max,
             deadline_ms: 0,
         };
-        let read = reading::read(&self.hall, &plan);
+        let read = reading::read(&self.hall, &plan, true);
         match read.status {
             ReadStatus::Found => {}
             ReadStatus::Damaged { .. } => {
@@ -195,7 +195,7 @@ impl Schedule {
                 self.advance(queue, read.next_offset.max(offset + 1), 0);
                 return Round::More;
             }
-            ReadStatus::Unavailable { .. } => {
+            ReadStatus::Cold | ReadStatus::Unavailable { .. } => {
                 warn!(level = queue + 1, offset, "delayed messages cannot be read now; trying again");
                 return Round::Refused;
             }

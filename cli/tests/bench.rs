@@ -39,13 +39,16 @@ fn a_broker_is_measured_and_found_without_fault() {
         &["--rate", "4000", "--connections", "2", "--properties", "keyed"],
         &["--topic", "many", "--topics", "12", "--queues", "2"],
     ];
+    let mut cpu = 0.0;
     for shape in shapes {
         let report = measured(&[&["produce", "--messages", "2000", "--broker-pid", &id], shape].concat());
         assert_eq!(report["messages"], 2000, "{report}");
         assert_eq!(report["answers"]["Success (0)"], 2000, "{report}");
-        assert!(report["figures"]["brokerCpuUs"]["median"].as_f64().unwrap() > 0.0, "{report}");
+        // The system counts in steps of 10 ms, so that a short run may have none.
+        cpu += report["figures"]["brokerCpuUs"]["median"].as_f64().unwrap();
         assert_eq!(report["latencyUs"]["send to acknowledgement"]["count"], 2000, "{report}");
     }
+    assert!(cpu > 0.0, "none of the runs saw the broker's CPU time");
     let read = measured(&["consume", "--once", "--groups", "2", "--connections", "2", "--duration", "60"]);
     assert_eq!((&read["messages"], &read["counts"]["foreign"]), (&16_000.into(), &0.into()), "{read}");
     let many =

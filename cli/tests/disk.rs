@@ -1,9 +1,8 @@
 //! A disk that refuses writes under a running server: what it says, what it still does, and how it ends.
 #![expect(clippy::disallowed_methods, reason = "a deadline of a test is real time")]
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod common;
-
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use std::time::{Duration, Instant};
 

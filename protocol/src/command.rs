@@ -1,11 +1,11 @@
 //! A frame's meaning: one request or one response, decoded from and encoded to bytes.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use thiserror::Error;
 
 use crate::fields::Fields;
 use crate::frame::{self, FrameError, HeaderCodec};
-use crate::header::{self, Head, HeaderError};
+use crate::header::{self, Head, HeaderError, Sink};
 
 /// Bit of `flag` that marks a response (`RemotingCommand.RPC_TYPE`).
 pub const FLAG_RESPONSE: i32 = 1;
@@ -99,13 +99,14 @@ impl Command {
     ///
     /// # Errors
     /// See [`Malformed`].
-    pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
+    pub fn decode(mut bytes: Bytes) -> Result<Self, Malformed> {
         let (Some(word), length) = (bytes.get(4..8), bytes.len()) else {
             return Err(FrameError::TooShort { length: -1 }.into());
         };
         let (codec, header_bytes) = frame::header_word([word[0], word[1], word[2], word[3]], length - 4)?;
-        let header = bytes.slice(8..8 + header_bytes);
-        let body = bytes.slice(8 + header_bytes..);
+        let body = bytes.split_off(8 + header_bytes);
+        bytes.advance(8);
+        let header = bytes;
         let (head, remark, fields) = match codec {
             HeaderCodec::Json => header::read_json(header)?,
             HeaderCodec::Binary => header::read_binary(header)?,
@@ -124,7 +125,7 @@ impl Command {
     }
 
     /// Appends the whole frame to `out`.
-    pub fn encode(&self, out: &mut BytesMut) {
+    pub fn encode(&self, out: &mut impl Sink) {
         let start = out.len();
         out.put_u64(0);
         let head = Head {
@@ -136,11 +137,11 @@ impl Command {
         };
         let mut writer = header::Writer::begin(out, self.codec, head, self.remark.as_deref());
         for (name, value) in self.fields.iter() {
-            writer.text(name, value);
+            writer.any_text(name, value);
         }
         writer.end();
         header::patch_prefix(out, start, self.codec, self.body.len());
-        out.extend_from_slice(&self.body);
+        out.put_slice(&self.body);
     }
 
     /// Whether this answers a request.

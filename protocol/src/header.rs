@@ -3,13 +3,13 @@
 //! Source: `RemotingSerializable` (fastjson 1.2) and `RocketMQSerializable`. The JSON reader takes what
 //! fastjson takes: unquoted keys, single quotes, numbers and booleans where text is meant.
 
-use std::fmt::Write as _;
+use std::ops::DerefMut;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use thiserror::Error;
 
 use crate::command::Language;
-use crate::fields::{Fields, Span};
+use crate::fields::{Fields, Pairs, Span};
 use crate::frame::HeaderCodec;
 use crate::json::{Cursor, JsonError, Piece, Text};
 use crate::limits::{FIELD_NAME_BYTES_MAX, FIELDS_MAX};
@@ -76,59 +76,67 @@ pub fn read_json(header: Bytes) -> Result<Read, HeaderError> {
     let text = std::str::from_utf8(&header).map_err(|_| HeaderError::NotUtf8)?;
     let mut head = Head::default();
     let (mut remark, mut code, mut opaque) = (None, None, None);
-    let mut fields = Fields::of_frame(header.clone());
+    let mut pairs = Pairs::default();
     let mut cursor = Cursor::new(text);
     cursor.begin_object()?;
-    while let Some(name) = cursor.member_name()? {
-        match name.as_str() {
+    loop {
+        let plain = cursor.plain_name().map(|(start, length)| &text[start..start + length]);
+        let other = if plain.is_none() { cursor.member_name()? } else { None };
+        let Some(name) = plain.or_else(|| other.as_ref().map(Text::as_str)) else { break };
+        match name {
             "code" => code = Some(cursor.int32()?),
             "language" => head.language = cursor.scalar()?.map_or(Language::OTHER, |name| Language::of(name.as_str())),
             "version" => head.version = cursor.int32()?,
             "opaque" => opaque = Some(cursor.int32()?),
             "flag" => head.flag = cursor.int32()?,
             "remark" => remark = cursor.scalar()?.map(|text| text.as_str().to_owned()),
-            "extFields" => read_json_fields(&mut cursor, &mut fields)?,
+            "extFields" => read_json_fields(&mut cursor, &mut pairs)?,
             _ => cursor.skip_value()?,
         }
     }
     cursor.end()?;
     head.code = code.ok_or(HeaderError::Missing { name: "code" })?;
     head.opaque = opaque.ok_or(HeaderError::Missing { name: "opaque" })?;
-    Ok((head, remark, fields))
+    Ok((head, remark, pairs.of_frame(header)))
 }
 
-fn read_json_fields(cursor: &mut Cursor<'_>, fields: &mut Fields) -> Result<(), HeaderError> {
+fn read_json_fields(cursor: &mut Cursor<'_>, pairs: &mut Pairs) -> Result<(), HeaderError> {
     if cursor.null()? {
         return Ok(());
     }
     cursor.begin_object()?;
-    while let Some(name) = cursor.member_name()? {
-        if name.as_str().len() > FIELD_NAME_BYTES_MAX {
+    loop {
+        let name = match cursor.plain_name() {
+            Some((start, length)) => Span::frame(start, length),
+            None => match cursor.member_name()? {
+                Some(name) => span(pairs, &name),
+                None => return Ok(()),
+            },
+        };
+        if name.bytes() > FIELD_NAME_BYTES_MAX {
             return Err(HeaderError::FieldNameTooLong);
         }
-        let resolved_from = fields.side().len();
-        let value = match cursor.scalar_onto(fields.side())? {
+        let resolved_from = pairs.side().len();
+        let value = match cursor.scalar_onto(pairs.side())? {
             Piece::Null => continue,
             Piece::Slice { start, length } => Span::frame(start, length),
-            Piece::Resolved => Span::side(resolved_from, fields.side().len() - resolved_from),
+            Piece::Resolved => Span::side(resolved_from, pairs.side().len() - resolved_from),
         };
-        if fields.len() == FIELDS_MAX {
+        if pairs.len() == FIELDS_MAX {
             return Err(HeaderError::TooManyFields);
         }
-        let name = span(fields, &name);
-        fields.add(name, value);
+        pairs.add(name, value);
     }
-    Ok(())
 }
 
 /// Where a text of the cursor lies; what was escaped is kept in the side buffer.
-fn span(fields: &mut Fields, text: &Text<'_>) -> Span {
+fn span(pairs: &mut Pairs, text: &Text<'_>) -> Span {
     match text {
         Text::Slice { start, text } => Span::frame(*start, text.len()),
         Text::Owned(owned) => {
-            let side = fields.side();
+            let side = pairs.side();
             let start = side.len();
-            side.push_str(owned);
+            side.extend_from_slice(owned.as_bytes());
             Span::side(start, owned.len())
         }
     }
@@ -167,7 +175,7 @@ pub fn read_binary(header: Bytes) -> Result<Read, HeaderError> {
         b"" => None,
         bytes => Some(std::str::from_utf8(bytes).map_err(|_| HeaderError::NotUtf8)?.to_owned()),
     };
-    let mut fields = Fields::of_frame(header.clone());
+    let mut pairs = Pairs::default();
     let mut entries = take(&mut rest, Width::Four).ok_or_else(|| truncated(rest))?;
     let base = length - rest.len() - entries.len();
     let all = entries.len();
@@ -175,7 +183,7 @@ pub fn read_binary(header: Bytes) -> Result<Read, HeaderError> {
         let at = base + all - entries.len();
         let name = take(&mut entries, Width::Two).ok_or(HeaderError::Truncated { at, length })?;
         let value = take(&mut entries, Width::Four).ok_or(HeaderError::Truncated { at, length })?;
-        if fields.len() == FIELDS_MAX {
+        if pairs.len() == FIELDS_MAX {
             return Err(HeaderError::TooManyFields);
         }
         if std::str::from_utf8(name).is_err() || std::str::from_utf8(value).is_err() {
@@ -185,9 +193,9 @@ pub fn read_binary(header: Bytes) -> Result<Read, HeaderError> {
             return Err(HeaderError::FieldNameTooLong);
         }
         let value_at = base + all - entries.len() - value.len();
-        fields.add(Span::frame(at + 2, name.len()), Span::frame(value_at, value.len()));
+        pairs.add(Span::frame(at + 2, name.len()), Span::frame(value_at, value.len()));
     }
-    Ok((head, remark, fields))
+    Ok((head, remark, pairs.of_frame(header)))
 }
 
 /// Bytes of a length number in the binary form.
@@ -208,32 +216,37 @@ fn take<'a>(rest: &mut &'a [u8], width: Width) -> Option<&'a [u8]> {
     Some(taken)
 }
 
+/// What frames are written to: `Vec<u8>` and `BytesMut`. The former costs less for the dozens of small pieces.
+pub trait Sink: BufMut + DerefMut<Target = [u8]> {}
+
+impl<B: BufMut + DerefMut<Target = [u8]>> Sink for B {}
+
 /// Writes one header field by field, in either codec, without building a map first.
-pub struct Writer<'a> {
-    out: &'a mut BytesMut,
+pub struct Writer<'a, B> {
+    out: &'a mut B,
     codec: HeaderCodec,
     fields_at: usize,
     any: bool,
 }
 
-impl<'a> Writer<'a> {
+impl<'a, B: Sink> Writer<'a, B> {
     /// Writes the fixed part; fields follow, then [`Writer::end`].
-    pub fn begin(out: &'a mut BytesMut, codec: HeaderCodec, head: Head, remark: Option<&str>) -> Self {
+    pub fn begin(out: &'a mut B, codec: HeaderCodec, head: Head, remark: Option<&str>) -> Self {
         match codec {
             HeaderCodec::Json => {
-                out.extend_from_slice(b"{\"code\":");
+                out.put_slice(b"{\"code\":");
                 put_int(out, i64::from(head.code));
-                out.extend_from_slice(b",\"flag\":");
+                out.put_slice(b",\"flag\":");
                 put_int(out, i64::from(head.flag));
-                out.extend_from_slice(b",\"language\":\"");
-                out.extend_from_slice(head.language.name().as_bytes());
-                out.extend_from_slice(b"\",\"opaque\":");
+                out.put_slice(b",\"language\":\"");
+                out.put_slice(head.language.name().as_bytes());
+                out.put_slice(b"\",\"opaque\":");
                 put_int(out, i64::from(head.opaque));
                 if let Some(remark) = remark {
-                    out.extend_from_slice(b",\"remark\":");
+                    out.put_slice(b",\"remark\":");
                     put_json_text(out, remark);
                 }
-                out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+                out.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
                 put_int(out, i64::from(head.version));
             }
             HeaderCodec::Binary => {
@@ -252,41 +265,64 @@ impl<'a> Writer<'a> {
         Self { out, codec, fields_at, any: false }
     }
 
-    fn name(&mut self, name: &str) {
+    /// Begins a field. A name that the protocol gives has nothing to escape.
+    #[inline]
+    fn name(&mut self, name: &str, is_known: bool) {
         match self.codec {
             HeaderCodec::Json => {
-                let before: &[u8] = if self.any { b"," } else { b",\"extFields\":{" };
-                self.any = true;
-                self.out.extend_from_slice(before);
-                put_json_text(self.out, name);
-                self.out.extend_from_slice(b":");
+                if self.any {
+                    self.out.put_slice(b",");
+                } else {
+                    self.out.put_slice(b",\"extFields\":{");
+                    self.any = true;
+                }
+                if is_known {
+                    self.out.put_slice(b"\"");
+                    self.out.put_slice(name.as_bytes());
+                    self.out.put_slice(b"\":");
+                } else {
+                    put_json_text(self.out, name);
+                    self.out.put_slice(b":");
+                }
             }
             HeaderCodec::Binary => {
                 let length = name.len().min(FIELD_NAME_BYTES_MAX);
                 #[expect(clippy::cast_possible_truncation, reason = "bounded by FIELD_NAME_BYTES_MAX")]
                 self.out.put_u16(length as u16);
-                self.out.extend_from_slice(&name.as_bytes()[..length]);
+                self.out.put_slice(&name.as_bytes()[..length]);
             }
         }
     }
 
-    /// Adds a text field.
-    pub fn text(&mut self, name: &str, value: &str) {
-        self.name(name);
+    /// Adds a text field whose name has nothing to escape.
+    #[inline]
+    pub fn text(&mut self, name: &'static str, value: &str) {
+        self.name(name, true);
+        self.value(value);
+    }
+
+    /// Adds a text field of any name.
+    pub fn any_text(&mut self, name: &str, value: &str) {
+        self.name(name, false);
+        self.value(value);
+    }
+
+    fn value(&mut self, value: &str) {
         match self.codec {
             HeaderCodec::Json => put_json_text(self.out, value),
             HeaderCodec::Binary => put_long_text(self.out, value),
         }
     }
 
-    /// Adds a number, as text like all fields.
-    pub fn int(&mut self, name: &str, value: i64) {
-        self.name(name);
+    /// Adds a number, as text like all fields, whose name has nothing to escape.
+    #[inline]
+    pub fn int(&mut self, name: &'static str, value: i64) {
+        self.name(name, true);
         match self.codec {
             HeaderCodec::Json => {
-                self.out.put_u8(b'"');
+                self.out.put_slice(b"\"");
                 put_int(self.out, value);
-                self.out.put_u8(b'"');
+                self.out.put_slice(b"\"");
             }
             HeaderCodec::Binary => {
                 let at = self.out.len();
@@ -300,7 +336,8 @@ impl<'a> Writer<'a> {
     /// Ends the header.
     pub fn end(self) {
         match self.codec {
-            HeaderCodec::Json => self.out.extend_from_slice(if self.any { b"}}" } else { b"}" }),
+            HeaderCodec::Json if self.any => self.out.put_slice(b"}}"),
+            HeaderCodec::Json => self.out.put_slice(b"}"),
             HeaderCodec::Binary => patch_length(self.out, self.fields_at - 4),
         }
     }
@@ -323,43 +360,61 @@ fn patch_length(out: &mut [u8], at: usize) {
     out[at..at + 4].copy_from_slice(&length.to_be_bytes());
 }
 
-fn put_long_text(out: &mut BytesMut, text: &str) {
+fn put_long_text(out: &mut impl Sink, text: &str) {
     #[expect(clippy::cast_possible_truncation, reason = "headers are far below 4 GiB")]
     out.put_u32(text.len() as u32);
-    out.extend_from_slice(text.as_bytes());
+    out.put_slice(text.as_bytes());
 }
 
 /// Writes a decimal number; every answer has several, and the formatter of `std` costs three times this.
-fn put_int(out: &mut BytesMut, value: i64) {
+fn put_int(out: &mut impl Sink, value: i64) {
+    if let Ok(digit @ 0..=9) = u8::try_from(value) {
+        return out.put_slice(&[b'0' + digit]);
+    }
     let mut digits = [0; 20];
     let (mut at, mut rest) = (digits.len(), value.unsigned_abs());
-    loop {
+    while rest != 0 {
         at -= 1;
         digits[at] = b'0' + (rest % 10) as u8;
         rest /= 10;
-        if rest == 0 {
-            break;
-        }
     }
     if value < 0 {
         at -= 1;
         digits[at] = b'-';
     }
-    out.extend_from_slice(&digits[at..]);
+    out.put_slice(&digits[at..]);
 }
 
 fn needs_escape(byte: u8) -> bool {
     (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
+/// Whether any byte needs an escape. Eight are looked at together, and no branch depends on what they are.
+#[inline]
+fn any_needs_escape(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    // In each place, whether the byte is below `limit`, which is at most 128; places above such a one may deceive.
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGHS;
+    let hits = |word: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*word);
+        below(word, 0x20) | below(word ^ (ONES * u64::from(b'"')), 1) | below(word ^ (ONES * u64::from(b'\\')), 1)
+    };
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().fold(false, |any, byte| any | needs_escape(*byte));
+    };
+    // The last eight overlap those before.
+    bytes.as_chunks::<8>().0.iter().fold(hits(last), |all, word| all | hits(word)) != 0
+}
+
 /// Writes `text` as a JSON string: quotes, backslashes and control characters escaped, the rest as it is.
-fn put_json_text(out: &mut BytesMut, text: &str) {
+fn put_json_text(out: &mut impl Sink, text: &str) {
     let bytes = text.as_bytes();
-    out.put_u8(b'"');
-    // Most texts need no escape, and a look without a branch a byte finds that out faster.
-    if !bytes.iter().fold(false, |any, byte| any | needs_escape(*byte)) {
-        out.extend_from_slice(bytes);
-        out.put_u8(b'"');
+    out.put_slice(b"\"");
+    // Most texts need no escape.
+    if !any_needs_escape(bytes) {
+        out.put_slice(bytes);
+        out.put_slice(b"\"");
         return;
     }
     let mut written = 0;
@@ -367,31 +422,33 @@ fn put_json_text(out: &mut BytesMut, text: &str) {
         if !needs_escape(*byte) {
             continue;
         }
-        out.extend_from_slice(&bytes[written..at]);
+        out.put_slice(&bytes[written..at]);
         written = at + 1;
         match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
+            b'"' => out.put_slice(b"\\\""),
+            b'\\' => out.put_slice(b"\\\\"),
+            b'\n' => out.put_slice(b"\\n"),
             control => {
-                let _ = write!(out, "\\u{control:04x}");
+                const DIGITS: [u8; 16] = *b"0123456789abcdef";
+                let (high, low) = (DIGITS[usize::from(control >> 4)], DIGITS[usize::from(control & 15)]);
+                out.put_slice(&[b'\\', b'u', b'0', b'0', high, low]);
             }
         }
     }
-    out.extend_from_slice(&bytes[written..]);
-    out.put_u8(b'"');
+    out.put_slice(&bytes[written..]);
+    out.put_slice(b"\"");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn written(codec: HeaderCodec, add: impl FnOnce(&mut Writer<'_>)) -> Bytes {
-        let mut out = BytesMut::new();
+    fn written(codec: HeaderCodec, add: impl FnOnce(&mut Writer<'_, Vec<u8>>)) -> Bytes {
+        let mut out = Vec::new();
         let mut writer = Writer::begin(&mut out, codec, Head::default(), None);
         add(&mut writer);
         writer.end();
-        out.freeze()
+        out.into()
     }
 
     fn read(codec: HeaderCodec, header: Bytes) -> Fields {
@@ -435,5 +492,19 @@ mod tests {
         let expected: Fields =
             [("a", "\u{1}x"), ("b", "plain"), ("cA", "y\u{2}\u{3}"), ("e", "7")].into_iter().collect();
         assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn whatever_needs_an_escape_is_seen_wherever_it_is() {
+        for length in 0..20 {
+            for at in 0..length {
+                for byte in 0..=255 {
+                    let mut text = vec![b'#'; length];
+                    text[at] = byte;
+                    assert_eq!(any_needs_escape(&text), needs_escape(byte), "{byte} at {at} of {length}");
+                }
+            }
+        }
+        assert!(!any_needs_escape(b""));
     }
 }

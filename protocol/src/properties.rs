@@ -92,8 +92,8 @@ impl<'a> Iterator for Properties<'a> {
 fn next_separator(text: &[u8], from: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let mut at = from;
-    while let Some(eight) = text.get(at..at + 8) {
-        let word = eight.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    while let Some(eight) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*eight);
         // A byte below 3 borrows into its top bit; the lowest such byte is found exactly.
         let low = word.wrapping_sub(ONES * 3) & !word & (ONES << 7);
         if low == 0 {

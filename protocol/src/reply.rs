@@ -2,23 +2,27 @@
 
 use std::borrow::Cow;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::code::ResponseCode;
 use crate::command::{FLAG_RESPONSE, Language, VERSION};
 use crate::frame::HeaderCodec;
-use crate::header::{self, Head};
+use crate::header::{self, Head, Sink};
+
+/// Fields that are kept without an allocation: answers to sends and pulls have six.
+const INLINE_FIELDS: usize = 6;
+
+/// What the texts of an answer take at first: two ids and a name.
+const TEXT_BYTES: usize = 128;
 
 /// A field's value; numbers are written without a detour over text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
-    /// A whole number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Value {
     Int(i64),
-    /// `true` or `false`.
     Bool(bool),
-    /// Any text.
-    Text(Cow<'static, str>),
+    /// A text, from one place of [`Reply::texts`] to another.
+    Text(usize, usize),
 }
 
 /// An answer before it is bound to a request.
@@ -29,7 +33,9 @@ pub struct Reply {
     /// Text for people; clients show it beside the code.
     pub remark: Option<Cow<'static, str>>,
     /// The response header.
-    pub fields: SmallVec<[(&'static str, Value); 8]>,
+    fields: SmallVec<[(&'static str, Value); INLINE_FIELDS]>,
+    /// The texts of the header, one behind the other: one allocation for all of them.
+    texts: String,
     /// The body in pieces, sent in this order.
     pub body: SmallVec<[Bytes; 1]>,
 }
@@ -37,12 +43,14 @@ pub struct Reply {
 impl Reply {
     /// An answer with `code` alone.
     #[must_use]
+    #[inline]
     pub fn new(code: ResponseCode) -> Self {
-        Self { code, remark: None, fields: SmallVec::new(), body: SmallVec::new() }
+        Self { code, remark: None, fields: SmallVec::new(), texts: String::new(), body: SmallVec::new() }
     }
 
     /// Success without more.
     #[must_use]
+    #[inline]
     pub fn success() -> Self {
         Self::new(ResponseCode::Success)
     }
@@ -63,6 +71,7 @@ impl Reply {
 
     /// Adds a remark.
     #[must_use]
+    #[inline]
     pub fn remark(mut self, remark: impl Into<Cow<'static, str>>) -> Self {
         self.remark = Some(remark.into());
         self
@@ -70,6 +79,7 @@ impl Reply {
 
     /// Adds a number.
     #[must_use]
+    #[inline]
     pub fn int(mut self, name: &'static str, value: impl Into<i64>) -> Self {
         self.fields.push((name, Value::Int(value.into())));
         self
@@ -77,15 +87,23 @@ impl Reply {
 
     /// Adds a truth value.
     #[must_use]
+    #[inline]
     pub fn flag(mut self, name: &'static str, value: bool) -> Self {
         self.fields.push((name, Value::Bool(value)));
         self
     }
 
-    /// Adds a text.
+    /// Adds a text, which is copied.
     #[must_use]
-    pub fn text(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
-        self.fields.push((name, Value::Text(value.into())));
+    #[inline]
+    pub fn text(mut self, name: &'static str, value: impl AsRef<str>) -> Self {
+        let value = value.as_ref();
+        let start = self.texts.len();
+        if self.texts.capacity() == 0 {
+            self.texts = String::with_capacity(TEXT_BYTES);
+        }
+        self.texts.push_str(value);
+        self.fields.push((name, Value::Text(start, self.texts.len())));
         self
     }
 
@@ -97,7 +115,7 @@ impl Reply {
 
     /// Appends prefix and header of the frame that answers request `opaque`; the body's slices must
     /// follow it on the wire.
-    pub fn encode_header(&self, out: &mut BytesMut, opaque: i32, codec: HeaderCodec) {
+    pub fn encode_header(&self, out: &mut impl Sink, opaque: i32, codec: HeaderCodec) {
         let start = out.len();
         out.put_u64(0);
         let head =
@@ -108,7 +126,7 @@ impl Reply {
                 Value::Int(number) => writer.int(name, *number),
                 Value::Bool(true) => writer.text(name, "true"),
                 Value::Bool(false) => writer.text(name, "false"),
-                Value::Text(text) => writer.text(name, text),
+                Value::Text(start, end) => writer.text(name, self.texts.get(*start..*end).unwrap_or_default()),
             }
         }
         writer.end();

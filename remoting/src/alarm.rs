@@ -3,7 +3,7 @@
 //! Owns the sleep behind the coarse clock of [`crate::deadline`]; what the time means is decided there.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
@@ -17,6 +17,8 @@ pub(crate) struct Alarm {
     set_at: Instant,
     /// The alarm was set for a quiet connection, far beyond the next tick.
     is_far: bool,
+    /// Whom the sleep wakes; it is told once, not whenever the task runs.
+    told: Option<Waker>,
     deadlines: Deadlines,
     patience: Patience,
 }
@@ -27,6 +29,7 @@ impl Alarm {
             sleep: Box::pin(sleep(patience.tick())),
             set_at: Instant::now(),
             is_far: false,
+            told: None,
             deadlines: Deadlines::new(patience),
             patience,
         }
@@ -34,7 +37,12 @@ impl Alarm {
 
     /// Ready when the time has come; it then must be set or asked for a look.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.sleep.as_mut().poll(cx)
+        if self.told.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) && !self.sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        let polled = self.sleep.as_mut().poll(cx);
+        self.told = polled.is_pending().then(|| cx.waker().clone());
+        polled
     }
 
     /// Something moved: a quiet connection returns to the short tick. Costs nothing for a busy one.
@@ -71,6 +79,7 @@ impl Alarm {
     fn set(&mut self, after: Duration) {
         self.set_at = Instant::now();
         self.is_far = false;
+        self.told = None;
         self.sleep.as_mut().reset(self.set_at + after);
     }
 }

@@ -3,6 +3,7 @@
 //! Owns the contract between connections and the rooms behind them, and nothing else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use strata_protocol::command::Command;
 use strata_protocol::reply::Reply;
@@ -34,6 +35,9 @@ pub trait Handler: Send + Sync + 'static {
     /// read buffer, all of which stays allocated with them, mostly 256 KiB, with a large frame up to twice the
     /// frame: what is kept beyond the answer should be a copy.
     fn handle(&self, request: Command, connection: &Arc<Connection>) -> Answer;
+
+    /// A request of `code` was answered with [`Answer::Now`], `took` after the connection's task had turned to it.
+    fn answered(&self, _code: i32, _reply: &Reply, _took: Duration) {}
 
     /// A connection was accepted or made; none of its requests was handled yet.
     fn opened(&self, _connection: &Arc<Connection>) {}

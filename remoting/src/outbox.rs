@@ -69,20 +69,20 @@ impl Outbox {
         self.state.lock().phase <= Phase::Draining
     }
 
-    /// Gives the answer back if it can be kept until the peer takes it, else `SYSTEM_BUSY`. `waiting` bytes are
-    /// before it. Small answers always pass.
-    pub(crate) fn affordable(&self, reply: Reply, waiting: usize, all: &Budget) -> Reply {
-        if reply.body_bytes() <= SMALL_ANSWER_BYTES_MAX {
-            return reply;
+    /// `SYSTEM_BUSY` in place of an answer with a body of `bytes` that cannot be kept until the peer takes it.
+    /// `waiting` bytes are before it. Small answers always can.
+    pub(crate) fn unaffordable(&self, bytes: usize, waiting: usize, all: &Budget) -> Option<Reply> {
+        if bytes <= SMALL_ANSWER_BYTES_MAX {
+            return None;
         }
         if waiting >= OUTBOX_BYTES_MAX {
-            return busy("too many answers wait unread on this connection");
+            return Some(busy("too many answers wait unread on this connection"));
         }
         let peer_is_slow = self.unsent.load(Relaxed) > 0;
         if (peer_is_slow && all.is_short()) || all.is_exhausted() {
-            return busy("too many answers wait unread on all connections");
+            return Some(busy("too many answers wait unread on all connections"));
         }
-        reply
+        None
     }
 
     /// Queues an answer. A large one that finds the outbox full becomes `SYSTEM_BUSY`; when even small ones do
@@ -94,8 +94,8 @@ impl Outbox {
                 state.phase = Phase::Overrun;
                 return Err(Refusal::Full);
             }
-            let reply = self.affordable(reply, waiting, state.share.budget());
-            state.queued.push_reply(reply, opaque, codec);
+            let busy = self.unaffordable(reply.body_bytes(), waiting, state.share.budget());
+            state.queued.push_reply(busy.unwrap_or(reply), opaque, codec);
             Ok(())
         })
     }

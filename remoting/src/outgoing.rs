@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use strata_protocol::code::ResponseCode;
 use strata_protocol::command::Command;
 use strata_protocol::frame::HeaderCodec;
@@ -19,12 +19,17 @@ use tokio::io::AsyncWrite;
 
 use crate::limits::{COPIED_BODY_BYTES_MAX, KEPT_BUFFER_BYTES_MAX, WRITE_SLICES_MAX};
 
+/// Room that the header of nearly any answer fits, so that its many small pieces grow no buffer.
+const HEADER_BYTES_USUAL: usize = 512;
+
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     /// What leaves first.
     pieces: VecDeque<Bytes>,
     /// What leaves last, and still grows.
-    tail: BytesMut,
+    tail: Vec<u8>,
+    /// Bytes at the front of the tail that have left.
+    tail_left: usize,
     /// Bytes of all of it that have not left.
     bytes: usize,
     /// Bytes of the first piece that have left; they take memory as long as the rest does.
@@ -38,7 +43,7 @@ impl Outgoing {
 
     /// Bytes that are held for what has not left.
     pub(crate) fn footprint(&self) -> usize {
-        self.bytes + self.left
+        self.bytes + self.left + self.tail_left
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -49,6 +54,7 @@ impl Outgoing {
     /// close the connection, with everything else that waits on it.
     pub(crate) fn push_reply(&mut self, mut reply: Reply, opaque: i32, codec: HeaderCodec) {
         let before = self.tail.len();
+        self.tail.reserve(HEADER_BYTES_USUAL);
         reply.encode_header(&mut self.tail, opaque, codec);
         // Clients of RocketMQ compare the whole frame with the limit, its length word included.
         let frame = self.tail.len() - before + reply.body_bytes();
@@ -88,8 +94,15 @@ impl Outgoing {
     /// Ends the growing part, so that something else can stand behind it.
     fn seal(&mut self) {
         if !self.tail.is_empty() {
-            self.pieces.push_back(self.tail.split().freeze());
+            self.drop_left();
+            self.pieces.push_back(std::mem::take(&mut self.tail).into());
         }
+    }
+
+    /// Gives up the place of what has left of the growing part.
+    fn drop_left(&mut self) {
+        self.tail.drain(..self.tail_left);
+        self.tail_left = 0;
     }
 
     /// Moves everything of `other`, of which nothing has left, behind this.
@@ -114,7 +127,7 @@ impl Outgoing {
         socket: &mut W,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let tail = &self.tail[..];
+        let tail = &self.tail[self.tail_left..];
         let written = if self.pieces.is_empty() {
             ready!(Pin::new(socket).poll_write(cx, tail))?
         } else {
@@ -145,15 +158,19 @@ impl Outgoing {
             self.left = 0;
             self.pieces.pop_front();
         }
+        self.tail_left += written;
         // The place of what has left is used again as soon as the rest is the smaller part.
-        self.tail.advance(written);
+        if self.tail_left >= self.tail.len() / 2 {
+            self.drop_left();
+        }
     }
 
     /// Gives a buffer back that a burst has grown, once most of the burst has left.
     pub(crate) fn shrink(&mut self) {
-        let used = self.tail.len();
-        if self.tail.try_reclaim(KEPT_BUFFER_BYTES_MAX.max(4 * used) + 1) {
-            self.tail = BytesMut::from(&self.tail[..]);
+        let used = self.tail.len() - self.tail_left;
+        if self.tail.capacity() > KEPT_BUFFER_BYTES_MAX.max(4 * used) {
+            self.drop_left();
+            self.tail.shrink_to(used);
         }
     }
 
@@ -168,6 +185,7 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::BytesMut;
 
     /// A socket that takes at most so many bytes at once.
     struct Narrow {
@@ -260,7 +278,7 @@ mod tests {
             sent += socket.taken.len();
             assert!(!out.is_empty(), "the test is about a backlog that never ends");
             assert!(out.tail.capacity() <= KEPT_BUFFER_BYTES_MAX, "{} bytes after {sent}", out.tail.capacity());
-            assert!(!out.tail.try_reclaim(KEPT_BUFFER_BYTES_MAX), "what has left is kept");
+            assert!(out.tail_left <= out.bytes, "what has left is kept");
         }
     }
 

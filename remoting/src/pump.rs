@@ -16,6 +16,7 @@ use strata_protocol::command::{Command, Malformed};
 use strata_protocol::reply::Reply;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tracing::error;
 
 use crate::alarm::Alarm;
@@ -274,11 +275,13 @@ impl<H: Handler + ?Sized> Pump<H> {
     /// Handles whole frames until none is left or their answers fill the outbox; gives their number.
     fn handle_all(&mut self) -> u64 {
         let before = self.progress.frames_in;
+        // The end of one request is the beginning of the next: reading a clock costs as much as reading a field.
+        let mut began = Instant::now();
         while self.out.bytes() < OUTBOX_BYTES_MAX {
             match self.incoming.inbox.next() {
                 Ok(Some(command)) => {
                     self.progress.frames_in += 1;
-                    self.handle(command);
+                    self.handle(command, &mut began);
                 }
                 Ok(None) => break,
                 Err(malformed) => {
@@ -294,7 +297,7 @@ impl<H: Handler + ?Sized> Pump<H> {
         frames
     }
 
-    fn handle(&mut self, command: Command) {
+    fn handle(&mut self, command: Command, began: &mut Instant) {
         if command.is_response() {
             // Nobody waits when the caller's patience ended before the answer came.
             self.connection.calls.answered(command);
@@ -307,10 +310,18 @@ impl<H: Handler + ?Sized> Pump<H> {
             error!(code, peer = %self.connection.peer(), "a request's handler panicked");
             Answer::Now(Reply::refusal(ResponseCode::SystemError, "the request failed here; the log has the reason"))
         });
+        if let Answer::Now(reply) = &answer {
+            let now = Instant::now();
+            self.handler.answered(code, reply, now - *began);
+            *began = now;
+        }
         match answer {
             Answer::Now(reply) if !oneway => {
-                let reply = self.connection.outbox.affordable(reply, self.out.bytes(), &self.figures.unsent);
-                self.out.push_reply(reply, opaque, codec);
+                let (bytes, waiting) = (reply.body_bytes(), self.out.bytes());
+                match self.connection.outbox.unaffordable(bytes, waiting, &self.figures.unsent) {
+                    None => self.out.push_reply(reply, opaque, codec),
+                    Some(busy) => self.out.push_reply(busy, opaque, codec),
+                }
             }
             Answer::Now(_) | Answer::Later | Answer::Never => {}
         }

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use crate::head::{Frozen, Head};
 use crate::index::{Entry, SegmentIndex};
-use crate::limits::READ_CHUNK_ENTRIES;
+use crate::limits::{BLOCK_BYTES, READ_CHUNK_ENTRIES};
 use crate::mapping::Mapping;
 use crate::sealed::{Parts, Sealed};
 use crate::segment::{Segment, to_length, to_offset};
@@ -78,6 +78,19 @@ impl Source {
         match self {
             Self::Live(_) => !entry.is_damaged(),
             Self::Sealed(parts) => parts.is_intact(entry),
+        }
+    }
+
+    /// Whether giving the entry's record out does not wait for the disk. A sealed one is checked by whole
+    /// blocks.
+    pub(crate) fn is_resident(&self, entry: &Entry) -> bool {
+        let (from, to) = (entry.position as usize, entry.end());
+        match self {
+            Self::Live(segment) => segment.mapping.is_resident(from, to),
+            Self::Sealed(parts) => {
+                let end = to.next_multiple_of(BLOCK_BYTES).min(parts.mapping.committed());
+                parts.mapping.is_resident(from / BLOCK_BYTES * BLOCK_BYTES, end)
+            }
         }
     }
 

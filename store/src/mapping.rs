@@ -35,11 +35,16 @@ use rustix::mm::{MapFlags, ProtFlags};
 /// has smaller pages; one with larger ones refuses the exchange, and the store says so when it opens.
 pub(crate) const PAGE_BYTES: usize = 4_096;
 
+/// Pages that one question about residence covers.
+const RESIDENT_PAGES_MAX: usize = 64;
+
 /// A file's bytes in memory, readable up to a mark.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     raw: MmapRaw,
     committed: AtomicUsize,
+    /// Position from which on all that is below the mark is in memory for certain.
+    hot_from: AtomicUsize,
     written: AtomicBool,
 }
 
@@ -54,8 +59,8 @@ impl Mapping {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
         }
         let raw = MmapOptions::new().len(bytes).map_raw(file)?;
-        let (committed, written) = (AtomicUsize::new(committed), AtomicBool::new(false));
-        Ok(Arc::new(Self { raw, committed, written }))
+        let (hot_from, written) = (AtomicUsize::new(committed), AtomicBool::new(false));
+        Ok(Arc::new(Self { raw, committed: AtomicUsize::new(committed), hot_from, written }))
     }
 
     /// Maps a whole file for reading, `None` for an empty one, which cannot be mapped.
@@ -65,8 +70,8 @@ impl Mapping {
             return Ok(None);
         }
         let raw = MmapOptions::new().len(bytes).map_raw_read_only(file)?;
-        let mapping = Self { raw, committed: AtomicUsize::new(bytes), written: AtomicBool::new(true) };
-        Ok(Some(Arc::new(mapping)))
+        let (committed, hot_from) = (AtomicUsize::new(bytes), AtomicUsize::new(bytes));
+        Ok(Some(Arc::new(Self { raw, committed, hot_from, written: AtomicBool::new(true) })))
     }
 
     /// Bytes mapped.
@@ -95,6 +100,14 @@ impl Mapping {
         Some(Bytes::from_owner(Range { mapping: Arc::clone(self), from, to }))
     }
 
+    /// Waits until the bytes from `from` to `to` were read from disk.
+    pub(crate) fn load(&self, from: usize, to: usize) {
+        for page in self.slice(from, to).unwrap_or_default().chunks(PAGE_BYTES) {
+            // The last byte lies in the next page when the range does not begin at one.
+            std::hint::black_box((page.first().copied(), page.last().copied()));
+        }
+    }
+
     /// The only writer of this mapping, `None` when it was given out or the mapping is read-only.
     pub(crate) fn writer(self: &Arc<Self>) -> Option<MapWriter> {
         let taken = self.written.swap(true, Ordering::AcqRel);
@@ -107,7 +120,10 @@ impl Mapping {
     /// # Errors
     /// What the system says; the mapping is as it was then.
     pub(crate) fn lay(&self, range: std::ops::Range<usize>, hot: &File, hot_at: u64) -> io::Result<()> {
-        self.exchange(range, hot, hot_at)
+        let from = range.start;
+        self.exchange(range, hot, hot_at)?;
+        self.hot_from.fetch_min(from, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Puts the pages of the mapped `file` back under `range`, all of which must have been written to the
@@ -116,8 +132,28 @@ impl Mapping {
     /// # Errors
     /// What the system says; the mapping is as it was then.
     pub(crate) fn lift(&self, range: std::ops::Range<usize>, file: &File) -> io::Result<()> {
+        self.hot_from.fetch_max(range.end, Ordering::Relaxed);
         let at = range.start as u64;
         self.exchange(range, file, at)
+    }
+
+    /// Whether reading the bytes from `from` to `to` does not wait for the disk. Only the kernel knows for
+    /// certain, and only for this moment.
+    pub(crate) fn is_resident(&self, from: usize, to: usize) -> bool {
+        if from >= self.hot_from.load(Ordering::Relaxed) {
+            return true;
+        }
+        let from = from / PAGE_BYTES * PAGE_BYTES;
+        let Some(bytes) = self.slice(from, to) else { return true };
+        let mut pages = [0_u8; RESIDENT_PAGES_MAX];
+        let mut parts = bytes.chunks(RESIDENT_PAGES_MAX * PAGE_BYTES);
+        parts.all(|part| {
+            // SAFETY: the range is this mapping's and begins at a page; the kernel writes one byte for each of
+            // its pages, of which there are not more than `pages` has.
+            let asked = unsafe { libc::mincore(part.as_ptr().cast_mut().cast(), part.len(), pages.as_mut_ptr()) };
+            // A kernel that does not tell is taken for one that would not wait.
+            asked != 0 || pages[..part.len().div_ceil(PAGE_BYTES)].iter().all(|page| page & 1 == 1)
+        })
     }
 
     fn exchange(&self, range: std::ops::Range<usize>, file: &File, at: u64) -> io::Result<()> {

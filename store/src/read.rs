@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use crate::index::Entry;
 use crate::locate::{Chunk, Gap, Located, Source};
 use crate::segment::to_offset;
 use crate::store::{Shared, Store};
@@ -20,12 +21,20 @@ pub struct ReadBudget {
     pub scan_entries_max: usize,
     /// Bytes of records shown to [`Keep::by_record`].
     pub scan_bytes_max: usize,
+    /// Whether to wait for the disk where records are not in memory; else the read ends there.
+    pub wait: bool,
 }
 
 impl Default for ReadBudget {
     /// RocketMQ's 32 messages and 256 KiB; a filter may look at 16,384 entries and 16 MiB.
     fn default() -> Self {
-        Self { messages_max: 32, bytes_max: 256 * 1024, scan_entries_max: 16_384, scan_bytes_max: 16 * 1024 * 1024 }
+        Self {
+            messages_max: 32,
+            bytes_max: 256 * 1024,
+            scan_entries_max: 16_384,
+            scan_bytes_max: 16 * 1024 * 1024,
+            wait: true,
+        }
     }
 }
 
@@ -65,6 +74,8 @@ pub enum ReadStatus {
     BeforeBegin,
     /// Nothing was ever visible in the queue (its next offset is 0).
     Empty,
+    /// The message at the offset is on disk only: ask again and wait. Given only when [`ReadBudget::wait`] is not set.
+    Cold,
     /// The message at the offset cannot be read: the log is damaged between these log offsets.
     /// `next_offset` is behind the damaged messages.
     Damaged {
@@ -201,6 +212,9 @@ impl Walk<'_> {
             // A lost message has no tag: it is reported to every reader.
             let wanted = entry.is_damaged() || self.keep.by_tag(i64::from(entry.tag));
             if wanted {
+                if !self.is_in_memory(chunk, entry) {
+                    return false;
+                }
                 if !chunk.source.is_intact(entry) {
                     self.damaged(chunk, index);
                     return false;
@@ -218,6 +232,19 @@ impl Walk<'_> {
             self.read.next_offset += 1;
         }
         true
+    }
+
+    /// Whether the record is in memory, after a wait for the disk if that is wanted.
+    fn is_in_memory(&mut self, chunk: &Chunk, entry: &Entry) -> bool {
+        if entry.is_damaged() || chunk.source.is_resident(entry) {
+            return true;
+        }
+        if self.budget.wait {
+            chunk.source.mapping().load(entry.position as usize, entry.end());
+        } else if self.scanned == 0 {
+            self.read.status = ReadStatus::Cold;
+        }
+        self.budget.wait
     }
 
     /// Whether another record of `bytes` is within the budget.

@@ -65,6 +65,6 @@ pub(super) fn send(
     topic.incoming.add(stored.len() as u64, stored.iter().map(|one| u64::from(one.bytes)).sum());
     let id = |physical_offset| OffsetMessageId { host: hall.address(), physical_offset }.encode();
     let ids: Vec<_> = stored.iter().map(|one| id(one.physical_offset)).collect();
-    let reply = send::reply(hall, ids.join(","), queue_id, first.queue_offset);
+    let reply = send::reply(hall, &ids.join(","), queue_id, first.queue_offset);
     Ok(send::when_settled(hall, &send::Sent { command, connection, log_end: last.log_end, waits, telling }, reply))
 }

@@ -46,23 +46,40 @@ pub(crate) struct Seen<'a> {
 /// Properties that the broker sets itself, or that must not come back from an earlier delivery.
 const OWN: [&str; 4] = [properties::CLUSTER, properties::MSG_REGION, properties::TRACE_ON, properties::POP_CK];
 
+/// The names that are looked for, as the text has them.
+mod wire {
+    use strata_protocol::properties as names;
+
+    pub(super) const UNIQ_KEY: &[u8] = names::UNIQ_KEY.as_bytes();
+    pub(super) const KEYS: &[u8] = names::KEYS.as_bytes();
+    pub(super) const TAGS: &[u8] = names::TAGS.as_bytes();
+    pub(super) const DELAY: &[u8] = names::DELAY.as_bytes();
+    pub(super) const TIMER_DELAY_SEC: &[u8] = names::TIMER_DELAY_SEC.as_bytes();
+    pub(super) const TIMER_DELAY_MS: &[u8] = names::TIMER_DELAY_MS.as_bytes();
+    pub(super) const TIMER_DELIVER_MS: &[u8] = names::TIMER_DELIVER_MS.as_bytes();
+    pub(super) const TRAN_MSG: &[u8] = names::TRAN_MSG.as_bytes();
+    pub(super) const WAIT: &[u8] = names::WAIT.as_bytes();
+    pub(super) const CLUSTER: &[u8] = names::CLUSTER.as_bytes();
+    pub(super) const MSG_REGION: &[u8] = names::MSG_REGION.as_bytes();
+    pub(super) const TRACE_ON: &[u8] = names::TRACE_ON.as_bytes();
+    pub(super) const POP_CK: &[u8] = names::POP_CK.as_bytes();
+}
+
 impl<'a> Seen<'a> {
     /// Looks through a properties text.
     pub(crate) fn of(text: &'a [u8]) -> Self {
         let mut seen = Self { waits: true, ..Self::default() };
         for (name, value) in Properties::of(text) {
-            let Ok(name) = std::str::from_utf8(name) else { continue };
             match name {
-                properties::UNIQ_KEY => seen.terms.unique_key = term(value),
-                properties::KEYS => seen.terms.keys = term(value),
-                properties::TAGS => seen.terms.tags = term(value),
-                properties::DELAY => seen.delay_level = number(value),
-                properties::TIMER_DELAY_SEC | properties::TIMER_DELAY_MS | properties::TIMER_DELIVER_MS => {
-                    seen.timer = true
-                }
-                properties::TRAN_MSG => seen.half = value.eq_ignore_ascii_case(b"true"),
-                properties::WAIT => seen.waits = !value.eq_ignore_ascii_case(b"false"),
-                name => seen.own |= OWN.contains(&name),
+                wire::UNIQ_KEY => seen.terms.unique_key = term(value),
+                wire::KEYS => seen.terms.keys = term(value),
+                wire::TAGS => seen.terms.tags = term(value),
+                wire::DELAY => seen.delay_level = number(value),
+                wire::TIMER_DELAY_SEC | wire::TIMER_DELAY_MS | wire::TIMER_DELIVER_MS => seen.timer = true,
+                wire::TRAN_MSG => seen.half = value.eq_ignore_ascii_case(b"true"),
+                wire::WAIT => seen.waits = !value.eq_ignore_ascii_case(b"false"),
+                wire::CLUSTER | wire::MSG_REGION | wire::TRACE_ON | wire::POP_CK => seen.own = true,
+                _ => {}
             }
         }
         seen

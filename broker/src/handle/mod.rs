@@ -155,7 +155,7 @@ where
     T: Send + 'static,
     F: FnOnce() -> Result<T, Refusal> + Send + 'static,
 {
-    let Ok(_permit) = hall.blocking.try_acquire() else {
+    let Some(_turn) = hall.turns.request() else {
         return Err(Refusal::Busy { what: "too many requests wait for the disk" });
     };
     tokio::task::spawn_blocking(work).await.map_err(|error| Refusal::Broken { reason: error.to_string() })?
@@ -170,7 +170,7 @@ where
     let responder = connection.responder(command);
     tokio::spawn(async move {
         let reply = work.await.unwrap_or_else(Reply::from);
-        hall.answered(code, &reply, began);
+        hall.answered(code, &reply, hall.since(began));
         responder.send(reply);
     });
     Answer::Later

@@ -30,13 +30,44 @@ pub(super) fn pull(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connect
         hall.commit(&request.group, &request.topic, request.queue_id, request.commit_offset);
     }
     let plan = plan(hall, command.code, request, filter);
-    let read = reading::read(hall, &plan);
+    let read = reading::read(hall, &plan, false);
+    if matches!(read.status, ReadStatus::Cold) {
+        read_cold(hall, Parked { responder: connection.responder(command), plan });
+        return Ok(Answer::Later);
+    }
     if !is_nothing_yet(&plan, &read) || !may_hold(hall, &plan) {
         return Ok(Answer::Now(reply(hall, &plan, read)));
     }
     let pull = Parked { responder: connection.responder(command), plan };
     park(hall, pull);
     Ok(Answer::Later)
+}
+
+/// Answers a pull of what is on disk only, where waiting for the disk holds nobody else up. Pulls wait for their
+/// turn, so that consumers far behind take so many of the system's threads and not more.
+fn read_cold(hall: &Arc<Hall>, pull: Parked) {
+    if !hall.turns.enter() {
+        pull.responder.send(Refusal::Busy { what: "too many pulls wait for the disk" }.into());
+        return;
+    }
+    let hall = Arc::clone(hall);
+    tokio::spawn(async move {
+        let turn = hall.turns.pull().await;
+        if pull.responder.connection().is_open() {
+            let (shared, began) = (Arc::clone(&hall), hall.clock.monotonic());
+            let answered = tokio::task::spawn_blocking(move || {
+                let read = reading::read(&shared, &pull.plan, true);
+                let reply = reply(&shared, &pull.plan, read);
+                shared.answered_held(pull.plan.code, &reply, began);
+                pull.responder.send(reply);
+            });
+            if let Err(error) = answered.await {
+                tracing::error!(%error, "a pull from disk was not answered");
+            }
+        }
+        drop(turn);
+        hall.turns.leave();
+    });
 }
 
 /// Holds a pull. A message that came between the read and the parking wakes it at once.
@@ -52,13 +83,17 @@ fn park(hall: &Hall, pull: Parked) {
 }
 
 /// Answers pulls that were woken or whose time is over.
-pub(crate) fn answer_ready(hall: &Hall, ready: Vec<Parked>) {
+pub(crate) fn answer_ready(hall: &Arc<Hall>, ready: Vec<Parked>) {
     for pull in ready {
         if !pull.responder.connection().is_open() {
             continue;
         }
         let began = hall.clock.monotonic();
-        let read = reading::read(hall, &pull.plan);
+        let read = reading::read(hall, &pull.plan, false);
+        if matches!(read.status, ReadStatus::Cold) {
+            read_cold(hall, pull);
+            continue;
+        }
         if is_nothing_yet(&pull.plan, &read) && may_hold(hall, &pull.plan) {
             park(hall, pull);
             continue;
@@ -163,14 +198,16 @@ fn reply(hall: &Hall, plan: &PullPlan, read: Read) -> Reply {
             let (code, next) = moved(read.min);
             (code, next, "OFFSET_TOO_SMALL")
         }
-        ReadStatus::Damaged { .. } | ReadStatus::Unavailable { .. } => return unreadable(plan, &read),
+        ReadStatus::Cold | ReadStatus::Damaged { .. } | ReadStatus::Unavailable { .. } => {
+            return unreadable(plan, &read);
+        }
     };
     if matches!(code, ResponseCode::Success) {
         hall.figures.delivered(plan, next, (read.messages as u64, read.bytes as u64));
     }
-    let mut reply = Reply { body: read.slices.into_iter().collect(), ..Reply::new(code) };
-    reply = bounds(reply, next, read.min, read.max);
-    reply.remark(remark)
+    let mut reply = bounds(Reply::new(code), next, read.min, read.max).remark(remark);
+    reply.body.extend(read.slices);
+    reply
 }
 
 fn bounds(reply: Reply, next: i64, min: i64, max: i64) -> Reply {
@@ -186,7 +223,7 @@ fn bounds(reply: Reply, next: i64, min: i64, max: i64) -> Reply {
 /// Unreadable messages are an error that names them, never a silent skip.
 fn unreadable(plan: &PullPlan, read: &Read) -> Reply {
     let PullPlan { topic, queue_id, offset, .. } = plan;
-    let how = if matches!(read.status, ReadStatus::Unavailable { .. }) {
+    let how = if matches!(read.status, ReadStatus::Cold | ReadStatus::Unavailable { .. }) {
         "cannot be read now; try again later".to_owned()
     } else {
         format!("are damaged on disk; readable again from {}", read.next_offset)

@@ -75,8 +75,8 @@ fn accept(
         hall.figures.dead_letter(group, first_topic(header.properties.as_bytes()).unwrap_or(header.topic));
     }
     let message_id = OffsetMessageId { host: hall.address(), physical_offset: stored.physical_offset };
-    let reply = reply(hall, message_id.encode(), queue_id, stored.queue_offset)
-        .text("transactionId", unique_key.unwrap_or_default().to_owned());
+    let reply = reply(hall, &message_id.encode(), queue_id, stored.queue_offset)
+        .text("transactionId", unique_key.unwrap_or_default());
     let log_end = stored.log_end;
     Ok(when_settled(hall, &Sent { command, connection, log_end, waits: seen.waits, telling }, reply))
 }
@@ -87,12 +87,12 @@ pub(super) fn first_topic(properties: &[u8]) -> Option<&str> {
 }
 
 /// The answer to a stored message.
-pub(super) fn reply(hall: &Hall, message_id: String, queue_id: i32, queue_offset: i64) -> Reply {
+pub(super) fn reply(hall: &Hall, message_id: &str, queue_id: i32, queue_offset: i64) -> Reply {
     Reply::success()
         .text("msgId", message_id)
         .int("queueId", queue_id)
         .int("queueOffset", queue_offset)
-        .text("MSG_REGION", hall.options.region.clone())
+        .text("MSG_REGION", &hall.options.region)
         .flag("TRACE_ON", true)
 }
 
@@ -135,7 +135,9 @@ pub(super) fn when_settled(hall: &Arc<Hall>, sent: &Sent<'_>, reply: Reply) -> A
                 Reply::refusal(ResponseCode::ServiceNotAvailable, format!("the flush failed: {failed}"))
             }
             Ok(Err(_)) | Err(_) => {
-                Reply { code: ResponseCode::FlushDiskTimeout, ..reply }.remark("the flush takes too long")
+                let mut late = reply.remark("the flush takes too long");
+                late.code = ResponseCode::FlushDiskTimeout;
+                late
             }
         };
         waiting.figures.unflushed.fetch_sub(1, Ordering::Relaxed);

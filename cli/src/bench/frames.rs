@@ -36,7 +36,7 @@ pub(super) fn request(
     codec: HeaderCodec,
     (code, opaque): (i32, i32),
     body: &[u8],
-    fields: impl FnOnce(&mut Writer<'_>),
+    fields: impl FnOnce(&mut Writer<'_, BytesMut>),
 ) -> BytesMut {
     let mut out = BytesMut::with_capacity(512);
     out.put_u64(0);
@@ -220,7 +220,11 @@ fn differing(left: &[u8], right: &[u8]) -> Range<usize> {
 }
 
 /// Encodes a request whose opaque is open, and finds the opaque's place.
-pub(super) fn with_opaque(codec: HeaderCodec, code: i32, fields: impl Fn(&mut Writer<'_>)) -> (Vec<u8>, Range<usize>) {
+pub(super) fn with_opaque(
+    codec: HeaderCodec,
+    code: i32,
+    fields: impl Fn(&mut Writer<'_, BytesMut>),
+) -> (Vec<u8>, Range<usize>) {
     let [first, second] = OPAQUE_SAMPLES.map(|opaque| request(codec, (code, opaque), &[], &fields).to_vec());
     let place = differing(&first, &second);
     (first, place)

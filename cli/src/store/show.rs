@@ -15,7 +15,7 @@ use crate::output::{number, table, text as words};
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Document {
-    verdict: &'static str,
+    pub(super) verdict: &'static str,
     /// Whether `plan` was carried out; only of repairs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) repaired: Option<bool>,

@@ -1,7 +1,7 @@
 //! Headers of the requests that carry or read messages. The two hottest borrow from the frame.
 
 use super::{BadField, headers, parse};
-use crate::fields::Fields;
+use crate::fields::{Fields, text};
 
 /// Header of 10, 310, 320, 324 and 325. The short names are those of `SendMessageRequestHeaderV2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,36 +66,35 @@ impl<'a> Send<'a> {
     /// # Errors
     /// When a required field is absent or a value does not fit.
     pub fn decode(fields: &'a Fields, names: SendNames) -> Result<Self, BadField> {
-        let mut values: [Option<&'a str>; 13] = [None; 13];
-        for (name, value) in fields.iter() {
-            let at = match names {
-                SendNames::Short => match name.as_bytes() {
-                    [letter @ b'a'..=b'm'] => Some(usize::from(letter - b'a')),
-                    _ => None,
-                },
-                SendNames::Long => LONG.iter().position(|long| *long == name),
+        let mut values: [Option<&'a [u8]>; 13] = [None; 13];
+        for (name, value) in fields.iter_bytes() {
+            let at = match (names, name) {
+                (SendNames::Short, [letter @ b'a'..=b'm']) => Some(usize::from(letter - b'a')),
+                (SendNames::Short, _) => None,
+                (SendNames::Long, _) => LONG.iter().position(|long| long.as_bytes() == name),
             };
             if let Some(at) = at {
                 values[at] = values[at].or(Some(value));
             }
         }
-        let text = |at: usize| values[at].ok_or(BadField::Missing { name: LONG[at] });
+        let text = |at: usize| values[at].map(text).ok_or(BadField::Missing { name: LONG[at] });
+        let text_or_none = |at: usize| text(at).unwrap_or_default();
         let int = |at: usize| parse::<i32>(values[at], LONG[at], "a 32-bit number");
         let optional = |at: usize| match values[at] {
-            None | Some("") => Ok(None),
+            None | Some(b"") => Ok(None),
             Some(_) => int(at).map(Some),
         };
-        let truth = |at: usize| values[at].is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let truth = |at: usize| values[at].is_some_and(|text| text.eq_ignore_ascii_case(b"true"));
         Ok(Self {
             producer_group: text(0)?,
             topic: text(1)?,
-            default_topic: values[2].unwrap_or_default(),
+            default_topic: text_or_none(2),
             default_topic_queues: optional(3)?.unwrap_or(0),
             queue_id: int(4)?,
             sys_flag: int(5)?,
             born_timestamp: parse(values[6], LONG[6], "a 64-bit number")?,
             flag: int(7)?,
-            properties: values[8].unwrap_or_default(),
+            properties: text_or_none(8),
             reconsume_times: optional(9)?.unwrap_or(0),
             unit_mode: truth(10),
             max_reconsume_times: optional(11)?,

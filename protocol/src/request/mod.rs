@@ -3,9 +3,11 @@
 //! A header is a struct whose fields carry their wire names in their docs; one declaration gives its
 //! decoding and encoding. Source: the `*RequestHeader` classes of Apache RocketMQ.
 
+use std::str::FromStr;
+
 use thiserror::Error;
 
-use crate::fields::Fields;
+use crate::fields::{Fields, text};
 
 mod client;
 mod message;
@@ -76,7 +78,7 @@ macro_rules! parsed_field {
     ($($type:ty = $expected:literal),*) => {$(
         impl Field for $type {
             fn decode(fields: &Fields, name: &'static str) -> Result<Self, BadField> {
-                parse(fields.value(name), name, $expected)
+                parse(fields.value_bytes(name), name, $expected)
             }
 
             fn encode(&self, name: &'static str, fields: &mut Fields) {
@@ -114,13 +116,27 @@ impl<T: Field> Field for Option<T> {
     }
 }
 
-pub(crate) fn parse<T: std::str::FromStr>(
-    text: Option<&str>,
+/// Reads a number; blanks around it are taken, as RocketMQ's parties send them.
+#[inline]
+pub(crate) fn parse<T: FromStr + TryFrom<i64>>(
+    value: Option<&[u8]>,
     name: &'static str,
     expected: &'static str,
 ) -> Result<T, BadField> {
-    let text = text.ok_or(BadField::Missing { name })?;
-    text.trim().parse().map_err(|_| BadField::Invalid { name, expected })
+    let digits = value.ok_or(BadField::Missing { name })?;
+    let number = plain_number(digits).and_then(|number| T::try_from(number).ok());
+    number.or_else(|| text(digits).trim().parse().ok()).ok_or(BadField::Invalid { name, expected })
+}
+
+/// A number that is written as its digits alone, as nearly all are.
+#[inline]
+fn plain_number(digits: &[u8]) -> Option<i64> {
+    /// So many digits fit 64 bits whatever they are.
+    const DIGITS_MAX: usize = 18;
+    if digits.is_empty() || digits.len() > DIGITS_MAX {
+        return None;
+    }
+    digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0')))
 }
 
 /// Declares header structs: each field's type and wire name.
@@ -166,5 +182,37 @@ mod tests {
         let expected = BadField::Invalid { name: "queueId", expected: "a 32-bit number" };
         assert_eq!(QueueOf::decode(&fields), Err(expected));
         assert_eq!(QueueOf::decode(&Fields::new()), Err(BadField::Missing { name: "topic" }));
+    }
+
+    #[test]
+    fn numbers_are_read_as_the_standard_library_reads_them() {
+        let long = "0".repeat(30) + "7";
+        let texts = [
+            "0",
+            "7",
+            " 7 ",
+            "+7",
+            "-7",
+            "2147483647",
+            "2147483648",
+            "-2147483648",
+            "9223372036854775807",
+            "9223372036854775808",
+            "999999999999999999",
+            "1000000000000000000",
+            "",
+            " ",
+            "1e3",
+            "0x1",
+            "7a",
+            "٧",
+            &long,
+        ];
+        for text in texts {
+            let bytes = Some(text.as_bytes());
+            let bad = |_| BadField::Invalid { name: "n", expected: "e" };
+            assert_eq!(parse::<i32>(bytes, "n", "e"), text.trim().parse::<i32>().map_err(bad), "{text:?}");
+            assert_eq!(parse::<i64>(bytes, "n", "e"), text.trim().parse::<i64>().map_err(bad), "{text:?}");
+        }
     }
 }

@@ -76,7 +76,7 @@ impl Handler for Habits {
 pub fn echo_reply(request: &Command) -> Reply {
     let reply = Reply::with_body(request.body.clone());
     match request.fields.value("n") {
-        Some(n) => reply.text("n", n.to_owned()),
+        Some(n) => reply.text("n", n),
         None => reply,
     }
 }

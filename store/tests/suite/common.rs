@@ -194,6 +194,7 @@ pub(crate) const EVERYTHING: ReadBudget = ReadBudget {
     bytes_max: usize::MAX,
     scan_entries_max: usize::MAX,
     scan_bytes_max: usize::MAX,
+    wait: true,
 };
 
 pub(crate) fn read(store: &Store, topic: &str, queue_id: i32, offset: i64) -> Read {

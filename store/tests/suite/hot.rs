@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use strata_store::{FlushMode, Store, StoreOptions};
+use strata_store::{Disk, FlushMode, KeepAll, ReadBudget, ReadStatus, RealDisk, Store, StoreOptions};
 
-use crate::common::{TestClock, TestDisk, all, append, bodies, copy, open, options, read, sync_options};
+use crate::common::{EVERYTHING, TestClock, TestDisk, all, append, bodies, copy, open, options, read, sync_options};
 
 /// Asynchronous flush that never comes by itself.
 fn unflushed(root: &Path) -> StoreOptions {
@@ -53,6 +53,28 @@ fn memory_goes_round_under_readers() {
         assert_eq!((recovery.restored, recovery.cut, recovery.damaged.len()), (0, None, 0));
         assert_eq!(all(&store, "T", 0), expected(4_000));
     }
+}
+
+#[test]
+fn who_does_not_wait_is_told_what_is_on_disk_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(options(folder.path()));
+    for part in 0..20 {
+        fill(&store, part * 80, 80);
+        store.flush_now().unwrap();
+        store.seal_pending().unwrap();
+    }
+    let at_once = ReadBudget { wait: false, ..EVERYTHING };
+    let read = |offset, budget: &ReadBudget| store.read("T", 0, offset, budget, &mut KeepAll);
+    // The end is in memory.
+    assert_eq!(bodies(&read(1_560, &at_once)), expected(1_600)[1_560..]);
+    let first = read(0, &at_once);
+    if RealDisk.open_direct(&folder.path().join("commitlog/00000000000000000000")).unwrap().is_some() {
+        // Written past the page cache, and never read since its memory went to another part.
+        assert_eq!((first.status, first.next_offset, first.messages), (ReadStatus::Cold, 0, 0));
+    }
+    assert_eq!(bodies(&read(0, &EVERYTHING)), expected(1_600));
+    assert_eq!(read(0, &at_once).status, ReadStatus::Found, "it was read just now");
 }
 
 #[test]

@@ -1,0 +1,52 @@
+//! Turns of what waits for the disk, so that it takes a bounded share of it and of the system's threads.
+//!
+//! Owns the counts. What is done in a turn is the handlers'.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::limits::{BLOCKING_REQUESTS_MAX, COLD_PULLS_MAX, COLD_READS_MAX};
+
+/// The turns of one broker.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    requests: Semaphore,
+    pulls: Semaphore,
+    /// Pulls that have or want a turn.
+    pulls_entered: AtomicUsize,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        let (requests, pulls) = (Semaphore::new(BLOCKING_REQUESTS_MAX), Semaphore::new(COLD_READS_MAX));
+        Self { requests, pulls, pulls_entered: AtomicUsize::new(0) }
+    }
+}
+
+impl Turns {
+    /// A turn for a request other than a pull; `None` when all are taken.
+    pub(crate) fn request(&self) -> Option<SemaphorePermit<'_>> {
+        self.requests.try_acquire().ok()
+    }
+
+    /// Takes another pull in; `false` when too many wait.
+    pub(crate) fn enter(&self) -> bool {
+        let entered = self.pulls_entered.fetch_add(1, Ordering::Relaxed) < COLD_PULLS_MAX;
+        if !entered {
+            self.leave();
+        }
+        entered
+    }
+
+    /// Lets a pull go that was taken in.
+    pub(crate) fn leave(&self) {
+        self.pulls_entered.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Waits for a pull's turn.
+    pub(crate) async fn pull(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.pulls.acquire().await.ok()
+    }
+}
