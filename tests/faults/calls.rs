@@ -15,11 +15,12 @@ use strata_protocol::code::ResponseCode;
 use strata_tests::dump::Dump;
 use strata_tests::epoch::{Flush, no_panic};
 use strata_tests::history::Queue;
+use strata_tests::page::figure;
 use strata_tests::site::{Setup, Site, command, tail};
 use strata_tests::traffic::sender::Sender;
 use tokio::time::{Instant, sleep};
 
-use crate::ground::{Crowd, Excuse, Ground, figure, judge, need, queues, talk_to};
+use crate::ground::{Crowd, Excuse, Ground, judge, need, queues, talk_to};
 
 const TOPIC: &str = "failing";
 
@@ -130,7 +131,7 @@ async fn fail(ground: &mut Ground, flush: Flush, call: &str, error: &str) -> Res
     drop(tracer);
     let dump = Dump::read(&talk_to(&setup).await?, &queues(TOPIC)).await.context("pulls do not go on")?;
     judge(sends.clone(), &dump, Excuse::None).context("what was acknowledged, pulled after the failure")?;
-    let latched = figure(setup.ports, "strata_store_latched").await?;
+    let latched = figure(setup.ports, "strata_store_latched", &[]).await?;
     ensure!((latched - 1.0).abs() < f64::EPSILON, "strata_store_latched is {latched}");
     let status = site.stop().await?;
     ensure!(status.code() == Some(EXIT_FAILED), "it ended with {status}, {EXIT_FAILED} is right");

@@ -19,8 +19,6 @@ use strata_tests::talk::Talk;
 use strata_tests::traffic::sender::Sender;
 use strata_tests::violation::Violation;
 use strata_tests::volume::{Kind, Volume};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -29,9 +27,6 @@ const CROWD: u32 = 4;
 
 /// Pause of a producer that was refused.
 const PAUSE: Duration = Duration::from_millis(10);
-
-/// How long a page may take.
-const PAGE_MAX: Duration = Duration::from_secs(5);
 
 /// This machine cannot run a case.
 #[derive(Debug, thiserror::Error)]
@@ -180,21 +175,6 @@ pub(crate) fn judge(mut sends: Vec<Sent>, dump: &Dump, excuse: Excuse) -> Result
     ensure!(report.violations.is_empty(), "\n{report}");
     ensure!(report.counts.acknowledged > 0, "nothing was acknowledged");
     Ok(report)
-}
-
-/// A figure of the metrics page.
-pub(crate) async fn figure(ports: Ports, name: &str) -> Result<f64> {
-    let read = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", ports.metrics)).await?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").await?;
-        let mut page = String::new();
-        stream.read_to_string(&mut page).await?;
-        std::io::Result::Ok(page)
-    };
-    let page = timeout(PAGE_MAX, read).await.context("the metrics page takes too long")?.context("no metrics page")?;
-    let line = page.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
-    let line = line.with_context(|| format!("no {name} on the metrics page"))?;
-    line.rsplit(' ').next().and_then(|word| word.parse().ok()).with_context(|| format!("no number: {line}"))
 }
 
 /// Every settings file of a data folder can be read, and its previous generation too.

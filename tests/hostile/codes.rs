@@ -7,7 +7,7 @@ use strata_protocol::frame::HeaderCodec;
 use strata_tests::talk::Talk;
 
 use crate::stage::{CANARY, Stage};
-use crate::wire::{Wire, request as request_bytes};
+use strata_tests::wire::{Wire, request as request_bytes};
 
 /// Requests of RocketMQ that come later, and a word that the refusal must hold.
 const LATER: [(i32, &str); 26] = [
@@ -93,7 +93,7 @@ pub(crate) async fn later_codes(stage: &Stage) -> Result<()> {
     // One-way, as clients send it: silence, and the connection goes on.
     let mut wire = Wire::dial(stage.ports.broker).await?;
     let header = br#"{"code":37,"flag":2,"language":"JAVA","opaque":5,"version":1,"extFields":{}}"#;
-    wire.send(&crate::wire::frame(0, header, b"")).await;
+    wire.send(&strata_tests::wire::frame(0, header, b"")).await;
     wire.send(&request_bytes(30, &[("topic", "good"), ("queueId", "0")], b"")).await;
     let answer = wire.answer().await?;
     ensure!((answer.opaque, answer.code) == (7, 0), "{answer:?}");

@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::stage::{CANARY, Stage};
-use crate::wire::{Heard, Wire, frame, request as request_bytes};
+use strata_tests::wire::{Heard, Wire, frame, request as request_bytes};
 
 /// A header that the codec of clients would write for a request that needs no fields.
 const LIST_TOPICS: &[u8] = br#"{"code":21,"flag":0,"language":"JAVA","opaque":7,"version":479,"extFields":{}}"#;

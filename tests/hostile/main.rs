@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail, ensure};
 use strata_tests::clock::now_ms;
 use strata_tests::draw::Draw;
+use strata_tests::good::Good;
 use strata_tests::site::{Ports, Setup};
 use strata_tests::{setting, site};
 use tokio::time::Instant;
@@ -23,15 +24,12 @@ use tokio::time::Instant;
 mod codes;
 mod floods;
 mod frames;
-mod good;
 mod overload;
 mod reads;
 mod sends;
 mod stage;
 mod starts;
-mod wire;
 
-use good::Good;
 use stage::{CANARY, Stage};
 use starts::Yard;
 

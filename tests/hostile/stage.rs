@@ -3,9 +3,6 @@
 //! Owns the running server of this suite and the mark that must never reach its log.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -14,13 +11,10 @@ use strata_protocol::frame::HeaderCodec;
 use strata_tests::history::Queue;
 use strata_tests::site::{Ports, Setup, Site};
 use strata_tests::talk::Talk;
-use tokio::task::JoinHandle;
+use strata_tests::watch::MemoryWatch;
 
 /// In every body and property here; the log of a broker shows no content of messages.
 pub(crate) const CANARY: &str = "canary-that-no-log-may-show";
-
-/// How often the server's memory is looked at.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// The server under attack.
 pub(crate) struct Stage {
@@ -29,26 +23,15 @@ pub(crate) struct Stage {
     pub(crate) talk: Talk,
     site: Site,
     log: PathBuf,
-    peak_kib: Arc<AtomicU64>,
-    watch: JoinHandle<()>,
-    ended: Arc<AtomicBool>,
+    watch: MemoryWatch,
 }
 
 impl Stage {
     pub(crate) async fn open(setup: &Setup, seed: u64) -> Result<Self> {
         let site = Site::start(setup).await?;
         let talk = Talk::connect(setup.ports.broker, HeaderCodec::Json).await?;
-        let (peak_kib, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let (peak, end, id) = (Arc::clone(&peak_kib), Arc::clone(&ended), site.id());
-        let watch = tokio::spawn(async move {
-            while !end.load(Ordering::Relaxed) {
-                if let Ok(kib) = strata_tests::site::own_memory_kib(id) {
-                    peak.fetch_max(kib, Ordering::Relaxed);
-                }
-                tokio::time::sleep(LOOK).await;
-            }
-        });
-        Ok(Self { ports: setup.ports, seed, talk, site, log: setup.log.clone(), peak_kib, watch, ended })
+        let watch = MemoryWatch::begin(site.id());
+        Ok(Self { ports: setup.ports, seed, talk, site, log: setup.log.clone(), watch })
     }
 
     /// Memory of the server's own, now.
@@ -58,7 +41,7 @@ impl Stage {
 
     /// The most that was seen.
     pub(crate) fn peak_kib(&self) -> u64 {
-        self.peak_kib.load(Ordering::Relaxed)
+        self.watch.peak_kib()
     }
 
     /// A request that must be answered with one of `codes`; gives the answer.
@@ -100,9 +83,8 @@ impl Stage {
     }
 
     /// Ends the server as an operator does.
-    pub(crate) async fn close(self) -> Result<()> {
-        self.ended.store(true, Ordering::Relaxed);
-        let _ = self.watch.await;
+    pub(crate) async fn close(mut self) -> Result<()> {
+        self.watch.end().await;
         let status = self.site.stop().await?;
         ensure!(status.success(), "the server ended with {status}");
         Ok(())

@@ -67,6 +67,30 @@ impl<'a> Draft<'a> {
     pub fn new(queue: &'a Queue, properties: &'a str, body: impl Into<Bytes>) -> Self {
         Self { queue, properties, body: body.into(), batch: false }
     }
+
+    /// The request that sends it.
+    #[must_use]
+    pub fn command(&self, codec: HeaderCodec) -> Command {
+        let code = if self.batch { request::SEND_BATCH_MESSAGE } else { request::SEND_MESSAGE_V2 };
+        let header = Send {
+            producer_group: "proving-ground",
+            topic: &self.queue.topic,
+            default_topic: "TBW102",
+            default_topic_queues: 4,
+            queue_id: self.queue.id,
+            sys_flag: 0,
+            born_timestamp: now_ms(),
+            flag: 0,
+            properties: self.properties,
+            reconsume_times: 0,
+            unit_mode: false,
+            max_reconsume_times: None,
+            batch: self.batch,
+        };
+        let mut command = command(code, codec, self.body.clone());
+        header.encode(&mut command.fields);
+        command
+    }
 }
 
 /// What a broker says to a send.
@@ -116,6 +140,36 @@ pub struct Ask<'a> {
     pub commit: Option<i64>,
 }
 
+impl Ask<'_> {
+    /// The request that asks for it.
+    #[must_use]
+    pub fn command(&self, codec: HeaderCodec) -> Command {
+        let hold = if self.hold_ms > 0 { pull_flag::SUSPEND } else { 0 };
+        let commit = if self.commit.is_some() { pull_flag::COMMIT_OFFSET } else { 0 };
+        let header = Pull {
+            group: self.group.to_owned(),
+            topic: self.queue.topic.to_string(),
+            queue_id: self.queue.id,
+            queue_offset: self.offset,
+            messages_max: self.most,
+            sys_flag: pull_flag::SUBSCRIPTION | hold | commit,
+            commit_offset: self.commit.unwrap_or(0),
+            suspend_timeout_ms: self.hold_ms,
+            subscription: Some(String::from("*")),
+            sub_version: 0,
+            expression_type: Some(String::from("TAG")),
+            bytes_max: None,
+        };
+        let mut command = command(request::PULL_MESSAGE, codec, Bytes::new());
+        header.encode(&mut command.fields);
+        command
+    }
+}
+
+fn command(code: i32, codec: HeaderCodec, body: Bytes) -> Command {
+    Command { body, codec, ..Command::request(code) }
+}
+
 /// One connection to a server.
 #[derive(Debug, Clone)]
 pub struct Talk {
@@ -144,7 +198,7 @@ impl Talk {
     /// # Errors
     /// No answer came.
     pub async fn ask<H: Header>(&self, code: i32, header: &H, body: impl Into<Bytes>) -> Result<Command, CallError> {
-        let mut command = self.command(code, body.into());
+        let mut command = command(code, self.codec, body.into());
         header.encode(&mut command.fields);
         self.client.call(command, ANSWER_MAX).await
     }
@@ -159,35 +213,9 @@ impl Talk {
         fields: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Result<Command, CallError> {
-        let mut command = self.command(code, body.into());
+        let mut command = command(code, self.codec, body.into());
         command.fields = fields.iter().copied().collect();
         self.client.call(command, ANSWER_MAX).await
-    }
-
-    fn command(&self, code: i32, body: Bytes) -> Command {
-        Command { body, codec: self.codec, ..Command::request(code) }
-    }
-
-    fn send_command(&self, draft: &Draft<'_>) -> Command {
-        let code = if draft.batch { request::SEND_BATCH_MESSAGE } else { request::SEND_MESSAGE_V2 };
-        let mut command = self.command(code, draft.body.clone());
-        let header = Send {
-            producer_group: "proving-ground",
-            topic: &draft.queue.topic,
-            default_topic: "TBW102",
-            default_topic_queues: 4,
-            queue_id: draft.queue.id,
-            sys_flag: 0,
-            born_timestamp: now_ms(),
-            flag: 0,
-            properties: draft.properties,
-            reconsume_times: 0,
-            unit_mode: false,
-            max_reconsume_times: None,
-            batch: draft.batch,
-        };
-        header.encode(&mut command.fields);
-        command
     }
 
     /// Sends and waits for the answer.
@@ -195,7 +223,7 @@ impl Talk {
     /// # Errors
     /// No answer came: the message may be stored or not.
     pub async fn send(&self, draft: &Draft<'_>) -> Result<SendAnswer, CallError> {
-        let answer = self.client.call(self.send_command(draft), ANSWER_MAX).await?;
+        let answer = self.client.call(draft.command(self.codec), ANSWER_MAX).await?;
         let place =
             number(&answer, "queueId").and_then(|id| i32::try_from(id).ok()).zip(number(&answer, "queueOffset"));
         let ids = answer.fields.value("msgId").unwrap_or_default().to_owned();
@@ -207,7 +235,7 @@ impl Talk {
     /// # Errors
     /// The connection is closed, or too much waits on it.
     pub async fn send_one_way(&self, draft: &Draft<'_>) -> Result<(), CallError> {
-        self.client.notify(self.send_command(draft)).await
+        self.client.notify(draft.command(self.codec)).await
     }
 
     /// Pulls with a subscription to everything.
@@ -215,23 +243,7 @@ impl Talk {
     /// # Errors
     /// No answer came.
     pub async fn pull(&self, ask: &Ask<'_>) -> Result<Pulled, CallError> {
-        let hold = if ask.hold_ms > 0 { pull_flag::SUSPEND } else { 0 };
-        let commit = if ask.commit.is_some() { pull_flag::COMMIT_OFFSET } else { 0 };
-        let header = Pull {
-            group: ask.group.to_owned(),
-            topic: ask.queue.topic.to_string(),
-            queue_id: ask.queue.id,
-            queue_offset: ask.offset,
-            messages_max: ask.most,
-            sys_flag: pull_flag::SUBSCRIPTION | hold | commit,
-            commit_offset: ask.commit.unwrap_or(0),
-            suspend_timeout_ms: ask.hold_ms,
-            subscription: Some(String::from("*")),
-            sub_version: 0,
-            expression_type: Some(String::from("TAG")),
-            bytes_max: None,
-        };
-        let answer = self.ask(request::PULL_MESSAGE, &header, Bytes::new()).await?;
+        let answer = self.client.call(ask.command(self.codec), ANSWER_MAX).await?;
         let field = |name| number(&answer, name).unwrap_or(-1);
         Ok(Pulled {
             code: answer.code,

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::check::{self, Terms};
+use crate::clock::now_ms;
+use crate::dump::{Dump, Stored};
+use crate::history::{Digest, History, Kind, Outcome, Place, Queue, Sent, Session, Ticket};
+use crate::message::{self, Marks};
+use crate::site::Ports;
+use crate::talk::{Ask, Draft, Talk};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use strata_protocol::code::ResponseCode;
 use strata_protocol::frame::HeaderCodec;
 use strata_protocol::record::records;
-use strata_tests::check::{self, Terms};
-use strata_tests::clock::now_ms;
-use strata_tests::dump::{Dump, Stored};
-use strata_tests::history::{Digest, History, Kind, Outcome, Place, Queue, Sent, Session, Ticket};
-use strata_tests::message::{self, Marks};
-use strata_tests::site::Ports;
-use strata_tests::talk::{Ask, Draft, Talk};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -30,7 +30,8 @@ const PACE: Duration = Duration::from_millis(4);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The client at work.
-pub(crate) struct Good {
+#[derive(Debug)]
+pub struct Good {
     stop: Arc<AtomicBool>,
     producing: JoinHandle<Result<(Vec<Sent>, Duration)>>,
     consuming: JoinHandle<Result<(Session, Duration)>>,
@@ -42,7 +43,11 @@ fn queue() -> Queue {
 }
 
 impl Good {
-    pub(crate) async fn begin(ports: Ports) -> Result<Self> {
+    /// Begins to produce and to consume.
+    ///
+    /// # Errors
+    /// The server does not take the first message.
+    pub async fn begin(ports: Ports) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let producer = Talk::connect(ports.broker, HeaderCodec::Json).await?;
         let consumer = Talk::connect(ports.broker, HeaderCodec::Binary).await?;
@@ -56,8 +61,11 @@ impl Good {
         Ok(Self { stop, producing, consuming, ports })
     }
 
-    /// Ends the work and judges it.
-    pub(crate) async fn end(self) -> Result<String> {
+    /// Ends the work and judges it; gives what it did, in words.
+    ///
+    /// # Errors
+    /// Something went wrong for it: a refusal, a loss, or too long a wait.
+    pub async fn end(self) -> Result<String> {
         self.stop.store(true, Ordering::Relaxed);
         let (sends, slowest_send) = self.producing.await.context("the producer panicked")??;
         let (session, slowest_pull) = self.consuming.await.context("the consumer panicked")??;
