@@ -1,4 +1,4 @@
-//! A thousand peers that are too slow: half of them in what they send, half in what they read.
+//! A thousand peers that are too slow: most of them in what they send, some in what they read.
 //!
 //! Owns what they may cost while the server bears with them, and that it does not for ever.
 
@@ -23,13 +23,14 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{Ground, LOOK, say, until, until_memory};
 
 /// Peers that send a frame byte by byte.
-const DRIPPING: usize = 500;
+const DRIPPING: usize = 800;
 
 /// Pause between two bytes of each.
 const DRIP: Duration = Duration::from_millis(200);
 
-/// Peers that ask and never read the answers.
-const DEAF: usize = 500;
+/// Peers that ask and never read the answers. The kernel takes up to 4 MiB for each; with many more of them it would be
+/// short of memory for sockets, and would take more answers of one when another one ends.
+const DEAF: usize = 200;
 
 /// Questions of a deaf peer whose answers are small and copied, 170 bytes each: 11 MiB, of which the server's kernel
 /// takes up to 4 MiB. Those of all together are several times the 512 MiB that a server has for them.
