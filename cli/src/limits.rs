@@ -155,3 +155,6 @@ pub(crate) const BENCH_DISK_FILE_BYTES: usize = 64 * 1024 * 1024;
 
 /// Bytes of one write while that file is made.
 pub(crate) const BENCH_DISK_STEP_BYTES: usize = 1024 * 1024;
+
+/// Topics that `strata bench` asks a broker to create at once: a quarter of what Strata takes.
+pub(crate) const BENCH_CREATIONS_MAX: usize = 16;

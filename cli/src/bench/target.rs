@@ -21,7 +21,7 @@ use super::wire::Wire;
 use crate::args::ClusterArgs;
 use crate::cluster::{Cluster, command, found, masters_of, success};
 use crate::exit::{Exit, Failure, OrFail, Outcome};
-use crate::limits::BENCH_SETUP_REQUESTS_MAX;
+use crate::limits::{BENCH_CREATIONS_MAX, BENCH_SETUP_REQUESTS_MAX};
 
 /// Which broker, and how it is spoken to.
 #[derive(Debug, Args)]
@@ -166,8 +166,11 @@ impl Target {
             };
             command(request::UPDATE_AND_CREATE_TOPIC, &header)
         };
-        for answer in self.ask_all(missing.into_iter().map(create)).await? {
-            success(answer, &self.who())?;
+        // Each writes the broker's settings, and brokers refuse more of that at once than they bear.
+        for part in missing.chunks(BENCH_CREATIONS_MAX) {
+            for answer in self.ask_all(part.iter().copied().map(create)).await? {
+                success(answer, &self.who())?;
+            }
         }
         Ok(())
     }
