@@ -2,8 +2,8 @@
 //!
 //! Owns making and opening files and folders, writing, flushing, allocating, renaming, deleting and
 //! whole-file replacement. No other file of the store calls the system for these, so that a test that
-//! gives the store a disk of its own sees all of it. Reading goes by path or through mappings, and so
-//! do appends with asynchronous flush: they write into mapped pages, which `sync` then makes durable.
+//! gives the store a disk of its own sees all of it. Reading goes by path or through mappings. Appends write
+//! into mapped pages of the hot file, which is never flushed; the flusher writes from there by these calls.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};

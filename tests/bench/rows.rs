@@ -29,6 +29,8 @@ const MEMORY_TOPICS: u32 = 12_500;
 const RECORD_BYTES: f64 = 1_315.0;
 /// Seconds that an idle server has to come to rest.
 const REST: (u64, u64) = (20, 2);
+/// How long a name server may take to know all topics.
+const ROUTES_MAX: Duration = Duration::from_secs(60);
 /// Bytes of a read while a segment is read once.
 const READ_BYTES: usize = 1024 * 1024;
 
@@ -342,7 +344,13 @@ impl Bench<'_> {
             self.alone(server, |server| {
                 load::against(self.settings, server, &args)?;
                 // The name server learns of new topics a moment later.
-                std::thread::sleep(Duration::from_secs(5));
+                let look = ["--topic", "route", "--topics", topics, "--duration", "0.1", "--warm-up", "0"];
+                let deadline = Instant::now() + ROUTES_MAX;
+                while let Err(error) = load::route(self.settings, server, &look) {
+                    if Instant::now() > deadline {
+                        return Err(error);
+                    }
+                }
                 Ok(())
             })?;
         }

@@ -6,13 +6,13 @@
 //! binary. Each epoch of kills has a data folder of its own and ends with a full audit; after the first one,
 //! losses are planted that the audit must find. A folder in which something is wrong is kept and named.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use strata_tests::clock::now_ms;
 use strata_tests::draw::Draw;
 use strata_tests::epoch::{self, Death, Flush, Plan};
+use strata_tests::report::say;
 use strata_tests::{setting, site};
 
 mod cases;
@@ -39,12 +39,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Standard output, for people.
-fn say(line: &str) {
-    // Nobody reads it any more when it cannot be written.
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn begin() -> Result<usize> {

@@ -5,7 +5,6 @@
 //! the tools that `tests/power/install` installs; a case that this machine cannot run is said to be NOT RUN and
 //! fails the suite, because it has proved nothing.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -14,6 +13,7 @@ use anyhow::{Context, Result};
 use strata_tests::clock::now_ms;
 use strata_tests::draw::Draw;
 use strata_tests::epoch::Flush;
+use strata_tests::report::say;
 use strata_tests::{setting, site, volume};
 use tokio::time::Instant;
 
@@ -56,12 +56,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Standard output, for people.
-fn say(line: &str) {
-    // Nobody reads it any more when it cannot be written.
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn begin() -> Result<ExitCode> {

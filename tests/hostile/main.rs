@@ -8,7 +8,6 @@
 //! A case that is known to fail is in [`KNOWN`] with its reason. It does not fail the run, and it fails it as
 //! soon as it passes, so that the list stays true.
 
-use std::io::Write;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -17,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use strata_tests::clock::now_ms;
 use strata_tests::draw::Draw;
 use strata_tests::good::Good;
+use strata_tests::report::{ended, say};
 use strata_tests::site::{Ports, Setup};
 use strata_tests::{setting, site};
 use tokio::time::Instant;
@@ -97,23 +97,7 @@ const STARTS: &[StartCase] = cases![
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = runtime.context("no runtime").and_then(|runtime| runtime.block_on(all()));
-    match result {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(failures) => {
-            say(&format!("hostile: FAILED, {failures} cases"));
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            say(&format!("hostile: FAILED: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Standard output, for people.
-fn say(line: &str) {
-    // Nobody reads it any more when it cannot be written.
-    let _ = writeln!(std::io::stdout(), "{line}");
+    ended("hostile", result)
 }
 
 async fn all() -> Result<usize> {

@@ -4,7 +4,6 @@
 //! takes another binary, `STRATA_CASE=text` runs the cases whose name holds the text. Each case has a server of
 //! its own and prints the figures that it holds against its bounds.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -13,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use strata_tests::clock::now_ms;
 use strata_tests::draw::Draw;
+use strata_tests::report::{ended, say};
 use strata_tests::site::{self, Ports, Setup, own_memory_kib};
 use strata_tests::{page, setting};
 use tokio::time::{Duration, Instant, sleep};
@@ -47,23 +47,7 @@ const ALONE: &[Case] = cases![crowd::twenty_thousand_idle_connections, flood::mo
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = runtime.context("no runtime").and_then(|runtime| runtime.block_on(all()));
-    match result {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(failures) => {
-            say(&format!("overload: FAILED, {failures} cases"));
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            say(&format!("overload: FAILED: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Standard output, for people.
-fn say(line: &str) {
-    // Nobody reads it any more when it cannot be written.
-    let _ = writeln!(std::io::stdout(), "{line}");
+    ended("overload", result)
 }
 
 async fn all() -> Result<usize> {

@@ -9,7 +9,6 @@
 //!
 //! Where no file system can be mounted, the suite says so and lets the store's simulated disk lose power instead.
 
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -19,6 +18,7 @@ use strata_tests::draw::Draw;
 use strata_tests::epoch::{self, Audited, Death, Flush, Plan};
 use strata_tests::limits::ASYNC_WINDOW_MS;
 use strata_tests::loss::Loss;
+use strata_tests::report::say;
 use strata_tests::volume::{self, Kind, Volume};
 use strata_tests::{setting, site};
 
@@ -49,12 +49,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Standard output, for people.
-fn say(line: &str) {
-    // Nobody reads it any more when it cannot be written.
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn begin() -> Result<ExitCode> {

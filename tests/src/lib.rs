@@ -5,7 +5,7 @@
 //! ([`traffic`]), file systems that lose power and fill up ([`volume`]), the
 //! record of what a test did and saw ([`history`], [`dump`]), the judge of that record ([`check`]), and the
 //! story of a data folder whose server dies again and again ([`epoch`]). The tests themselves are beside this
-//! folder; nothing here is part of the product.
+//! folder ([`report`] says how they end); nothing here is part of the product.
 #![forbid(unsafe_code)]
 
 pub mod check;
@@ -19,6 +19,7 @@ pub mod limits;
 pub mod loss;
 pub mod message;
 pub mod page;
+pub mod report;
 pub mod setting;
 pub mod site;
 pub mod talk;
