@@ -18,6 +18,12 @@ use crate::store::{QueueRange, Shared};
 
 mod halving;
 
+/// Bytes of a record's head, up to the length of its body.
+const HEAD_BYTES: usize = 88;
+
+/// Bytes at a record's end that mostly hold all of its properties.
+const PROPERTIES_BYTES: usize = 384;
+
 /// Whose bytes entries point into.
 #[derive(Debug)]
 pub(crate) enum Source {
@@ -84,7 +90,11 @@ impl Source {
     /// Whether giving the entry's record out does not wait for the disk. A sealed one is checked by whole
     /// blocks.
     pub(crate) fn is_resident(&self, entry: &Entry) -> bool {
-        let (from, to) = (entry.position as usize, entry.end());
+        self.is_in_memory(entry.position as usize, entry.end())
+    }
+
+    /// The same of all that lies between two positions.
+    pub(crate) fn is_in_memory(&self, from: usize, to: usize) -> bool {
         match self {
             Self::Live(segment) => segment.mapping.is_resident(from, to),
             Self::Sealed(parts) => {
@@ -92,6 +102,14 @@ impl Source {
                 parts.mapping.is_resident(from / BLOCK_BYTES * BLOCK_BYTES, end)
             }
         }
+    }
+
+    /// Begins to fetch from memory what a filter looks at: the record's head and its end, where its properties are.
+    pub(crate) fn fetch(&self, entry: &Entry) {
+        let (from, to) = (entry.position as usize, entry.end());
+        let mapping = self.mapping();
+        mapping.prefetch(from, to.min(from + HEAD_BYTES));
+        mapping.prefetch(from.max(to.saturating_sub(PROPERTIES_BYTES)), to);
     }
 
     /// The entry's record.
