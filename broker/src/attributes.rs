@@ -25,6 +25,10 @@ pub(crate) fn of_group(known: &Attributes, told: &Attributes) -> Result<Attribut
             Some(name) => (name, true),
             None => (key.strip_prefix('+').unwrap_or(key), false),
         };
+        if !is_removed && known.get(name) == Some(value) {
+            // Also one of RocketMQ's that does not act here and came with its settings.
+            continue;
+        }
         if name != FILTER_DIALECT {
             return Err(Refusal::UnknownAttribute { key: name.to_owned() });
         }
@@ -87,6 +91,8 @@ mod tests {
         assert_eq!(told(&strict, &[("-filter.dialect", "")]).unwrap(), Attributes::new());
         assert!(matches!(told(&strict, &[("+filter.dialect", "MySQL")]), Err(Refusal::AttributeValue { .. })));
         assert!(matches!(told(&strict, &[("+priority.factor", "1")]), Err(Refusal::UnknownAttribute { .. })));
+        let foreign = attributes(&[("priority.factor", "1")]);
+        assert_eq!(told(&foreign, &[("priority.factor", "1")]).unwrap(), foreign);
     }
 
     #[test]

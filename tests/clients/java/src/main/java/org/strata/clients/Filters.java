@@ -112,9 +112,10 @@ final class Filters {
 
     /** A pull consumer that knows its broker's version, without which the client asks for no expression. */
     @SuppressWarnings("deprecation")
-    private static DefaultMQPullConsumer puller(Stage stage, String topic) throws Exception {
+    private static DefaultMQPullConsumer puller(Stage stage, MessageQueue queue) throws Exception {
         DefaultMQPullConsumer consumer = stage.pull(stage.name("puller"));
-        consumer.fetchSubscribeMessageQueues(topic);
+        // It learns of the broker with its first pull, and of the version with its first heartbeat.
+        consumer.pull(queue, "*", 0, 1, Stage.CALL_MILLIS);
         consumer.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory()
                 .sendHeartbeatToAllBrokerWithLock();
         return consumer;
@@ -166,7 +167,7 @@ final class Filters {
                 Map.entry("a = 1 foo ; bar", List.of("a=1")),
                 Map.entry("a CONTAINS 'b'", List.of("a=abc")),
                 Map.entry("TAGS = 'TagA' AND KEYS IS NOT NULL", List.of("tagged")));
-        DefaultMQPullConsumer consumer = puller(stage, topic);
+        DefaultMQPullConsumer consumer = puller(stage, queue);
         for (Map.Entry<String, List<String>> each : expected.entrySet()) {
             Check.equal(each.getKey(), each.getValue(), pulled(consumer, queue, each.getKey()));
         }
@@ -203,7 +204,7 @@ final class Filters {
         Inbox inbox = new Inbox();
         started(stage, stage.name("g"), topic, "rare = TRUE AND n >= 0", inbox.taking());
         inbox.exactly(expected);
-        DefaultMQPullConsumer consumer = puller(stage, topic);
+        DefaultMQPullConsumer consumer = puller(stage, queue);
         Check.equal("pulled", expected, pulled(consumer, queue, "rare = 'true'"));
         PullResult last = consumer.pull(queue, MessageSelector.bySql("n = " + (count - 1)), 0, 32, Stage.CALL_MILLIS);
         // Apache looks at 800 messages for each pull.
