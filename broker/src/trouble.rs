@@ -91,3 +91,37 @@ impl Trouble {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_trouble_counts_and_each_cause_is_told_once() {
+        let trouble = Trouble::default();
+        let off = NoFilter::Off { kind: "SQL92".into() };
+        for topic in ["T", "U"] {
+            trouble.refused(("g", topic), &off);
+        }
+        trouble.refused(("h", "T"), &NoFilter::ByClass);
+        assert_eq!(
+            trouble.all(),
+            [("g", 2), ("h", 1)].map(|(group, refused)| (group.to_owned(), Counts { refused, failed: 0 }))
+        );
+        assert!(!trouble.is_first("g", &off.to_string()) && trouble.is_first("h", &off.to_string()));
+        trouble.forget_group("g");
+        assert!(trouble.is_first("g", &off.to_string()), "a new group of the name is told again");
+        assert_eq!(trouble.all().len(), 1);
+    }
+
+    #[test]
+    fn warnings_end_and_counts_go_on() {
+        let trouble = Trouble::default();
+        for number in 0..FILTER_WARNINGS_MAX {
+            assert!(trouble.is_first("g", &number.to_string()));
+        }
+        assert!(!trouble.is_first("g", "another"));
+        trouble.refused(("g", "T"), &NoFilter::ByClass);
+        assert_eq!(trouble.all()[0].1.refused, 1);
+    }
+}

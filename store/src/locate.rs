@@ -40,6 +40,8 @@ pub(crate) struct Chunk {
     /// Store time of the segment's first record.
     pub(crate) first_time: i64,
     pub(crate) entries: SmallVec<[Entry; READ_CHUNK_ENTRIES]>,
+    /// The queue in a sealed segment's index.
+    row: Option<Row>,
 }
 
 /// What stands at an offset.
@@ -122,7 +124,23 @@ impl Source {
     }
 }
 
+/// Entries of a sealed segment from `offset` on, below `limit` and at most a chunk.
+fn sealed_entries(parts: &Parts, row: &Row, offset: i64, limit: i64) -> SmallVec<[Entry; READ_CHUNK_ENTRIES]> {
+    let last = row.next().min(limit).min(offset + to_offset(READ_CHUNK_ENTRIES));
+    (offset..last).map_while(|offset| parts.sidecar.entry(row, offset)).collect()
+}
+
 impl Chunk {
+    /// Takes the next entries of the same sealed segment, from `offset` on and below `limit`, without searching for
+    /// them again; `false` when it has none there.
+    pub(crate) fn go_on(&mut self, offset: i64, limit: i64) -> bool {
+        let (Source::Sealed(parts), Some(row)) = (&self.source, &self.row) else { return false };
+        let entries = sealed_entries(parts, row, offset, limit);
+        let found = !entries.is_empty();
+        self.entries = entries;
+        found
+    }
+
     /// The store time of an entry: from the index if it fits there, else from the record.
     pub(crate) fn store_time(&self, entry: &Entry) -> i64 {
         entry.store_time(self.first_time).unwrap_or_else(|| {
@@ -255,13 +273,12 @@ impl Shared {
             (Some((parts, row)), None) => return Located::Gap(above.lower(row.base, parts.first)),
             (None, None) => return Located::Gap(above),
         };
-        let last = row.next().min(offset + to_offset(wanted));
-        let entries: SmallVec<_> = (offset..last).map_while(|offset| parts.sidecar.entry(&row, offset)).collect();
+        let entries = sealed_entries(&parts, &row, offset, offset + to_offset(wanted));
         if entries.is_empty() {
             return Located::Unavailable(parts.first, parts.sidecar.facts().end);
         }
         let first_time = parts.sidecar.facts().first_time;
-        Located::Chunk(Chunk { source: Source::Sealed(parts), first_time, entries })
+        Located::Chunk(Chunk { source: Source::Sealed(parts), first_time, entries, row: Some(row) })
     }
 }
 
@@ -310,5 +327,5 @@ fn live(source: Source, index: &SegmentIndex, entries: &[Entry], wanted: usize) 
     if entries.is_empty() {
         return Located::Gap(Gap { next: i64::MAX, before: i64::MAX });
     }
-    Located::Chunk(Chunk { source, first_time: index.first_time.unwrap_or(0), entries })
+    Located::Chunk(Chunk { source, first_time: index.first_time.unwrap_or(0), entries, row: None })
 }

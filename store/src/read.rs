@@ -189,9 +189,7 @@ impl Walk<'_> {
             }
             match shared.locate(topic, queue_id, self.read.next_offset, max) {
                 Located::Chunk(chunk) => {
-                    let on = self.take(&chunk);
-                    self.close(&chunk.source);
-                    if !on {
+                    if !self.take_all(chunk) {
                         return;
                     }
                 }
@@ -225,6 +223,20 @@ impl Walk<'_> {
             self.read.next_offset = next;
         }
         false
+    }
+
+    /// Goes through a chunk and those that follow it in its segment; `false` when the read is over.
+    fn take_all(&mut self, mut chunk: Chunk) -> bool {
+        loop {
+            let on = self.take(&chunk);
+            self.close(&chunk.source);
+            if !on {
+                return false;
+            }
+            if self.keep.is_over() || !chunk.go_on(self.read.next_offset, self.read.max) {
+                return true;
+            }
+        }
     }
 
     /// Goes through a chunk; `false` when the read is over.
