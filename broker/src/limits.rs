@@ -42,6 +42,10 @@ pub const FILTERS_RECENT_BYTES_MAX: usize = 1024 * 1024;
 /// Expressions that are known not to compile, at 16 KiB of text each at most.
 pub const FILTERS_REFUSED_MAX: usize = 256;
 
+/// Groups whose trouble with expressions is counted: each is a series of the figures, and whoever asks whether an
+/// expression compiles may name any group.
+pub const FILTER_GROUPS_MAX: usize = 10_000;
+
 /// Warnings about expressions, by group and cause, that are remembered so that each is logged once.
 pub const FILTER_WARNINGS_MAX: usize = 10_000;
 

@@ -11,7 +11,7 @@ use strata_filter::sql::EvalError;
 use tracing::warn;
 
 use crate::filters::NoFilter;
-use crate::limits::{FILTER_WARNINGS_MAX, GROUPS_MAX};
+use crate::limits::{FILTER_GROUPS_MAX, FILTER_WARNINGS_MAX};
 
 /// Of one group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Trouble {
         let mut groups = self.groups.lock();
         if let Some(counts) = groups.get_mut(group) {
             add(counts);
-        } else if groups.len() < GROUPS_MAX {
+        } else if groups.len() < FILTER_GROUPS_MAX {
             add(groups.entry(group.to_owned()).or_default());
         }
     }

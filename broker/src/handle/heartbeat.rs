@@ -79,6 +79,7 @@ pub(super) fn unregister(hall: &Arc<Hall>, command: &Command, connection: &Arc<C
 /// Answers 46: does the expression compile?
 pub(super) fn check(hall: &Hall, command: &Command) -> Result<Reply, Refusal> {
     let CheckClient { group, subscription_data: data, .. } = body(command)?;
+    name::check_group(&group)?;
     // The group comes into being with its first heartbeat, which follows.
     let known = hall.tables.groups.find(&group).unwrap_or_else(|| Arc::new(GroupConfig::new(group)));
     let of = (known.group_name.as_str(), data.topic.as_str());

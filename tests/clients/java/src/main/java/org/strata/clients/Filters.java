@@ -114,10 +114,18 @@ final class Filters {
     @SuppressWarnings("deprecation")
     private static DefaultMQPullConsumer puller(Stage stage, MessageQueue queue) throws Exception {
         DefaultMQPullConsumer consumer = stage.pull(stage.name("puller"));
-        // It learns of the broker with its first pull, and of the version with its first heartbeat.
+        // It learns of the broker with its first pull, and of the version with a heartbeat that nothing else held up.
         consumer.pull(queue, "*", 0, 1, Stage.CALL_MILLIS);
-        consumer.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory()
-                .sendHeartbeatToAllBrokerWithLock();
+        Check.until("the broker's version", Inbox.WAIT_SECONDS, () -> {
+            try {
+                consumer.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory()
+                        .sendHeartbeatToAllBrokerWithLock();
+                consumer.pull(queue, MessageSelector.bySql("a = 1"), 0, 1, Stage.CALL_MILLIS);
+                return true;
+            } catch (Exception notYet) {
+                return false;
+            }
+        }, () -> "not known");
         return consumer;
     }
 
