@@ -246,6 +246,12 @@ fn storage(hall: &Hall, page: &mut Page) {
     }
     let ratio = vec![(Vec::new(), stats.disk_used_ratio)];
     page.add_float("strata_disk_used_ratio", "Used part of the file system.", &[], ratio);
+    let scrubbed = hall.store.scrubbed();
+    let of = |value: u64| vec![(Vec::new(), int(value))];
+    page.add("strata_scrub_passes_total", "Times that all sealed segments were read again.", &[], of(scrubbed.passes));
+    page.add("strata_scrub_bytes_total", "Bytes of the log that were read again.", &[], of(scrubbed.bytes));
+    let damaged = of(scrubbed.damaged_blocks);
+    page.add("strata_scrub_damaged_blocks", "Blocks of 64 KiB found damaged by the last pass.", &[], damaged);
     let reason = hall.store.latched();
     let latched = vec![(Vec::new(), i64::from(reason.is_some()))];
     page.add("strata_store_latched", "1: a write or flush failed and no message is taken.", &[], latched);

@@ -98,6 +98,18 @@ pub const DAMAGED_RANGES_MAX: usize = 65_536;
 /// full disk refuses for longer than between two reads.
 pub const REBUILD_RETRY_MS: u64 = 5_000;
 
+/// Bytes a second that are read again to find damage. A disk has a hundred times that; 860 GB are read in a day.
+pub const SCRUB_BYTES_PER_SECOND: u64 = 10 * 1024 * 1024;
+
+/// Bytes that are read again at once, whole blocks; a pause follows.
+pub const SCRUB_CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Milliseconds after the opening until sealed segments are read again: a start has other things to read.
+pub const SCRUB_AFTER_MS: u64 = 60_000;
+
+/// Milliseconds from the beginning of one such pass to the next.
+pub const SCRUB_INTERVAL_MS: u64 = 24 * 3_600_000;
+
 /// Bytes of a segment that share one checksum in the sidecar.
 pub const BLOCK_BYTES: usize = 64 * 1024;
 
@@ -106,3 +118,4 @@ pub const TOMBSTONES_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 const _: () = assert!(RECORD_BYTES_MAX as u64 <= SEGMENT_BYTES_DEFAULT / 2);
 const _: () = assert!(WARM_CHUNK_BYTES <= WARM_AHEAD_BYTES);
+const _: () = assert!(SCRUB_CHUNK_BYTES.is_multiple_of(BLOCK_BYTES));

@@ -48,6 +48,8 @@ pub(crate) struct Keeping {
     topics: OnceLock<TopicRetention>,
     /// Monotonic time of the last checkpoint.
     noted: Mutex<Duration>,
+    /// What reading the log again has found.
+    pub(crate) scrub: crate::scrub::Figures,
 }
 
 impl Keeping {
@@ -58,6 +60,7 @@ impl Keeping {
             trusted,
             topics: OnceLock::new(),
             noted: Mutex::new(now),
+            scrub: crate::scrub::Figures::default(),
         }
     }
 }

@@ -84,8 +84,16 @@ impl Parts {
         let tail = usize::try_from(self.sidecar.facts().tail).unwrap_or(0);
         let from = block * BLOCK_BYTES;
         let to = tail.min(from + BLOCK_BYTES);
-        let stored = self.sidecar.block_crc(block);
-        let found = self.mapping.slice(from, to).map(crc32c::crc32c);
-        stored.is_some() && stored == found
+        self.mapping.slice(from, to).is_some_and(|bytes| self.matches(block, bytes))
+    }
+
+    /// Whether these bytes of a block are those that were summed when the segment was sealed.
+    pub(crate) fn matches(&self, block: usize, bytes: &[u8]) -> bool {
+        self.sidecar.block_crc(block) == Some(crc32c::crc32c(bytes))
+    }
+
+    /// Has each record of a block checked by itself from now on; gives whether that is new.
+    pub(crate) fn doubt(&self, block: usize) -> bool {
+        self.checked.get(block).is_some_and(|state| state.swap(BAD, Ordering::Relaxed) != BAD)
     }
 }

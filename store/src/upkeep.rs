@@ -1,6 +1,6 @@
-//! The store's own threads: flushing, making room ahead, and sealing and deleting behind.
+//! The store's own threads: flushing, making room ahead, sealing and deleting behind, and reading again.
 //!
-//! Owns when they wake. What each does is told in `flush`, `seal` and `retain`.
+//! Owns when they wake. What each does is told in `flush`, `seal`, `retain` and `scrub`.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,12 +13,14 @@ use parking_lot::{Condvar, Mutex};
 use crate::limits::{DISK_LOOK_INTERVAL_MS, SWEEP_INTERVAL_MS, WARM_AHEAD_BYTES, WARM_CHUNK_BYTES, WARM_STEP_BYTES};
 use crate::store::Shared;
 
-/// Calls to the two upkeep threads.
+/// Calls to the upkeep threads.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     state: Mutex<State>,
     ahead: Condvar,
     behind: Condvar,
+    /// Nobody calls this one but to stop it.
+    scrub: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +41,7 @@ impl Calls {
         self.state.lock().stop = true;
         self.ahead.notify_all();
         self.behind.notify_all();
+        self.scrub.notify_all();
     }
 
     /// Waits for a call; `false` when the store closes.
@@ -51,9 +54,18 @@ impl Calls {
 
     /// Waits for a call or for `time`; `false` when the store closes.
     fn wait_behind(&self, time: Duration) -> bool {
+        self.wait(&self.behind, time)
+    }
+
+    /// Waits for `time`; `false` when the store closes.
+    pub(crate) fn wait_scrub(&self, time: Duration) -> bool {
+        self.wait(&self.scrub, time)
+    }
+
+    fn wait(&self, call: &Condvar, time: Duration) -> bool {
         let mut state = self.state.lock();
         if !state.stop {
-            self.behind.wait_for(&mut state, time);
+            call.wait_for(&mut state, time);
         }
         !state.stop
     }
@@ -69,6 +81,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
     if shared.options.upkeep {
         threads.push(spawn("store-ahead", Shared::run_ahead)?);
         threads.push(spawn("store-behind", Shared::run_behind)?);
+        threads.push(spawn("store-scrub", Shared::run_scrub)?);
     }
     Ok(threads)
 }

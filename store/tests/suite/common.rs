@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -242,4 +243,13 @@ pub(crate) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut out: Vec<_> = entries.filter(|path| path.to_string_lossy().ends_with(ending)).collect();
     out.sort();
     out
+}
+
+/// Changes a bit of a file.
+pub(crate) fn flip(path: &Path, at: u64) {
+    let mut byte = [0];
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    file.read_exact_at(&mut byte, at).unwrap();
+    byte[0] ^= 1;
+    file.write_all_at(&byte, at).unwrap();
 }

@@ -11,6 +11,7 @@ mod inspect;
 mod model;
 mod recovery;
 mod retention;
+mod scrub;
 mod sim;
 mod unavailable;
 mod upkeep;

@@ -14,15 +14,6 @@ fn poke(path: &Path, at: u64, bytes: &[u8]) {
     OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, at).unwrap();
 }
 
-/// Flips one bit of a file.
-fn flip(path: &Path, at: u64) {
-    let mut byte = [0];
-    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
-    file.read_exact_at(&mut byte, at).unwrap();
-    byte[0] ^= 1;
-    file.write_all_at(&byte, at).unwrap();
-}
-
 /// A store of one segment with ten messages in queue 0 and their log offsets.
 fn ten(root: &Path) -> Vec<i64> {
     let (store, _) = open(options(root));
