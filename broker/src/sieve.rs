@@ -9,7 +9,7 @@ use std::time::Duration;
 use strata_filter::sql::EvalError;
 use strata_filter::{Filter, Verdict};
 use strata_protocol::properties;
-use strata_protocol::record::RecordView;
+use strata_protocol::record::properties_of;
 use strata_store::{Clock, Keep};
 
 /// The expressions that apply to one queue for one group.
@@ -49,9 +49,11 @@ impl Sifter {
     }
 
     fn verdict(&self, record: &[u8]) -> Verdict {
-        let Some(origins) = &self.of_origin else { return self.own.verdict(record) };
-        let Ok(view) = RecordView::parse(record) else { return Verdict::NoMatch };
-        let text = view.properties();
+        if matches!(*self.own, Filter::All) && self.of_origin.is_none() {
+            return Verdict::Match;
+        }
+        let Some(text) = properties_of(record) else { return Verdict::NoMatch };
+        let Some(origins) = &self.of_origin else { return self.own.verdict_of(text) };
         let origin = properties::find_str(text, properties::RETRY_TOPIC);
         match (self.own.verdict_of(text), origin.and_then(|origin| origins.get(origin))) {
             (Verdict::Match, Some(filter)) => filter.verdict_of(text),

@@ -21,8 +21,8 @@ mod halving;
 /// Bytes of a record's head, up to the length of its body.
 const HEAD_BYTES: usize = 88;
 
-/// Bytes at a record's end that mostly hold all of its properties.
-const PROPERTIES_BYTES: usize = 384;
+/// Bytes at a record's end that mostly hold what is asked of its properties; more of them cost more than they save.
+const PROPERTIES_BYTES: usize = 256;
 
 /// Whose bytes entries point into.
 #[derive(Debug)]
