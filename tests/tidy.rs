@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Lines of one source file.
 const FILE_LINES_MAX: usize = 600;
@@ -378,7 +378,7 @@ fn words(file: &File) -> Vec<Complaint> {
 /// All text files of the project. What tools generate, and what git does not keep, is not looked at.
 fn project() -> Vec<File> {
     const SKIPPED: &[&str] = &["target", "node_modules", "__pycache__", "data", "corpus", "artifacts", "coverage"];
-    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let root = strata_tests::setting::package().join("..");
     let (mut folders, mut files) = (vec![root.clone()], Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {

@@ -19,7 +19,7 @@ use strata_protocol::request::{
 
 /// All captured frames: client, code, bytes.
 fn captured() -> Vec<(String, i32, Bytes)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/clients");
+    let folder = Path::new("tests/golden/clients");
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let read = |path: std::path::PathBuf| {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();

@@ -2,6 +2,7 @@
 //!
 //! Owns reading of the environment for the tests. Each variable is named where it is used.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
@@ -27,4 +28,11 @@ where
         Some(value) => value.parse().with_context(|| format!("{name}={value} is no number")),
         None => Ok(default),
     }
+}
+
+/// The folder of this package. Cargo tells it when it runs a test; what it told when the test was built may be another
+/// checkout that shares the target folder.
+#[must_use]
+pub fn package() -> PathBuf {
+    text("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
 }

@@ -41,7 +41,8 @@ pub fn binary() -> Result<PathBuf> {
         return Ok(PathBuf::from(path));
     }
     let cargo = setting::text("CARGO").unwrap_or_else(|| String::from("cargo"));
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests lie in a workspace")?;
+    let package = setting::package();
+    let workspace = package.parent().context("the tests lie in a workspace")?;
     let built = command(cargo).args(["build", "--release", "--quiet", "-p", "strata"]).current_dir(workspace).status();
     ensure!(built.context("cannot run cargo")?.success(), "the binary does not build");
     // This program is target/release/deps/NAME.
