@@ -11,6 +11,7 @@ use strata_protocol::body::{ConsumerData, Heartbeat, SubscriptionData, TopicConf
 use strata_protocol::code::{ResponseCode, request};
 use strata_protocol::command::Command;
 use strata_protocol::frame::HeaderCodec;
+use strata_protocol::hash::java_hash;
 use strata_protocol::name::{self, AUTO_CREATE_TOPIC};
 use strata_protocol::request::{CreateTopic, QueueOf, TopicOf};
 use strata_remoting::Client;
@@ -141,7 +142,14 @@ impl Target {
         (kind, text): (&str, &str),
     ) -> Outcome<i64> {
         let version = now_ms();
+        // Clients send the hash codes as well, and RocketMQ's broker compares those alone.
+        let tags: Vec<String> = match kind {
+            "TAG" => text.split("||").map(|tag| tag.trim().to_owned()).collect(),
+            _ => Vec::new(),
+        };
         let subscription = |at| SubscriptionData {
+            code_set: tags.iter().map(|tag| java_hash(tag)).collect(),
+            tags_set: tags.clone(),
             topic: names.name(at),
             sub_string: text.to_owned(),
             expression_type: Some(kind.to_owned()),
