@@ -75,10 +75,8 @@ pub(crate) fn count(hall: &Hall, sifter: &Sifter, (topic, queue_id): (&str, i32)
         ..ReadBudget::default()
     };
     let read = hall.store.read(topic, queue_id, from, &budget, &mut count);
-    let looked_at = match read.status {
-        ReadStatus::Found | ReadStatus::NoMatch => (read.next_offset - from).clamp(0, all),
-        _ => 0,
-    };
+    let is_read = matches!(read.status, ReadStatus::Found | ReadStatus::NoMatch);
+    let looked_at = if is_read { (read.next_offset - from).clamp(0, all) } else { 0 };
     Matching::of(i64::try_from(count.matches).unwrap_or(i64::MAX), looked_at, all)
 }
 

@@ -34,13 +34,14 @@ pub(super) fn pull(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connect
     let mut plan = plan(hall, command.code, request, sifter);
     let read = reading::read(hall, &plan, Place::Here);
     let step = Step::after(hall, &mut plan, &read, (Place::Here, Visit::First));
-    if matches!(step, Step::Answer) {
+    if step == Step::Answer {
         return Ok(Answer::Now(reply(hall, &plan, read)));
     }
     let pull = Parked { responder: connection.responder(command), plan };
-    match step {
-        Step::Park => park(hall, pull),
-        _ => go_on(hall, pull, Visit::First),
+    if step == Step::Park {
+        park(hall, pull);
+    } else {
+        go_on(hall, pull, Visit::First);
     }
     Ok(Answer::Later)
 }
@@ -67,18 +68,17 @@ enum Step {
 impl Step {
     /// Decides, and notes how far the read came.
     fn after(hall: &Hall, plan: &mut PullPlan, read: &Read, (place, visit): (Place, Visit)) -> Self {
-        match read.status {
-            ReadStatus::Cold if place == Place::Here => return Self::GoOn,
-            ReadStatus::NoMatch => {
-                plan.seen = plan.seen.max(read.next_offset);
-                if plan.seen < read.max {
-                    return if place == Place::Here { Self::GoOn } else { Self::Answer };
-                }
-                // Who comes for the first time is told how far it is, which stores its progress; who was held would
-                // only come again.
-                return if visit == Visit::Again && may_hold(hall, plan) { Self::Park } else { Self::Answer };
+        if matches!(read.status, ReadStatus::Cold) && place == Place::Here {
+            return Self::GoOn;
+        }
+        if matches!(read.status, ReadStatus::NoMatch) {
+            plan.seen = plan.seen.max(read.next_offset);
+            if plan.seen < read.max {
+                return if place == Place::Here { Self::GoOn } else { Self::Answer };
             }
-            _ => {}
+            // Who comes for the first time is told how far it is, which stores its progress; who was held would only
+            // come again.
+            return if visit == Visit::Again && may_hold(hall, plan) { Self::Park } else { Self::Answer };
         }
         if is_nothing_yet(plan, read) && may_hold(hall, plan) { Self::Park } else { Self::Answer }
     }
