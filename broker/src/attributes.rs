@@ -1,6 +1,9 @@
-//! The attributes that a topic may have, by RocketMQ's names (its `TopicAttributes`), and what is served of them.
+//! The attributes that topics and groups may have, and what is served of them: a topic's by RocketMQ's names (its
+//! `TopicAttributes`), a group's one of its own.
 
 use std::collections::BTreeMap;
+
+use strata_filter::{SQL92, SQL92_STRICT};
 
 use crate::refusal::Refusal;
 
@@ -9,6 +12,36 @@ pub(crate) type Attributes = BTreeMap<String, String>;
 
 /// Hours that a topic's messages are kept; see [`Hall::retention_ms`](crate::hall::Hall::retention_ms).
 pub(crate) const RESERVE_TIME: &str = "reserve.time";
+
+/// Which dialect a group's expressions of the type `SQL92` are read in: `SQL92`, RocketMQ's own, or `SQL92_STRICT`.
+pub(crate) const FILTER_DIALECT: &str = "filter.dialect";
+
+/// The attributes of a group that had `known`, when `told` comes for it. RocketMQ's tools write a name to be set as
+/// `+name` and one to be removed as `-name`; a tool that sends back what it read writes neither. What is not told stays.
+pub(crate) fn of_group(known: &Attributes, told: &Attributes) -> Result<Attributes, Refusal> {
+    let mut attributes = known.clone();
+    for (key, value) in told {
+        let (name, is_removed) = match key.strip_prefix('-') {
+            Some(name) => (name, true),
+            None => (key.strip_prefix('+').unwrap_or(key), false),
+        };
+        if !is_removed && known.get(name) == Some(value) {
+            // Also one of RocketMQ's that does not act here and came with its settings.
+            continue;
+        }
+        if name != FILTER_DIALECT {
+            return Err(Refusal::UnknownAttribute { key: name.to_owned() });
+        }
+        if is_removed {
+            attributes.remove(name);
+        } else if matches!(value.as_str(), SQL92 | SQL92_STRICT) {
+            attributes.insert(name.to_owned(), value.clone());
+        } else {
+            return Err(Refusal::AttributeValue { key: name.to_owned(), value: value.clone() });
+        }
+    }
+    Ok(attributes)
+}
 
 /// Applies one change, `+name=value` or `-name`.
 pub(crate) fn change(attributes: &mut Attributes, change: &str) -> Result<(), Refusal> {
@@ -44,6 +77,23 @@ fn check(key: &str, value: Option<&str>) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_keeps_its_attributes_until_told_otherwise() {
+        let attributes = |pairs: &[(&str, &str)]| -> Attributes {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let strict = attributes(&[(FILTER_DIALECT, SQL92_STRICT)]);
+        let told = |known: &Attributes, pairs| of_group(known, &attributes(pairs));
+        assert_eq!(told(&Attributes::new(), &[("+filter.dialect", SQL92_STRICT)]).unwrap(), strict);
+        assert_eq!(told(&strict, &[]).unwrap(), strict);
+        assert_eq!(told(&strict, &[("filter.dialect", SQL92)]).unwrap(), attributes(&[(FILTER_DIALECT, SQL92)]));
+        assert_eq!(told(&strict, &[("-filter.dialect", "")]).unwrap(), Attributes::new());
+        assert!(matches!(told(&strict, &[("+filter.dialect", "MySQL")]), Err(Refusal::AttributeValue { .. })));
+        assert!(matches!(told(&strict, &[("+priority.factor", "1")]), Err(Refusal::UnknownAttribute { .. })));
+        let foreign = attributes(&[("priority.factor", "1")]);
+        assert_eq!(told(&foreign, &[("priority.factor", "1")]).unwrap(), foreign);
+    }
 
     #[test]
     fn only_attributes_that_act_are_taken() {

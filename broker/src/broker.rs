@@ -22,6 +22,7 @@ use crate::creation::Creations;
 use crate::delay::{BadDelay, DelayLevels};
 use crate::durable::DurableError;
 use crate::figures::Figures;
+use crate::filters::Filters;
 use crate::groups::Groups;
 use crate::hall::{self, Hall, Tables};
 use crate::handle;
@@ -142,12 +143,13 @@ impl Broker {
             bell.appended(event.topic, event.queue_id, event.queue_offset, event.tags_code);
         }));
         let registration = Registration::new(options.name_servers.len());
+        let filters = Filters::new(options.filters);
         let hall = Arc::new(Hall {
             options,
             clock,
             store,
             tables,
-            clients: Clients::default(),
+            clients: Clients::new(filters),
             locks: Locks::default(),
             waiting,
             delays,

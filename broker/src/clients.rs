@@ -6,12 +6,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use strata_filter::{Filter, FilterError};
-use strata_protocol::body::{ClientConnection, ConsumerConnections, ConsumerData, ProducerInfo, SubscriptionData};
+use strata_filter::Filter;
+use strata_protocol::body::{
+    ClientConnection, ConsumerConnections, ConsumerData, GroupConfig, ProducerInfo, SubscriptionData,
+};
 use strata_protocol::command::Language;
+use strata_protocol::name;
 use strata_remoting::Connection;
 
+use crate::filters::{Filters, NoFilter, Wanted};
 use crate::limits::{CLIENT_SILENCE_MS_MAX, GROUPS_MAX};
+use crate::sieve::Sifter;
 
 /// A client as its heartbeats show it.
 #[derive(Clone)]
@@ -39,13 +44,13 @@ impl Member {
 pub(crate) struct Subscription {
     pub data: SubscriptionData,
     /// An expression that does not compile is kept, so that pulls can say why.
-    pub filter: Result<Arc<Filter>, FilterError>,
+    pub filter: Result<Arc<Filter>, NoFilter>,
 }
 
 impl Subscription {
-    pub(crate) fn compile(data: SubscriptionData) -> Self {
-        let filter = Filter::compile(data.expression_type.as_deref(), &data.sub_string).map(Arc::new);
-        Self { data, filter }
+    /// Whether it is an expression over properties.
+    pub(crate) fn is_sql(&self) -> bool {
+        Wanted::from(&self.data).is_sql()
     }
 }
 
@@ -65,10 +70,11 @@ pub(crate) struct GroupView {
 }
 
 /// Everyone who is connected.
-#[derive(Default)]
 pub(crate) struct Clients {
-    /// Held for look-ups and insertions, never across I/O.
+    /// Held for look-ups and insertions, never across I/O or while an expression is compiled.
     state: Mutex<State>,
+    /// What they subscribe, compiled.
+    pub filters: Filters,
 }
 
 #[derive(Default)]
@@ -81,8 +87,55 @@ struct State {
 pub(crate) type Notices = Vec<(String, Vec<Arc<Connection>>)>;
 
 impl Clients {
-    /// Takes a consumer group of a heartbeat; gives the members to notify when the group changed.
-    pub(crate) fn consume(&self, member: Member, data: ConsumerData) -> Notices {
+    /// Nobody yet.
+    pub(crate) fn new(filters: Filters) -> Self {
+        Self { state: Mutex::default(), filters }
+    }
+
+    /// The subscriptions of a heartbeat, compiled. `refused` hears of those that are new and do not compile.
+    pub(crate) fn compile(
+        &self,
+        group: &GroupConfig,
+        all: Vec<SubscriptionData>,
+        refused: &dyn Fn(&Subscription),
+    ) -> Vec<Arc<Subscription>> {
+        let known: Vec<_> = {
+            let state = self.state.lock();
+            let of_group = state.consumers.get(&group.group_name);
+            let known = |data: &SubscriptionData| of_group?.subscriptions.get(&data.topic).cloned();
+            all.iter().map(|data| known(data).filter(|known| known.data.sub_version >= data.sub_version)).collect()
+        };
+        let compile = |data: SubscriptionData| {
+            let filter = self.filters.compile(group, Wanted::from(&data));
+            let subscription = Subscription { data, filter };
+            refused(&subscription);
+            Arc::new(subscription)
+        };
+        all.into_iter().zip(known).map(|(data, known)| known.unwrap_or_else(|| compile(data))).collect()
+    }
+
+    /// Compiles a group's subscriptions again: the operator changed what applies to them.
+    pub(crate) fn compile_again(&self, group: &GroupConfig) {
+        let known: Vec<_> = {
+            let state = self.state.lock();
+            let of_group = state.consumers.get(&group.group_name);
+            of_group.map(|of_group| of_group.subscriptions.values().cloned().collect()).unwrap_or_default()
+        };
+        for old in known {
+            let data = old.data.clone();
+            let filter = self.filters.compile(group, Wanted::from(&data));
+            let mut state = self.state.lock();
+            let place = state.consumers.get_mut(&group.group_name).and_then(|of| of.subscriptions.get_mut(&data.topic));
+            // A heartbeat may have brought another one meanwhile, compiled as it is to be.
+            if let Some(place) = place.filter(|place| Arc::ptr_eq(place, &old)) {
+                *place = Arc::new(Subscription { data, filter });
+            }
+        }
+    }
+
+    /// Takes a consumer group of a heartbeat with its subscriptions; gives the members to notify when the group
+    /// changed.
+    pub(crate) fn consume(&self, member: Member, data: ConsumerData, subscriptions: Vec<Arc<Subscription>>) -> Notices {
         let mut state = self.state.lock();
         let group = state.consumers.entry(data.group_name.clone()).or_default();
         group.consume_type = data.consume_type;
@@ -92,7 +145,7 @@ impl Clients {
         let id = member.connection.id();
         group.members.retain(|known, other| *known == id || other.client_id != member.client_id);
         let is_new = group.members.insert(id, member).is_none();
-        let changed = group.subscribe(data.subscription_data_set);
+        let changed = group.subscribe(subscriptions);
         if is_new || changed { group.notice(&data.group_name) } else { Vec::new() }
     }
 
@@ -156,6 +209,26 @@ impl Clients {
             broadcasting: group.message_model == "BROADCASTING",
             subscription: group.subscriptions.get(topic).cloned(),
         })
+    }
+
+    /// What an online group lets through of a topic; `None` when that is not known.
+    pub(crate) fn sifter(&self, group: &str, topic: &str) -> Option<Sifter> {
+        let own = Arc::clone(self.view(group, topic)?.subscription?.filter.as_ref().ok()?);
+        Some(self.sift((group, topic), own))
+    }
+
+    /// What a group lets through of a topic that it reads with the expression `own`.
+    pub(crate) fn sift(&self, (group, topic): (&str, &str), own: Arc<Filter>) -> Sifter {
+        let of_retries = self.filters.reaches_retries() && name::is_retry(topic) && topic == name::retry_topic(group);
+        if of_retries { Sifter::of_retries(own, self.expressions(group)) } else { Sifter::from(own) }
+    }
+
+    /// The expressions over properties of a group, by topic. What does not compile is not among them.
+    pub(crate) fn expressions(&self, group: &str) -> HashMap<String, Arc<Filter>> {
+        let state = self.state.lock();
+        let subscriptions = state.consumers.get(group).into_iter().flat_map(|group| &group.subscriptions);
+        let sql = subscriptions.filter(|(_, known)| known.is_sql());
+        sql.filter_map(|(topic, known)| Some((topic.clone(), Arc::clone(known.filter.as_ref().ok()?)))).collect()
     }
 
     /// The client ids of a group; `None` when nobody is here.
@@ -266,18 +339,19 @@ impl State {
 
 impl Group {
     /// Takes a member's subscriptions: newer ones replace, missing topics go. Whether topics came or went.
-    fn subscribe(&mut self, subscriptions: Vec<SubscriptionData>) -> bool {
-        let topics: HashSet<_> = subscriptions.iter().map(|data| data.topic.clone()).collect();
+    fn subscribe(&mut self, subscriptions: Vec<Arc<Subscription>>) -> bool {
+        let topics: HashSet<_> = subscriptions.iter().map(|subscription| subscription.data.topic.clone()).collect();
         let before = self.subscriptions.len();
         self.subscriptions.retain(|topic, _| topics.contains(topic));
         let mut changed = self.subscriptions.len() != before;
-        for data in subscriptions {
+        for subscription in subscriptions {
+            let data = &subscription.data;
             let known = self.subscriptions.get(&data.topic);
             if known.is_some_and(|known| known.data.sub_version >= data.sub_version) {
                 continue;
             }
             changed |= known.is_none();
-            self.subscriptions.insert(data.topic.clone(), Arc::new(Subscription::compile(data)));
+            self.subscriptions.insert(data.topic.clone(), subscription);
         }
         changed
     }

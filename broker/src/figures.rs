@@ -12,6 +12,7 @@ use crate::hall::Hall;
 use crate::latency::Latencies;
 use crate::options::BrokerOptions;
 use crate::traffic::Traffic;
+use crate::trouble::Trouble;
 use crate::waiting::PullPlan;
 
 /// Group and topic.
@@ -46,6 +47,8 @@ pub(crate) struct Figures {
     counter: AtomicUsize,
     /// What left a topic for a group. Held for one look-up a pull.
     outgoing: Mutex<HashMap<GroupTopic, Arc<Outgoing>>>,
+    /// What went wrong with groups' expressions.
+    pub trouble: Trouble,
     /// Messages given up, by group and topic.
     dead: Mutex<HashMap<(String, String), u64>>,
 }
@@ -126,6 +129,7 @@ impl Figures {
     pub(crate) fn forget_group(&self, group: &str) {
         self.outgoing.lock().retain(|(of, _), _| of.as_ref() != group);
         self.dead.lock().retain(|(of, _), _| of != group);
+        self.trouble.forget_group(group);
     }
 
     /// Dead letters by group and topic.

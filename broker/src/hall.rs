@@ -43,7 +43,7 @@ pub(crate) struct Hall {
     pub registration: Registration,
     pub figures: Figures,
     pub creations: Creations,
-    /// Turns of what waits for the disk.
+    /// Turns of what waits for the disk or takes a core for long.
     pub turns: Turns,
 }
 

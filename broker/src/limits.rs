@@ -16,8 +16,38 @@ pub const PULL_MESSAGES_MAX: i32 = 1_024;
 /// Bytes of one pull's answer, whatever the client asks: an answer must fit a frame.
 pub const PULL_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Queue entries that one pull looks at while nothing matches; then the client is told to go on.
-pub const PULL_SCAN_ENTRIES_MAX: usize = 100_000;
+/// Time that a pull looks at messages where its connection and others wait for it, us; it goes on in a turn of its own.
+/// Thousands of messages at a fraction of a microsecond each.
+pub const PULL_AT_ONCE_US_MAX: u64 = 1_000;
+
+/// Time that a pull looks at messages in its turn while nothing matches, ms; then the client is told where to go on.
+/// A hundred thousand messages and more; other pulls wait for no longer.
+pub const PULL_SCAN_MS_MAX: u64 = 20;
+
+/// Bytes of records that a pull looks into in its turn while nothing matches: what a slow disk gives in a second.
+pub const PULL_SCAN_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Time that counting a group's lag in one queue may take, ms; beyond it the figure is an estimate.
+pub const LAG_QUEUE_MS_MAX: u64 = 2;
+
+/// Time that counting all groups' lags may take for one page of figures, ms; a scrape must not hold the machine up.
+pub const LAG_PAGE_MS_MAX: u64 = 50;
+
+/// Expressions that are kept compiled although nobody holds them: clients that name theirs in each pull.
+pub const FILTERS_RECENT_MAX: usize = 1_024;
+
+/// Bytes of the text of those. Compiled they take some thirty times as much.
+pub const FILTERS_RECENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Expressions that are known not to compile, at 16 KiB of text each at most.
+pub const FILTERS_REFUSED_MAX: usize = 256;
+
+/// Groups whose trouble with expressions is counted: each is a series of the figures, and whoever asks whether an
+/// expression compiles may name any group.
+pub const FILTER_GROUPS_MAX: usize = 10_000;
+
+/// Warnings about expressions, by group and cause, that are remembered so that each is logged once.
+pub const FILTER_WARNINGS_MAX: usize = 10_000;
 
 /// Messages of one query by key (`maxNum` of RocketMQ's index search).
 pub const QUERY_MESSAGES_MAX: usize = 64;

@@ -4,6 +4,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::{Encoder, GaugeVec, IntGaugeVec, Opts, TextEncoder};
 use strata_protocol::code::{ResponseCode, request_name};
@@ -12,6 +13,9 @@ use strata_remoting::{CloseReason, Figures as PortFigures};
 
 use crate::hall::Hall;
 use crate::latency::{BOUNDS_MS, Pair};
+use crate::limits::LAG_PAGE_MS_MAX;
+use crate::reading::{self, Matching};
+use crate::trouble::Counts;
 
 /// Collects families and writes them as text.
 struct Page {
@@ -80,6 +84,7 @@ pub(crate) fn text(hall: &Arc<Hall>, ports: &[(&'static str, Arc<PortFigures>)])
     let mut page = Page::new(hall);
     traffic(hall, &mut page);
     lag(hall, &mut page);
+    filters(hall, &mut page);
     clients(hall, &mut page);
     storage(hall, &mut page);
     requests(hall, &mut page);
@@ -137,29 +142,58 @@ fn traffic(hall: &Hall, page: &mut Page) {
 }
 
 fn lag(hall: &Hall, page: &mut Page) {
-    let (mut messages, mut latency) = (Vec::new(), Vec::new());
+    let (mut messages, mut latency, mut estimated) = (Vec::new(), Vec::new(), Vec::new());
+    let began = hall.clock.monotonic();
     for (group, topic, queues) in hall.tables.offsets.all() {
-        let (mut behind, mut oldest) = (0, None::<i64>);
+        let sifter = hall.clients.sifter(&group, &topic);
+        let has_time = hall.since(began) < Duration::from_millis(LAG_PAGE_MS_MAX);
+        let (mut behind, mut is_estimate, mut oldest) = (0, false, None::<i64>);
         for (queue_id, offset) in queues {
             let max = hall.store.queue_range(&topic, queue_id).map_or(0, |range| range.max);
-            if max > offset {
-                behind += max - offset;
-                let time = hall.store.store_time(&topic, queue_id, offset);
-                oldest = oldest.into_iter().chain(time).min();
+            if max <= offset {
+                continue;
             }
+            let matching = match &sifter {
+                Some(sifter) if has_time => reading::count(hall, sifter, (&topic, queue_id), (offset, max)),
+                Some(sifter) => Matching { messages: max - offset, is_estimate: !sifter.is_open() },
+                None => Matching { messages: max - offset, is_estimate: false },
+            };
+            behind += matching.messages;
+            is_estimate |= matching.is_estimate;
+            let time = hall.store.store_time(&topic, queue_id, offset);
+            oldest = oldest.into_iter().chain(time).min();
         }
         let labels = texts(&[&group, &topic, &name::is_retry(&topic), &name::is_system_topic(&topic)]);
         messages.push((labels.clone(), behind));
+        estimated.push((labels.clone(), i64::from(is_estimate)));
         latency.push((labels, oldest.map_or(0, |oldest| (hall.now_ms() - oldest).max(0))));
     }
     let own = ["consumer_group", "topic", "is_retry", "is_system"];
-    page.add("rocketmq_consumer_lag_messages", "Messages not yet consumed.", &own, messages);
+    page.add("rocketmq_consumer_lag_messages", "Messages not yet consumed that the group wants.", &own, messages);
+    page.add(
+        "strata_consumer_lag_estimated",
+        "1: that count is an estimate, since not all messages were looked at.",
+        &own,
+        estimated,
+    );
     page.add(
         "rocketmq_consumer_lag_latency_milliseconds",
         "Age of the oldest message not yet consumed.",
         &own,
         latency,
     );
+}
+
+fn filters(hall: &Hall, page: &mut Page) {
+    let all = hall.figures.trouble.all();
+    let rows =
+        |value: fn(&Counts) -> u64| all.iter().map(|(group, counts)| (texts(&[group]), int(value(counts)))).collect();
+    let own = ["consumer_group"];
+    let refused = rows(|counts| counts.refused);
+    page.add("strata_filter_parse_failures_total", "Expressions of subscriptions that were refused.", &own, refused);
+    let failed = rows(|counts| counts.failed);
+    let help = "Messages that were not delivered because an expression failed on them.";
+    page.add("strata_filter_evaluation_failures_total", help, &own, failed);
 }
 
 fn clients(hall: &Hall, page: &mut Page) {

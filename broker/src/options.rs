@@ -30,6 +30,8 @@ pub struct BrokerOptions {
     pub pull: PullSettings,
     /// How long requests may wait.
     pub patience: Patience,
+    /// Expressions over properties.
+    pub filters: FilterSettings,
 }
 
 /// Name and address of a broker.
@@ -94,6 +96,15 @@ pub struct PullSettings {
     pub bytes_max: usize,
 }
 
+/// Settings of expressions over properties.
+#[derive(Debug, Clone, Copy)]
+pub struct FilterSettings {
+    /// They are served (`enablePropertyFilter`). RocketMQ's default is off.
+    pub sql: bool,
+    /// Messages that come again are held against them too (`filterSupportRetry`). RocketMQ's default is off.
+    pub retries: bool,
+}
+
 /// How long a request may lie unread by a busy broker before it is refused with `SYSTEM_BUSY`.
 #[derive(Debug, Clone)]
 pub struct Patience {
@@ -116,6 +127,7 @@ impl Default for BrokerOptions {
             topics: TopicSettings::default(),
             pull: PullSettings::default(),
             patience: Patience::default(),
+            filters: FilterSettings::default(),
         }
     }
 }
@@ -154,6 +166,12 @@ impl Default for TopicSettings {
             delay_levels: String::from("1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"),
             trace_topic: true,
         }
+    }
+}
+
+impl Default for FilterSettings {
+    fn default() -> Self {
+        Self { sql: true, retries: true }
     }
 }
 

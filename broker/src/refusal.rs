@@ -1,6 +1,5 @@
 //! Why a request is not served, by condition, and the one mapping of conditions to response codes.
 
-use strata_filter::FilterError;
 use strata_protocol::code::ResponseCode;
 use strata_protocol::name::BadName;
 use strata_protocol::reply::Reply;
@@ -9,6 +8,7 @@ use strata_store::AppendError;
 use thiserror::Error;
 
 use crate::durable::DurableError;
+use crate::filters::NoFilter;
 use crate::limits::TOPIC_QUEUES_MAX;
 
 /// A condition under which a request is refused. Its text is the remark that clients show.
@@ -44,7 +44,7 @@ pub(crate) enum Refusal {
     Attribute { change: String },
     #[error("unsupported key: {key}")]
     UnknownAttribute { key: String },
-    #[error("the topic attribute {key} cannot be {value:?} on this broker")]
+    #[error("the attribute {key} cannot be {value:?} on this broker")]
     AttributeValue { key: String, value: String },
     #[error("subscription group [{group}] does not exist")]
     NoGroup { group: String },
@@ -67,7 +67,13 @@ pub(crate) enum Refusal {
     #[error("the consumer's subscription not latest: group {group}, topic {topic}")]
     SubscriptionOld { group: String, topic: String },
     #[error("parse the consumer's subscription failed: {0}")]
-    Filter(#[from] FilterError),
+    Filter(NoFilter),
+    #[error("{0}")]
+    NotFiltered(NoFilter),
+    #[error(
+        "the consumer's filter data not exist: the expression of group {group} for topic {topic} is refused: {reason}"
+    )]
+    NoFilterData { group: String, topic: String, reason: NoFilter },
     #[error("the message body is empty")]
     EmptyBody,
     #[error("the message body has {bytes} bytes, the limit is {limit}")]
@@ -145,8 +151,9 @@ impl Refusal {
             Self::NotSubscribed { .. } | Self::TopicNotSubscribed { .. } => ResponseCode::SubscriptionNotExist,
             Self::SubscriptionOld { .. } => ResponseCode::SubscriptionNotLatest,
             // As a RocketMQ broker answers whose SQL92 filter is switched off.
-            Self::Filter(FilterError::Unsupported { .. }) => ResponseCode::SystemError,
+            Self::NotFiltered(_) => ResponseCode::SystemError,
             Self::Filter(_) => ResponseCode::SubscriptionParseFailed,
+            Self::NoFilterData { .. } => ResponseCode::FilterDataNotExist,
             Self::EmptyBody
             | Self::BodyTooLong { .. }
             | Self::PropertiesTooLong { .. }
@@ -185,6 +192,12 @@ fn append_code(error: &AppendError) -> ResponseCode {
         AppendError::DiskFull { .. } | AppendError::Latched { .. } | AppendError::Closed => {
             ResponseCode::ServiceNotAvailable
         }
+    }
+}
+
+impl From<NoFilter> for Refusal {
+    fn from(reason: NoFilter) -> Self {
+        if reason.is_of_kind() { Self::NotFiltered(reason) } else { Self::Filter(reason) }
     }
 }
 

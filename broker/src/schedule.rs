@@ -32,8 +32,9 @@ use crate::durable::{DurableError, DurableFile};
 use crate::hall::Hall;
 use crate::handle::Draft;
 use crate::limits::SCHEDULE_BATCH_MESSAGES_MAX;
-use crate::reading;
+use crate::reading::{self, Place};
 use crate::refusal::Refusal;
+use crate::sieve::Sifter;
 use crate::waiting::PullPlan;
 
 /// The file in the folder of configuration files.
@@ -177,12 +178,13 @@ impl Schedule {
             topic: Arc::from(SCHEDULE_TOPIC),
             queue_id: queue,
             offset,
-            filter: Arc::new(Filter::All),
+            seen: offset,
+            sifter: Sifter::from(Arc::new(Filter::All)),
             messages_max: SCHEDULE_BATCH_MESSAGES_MAX,
             bytes_max: self.hall.options.pull.bytes_max,
             deadline_ms: 0,
         };
-        let read = reading::read(&self.hall, &plan, true);
+        let read = reading::read(&self.hall, &plan, Place::Turn);
         match read.status {
             ReadStatus::Found => {}
             ReadStatus::Damaged { .. } => {

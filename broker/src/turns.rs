@@ -1,4 +1,5 @@
-//! Turns of what waits for the disk, so that it takes a bounded share of it and of the system's threads.
+//! Turns of what waits for the disk or takes a core for long, so that it takes a bounded share of the disk, the cores
+//! and the system's threads.
 //!
 //! Owns the counts. What is done in a turn is the handlers'.
 
@@ -13,6 +14,9 @@ use crate::limits::{BLOCKING_REQUESTS_MAX, COLD_PULLS_MAX, COLD_READS_MAX};
 pub(crate) struct Turns {
     requests: Semaphore,
     pulls: Semaphore,
+    /// For reads that look at many messages: as many as there are cores, so that the system shares them out between
+    /// these and the connections.
+    scans: Semaphore,
     /// Pulls that have or want a turn.
     pulls_entered: AtomicUsize,
 }
@@ -20,7 +24,8 @@ pub(crate) struct Turns {
 impl Default for Turns {
     fn default() -> Self {
         let (requests, pulls) = (Semaphore::new(BLOCKING_REQUESTS_MAX), Semaphore::new(COLD_READS_MAX));
-        Self { requests, pulls, pulls_entered: AtomicUsize::new(0) }
+        let scans = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
+        Self { requests, pulls, scans, pulls_entered: AtomicUsize::new(0) }
     }
 }
 
@@ -44,9 +49,9 @@ impl Turns {
         self.pulls_entered.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Waits for a pull's turn.
-    pub(crate) async fn pull(&self) -> Option<SemaphorePermit<'_>> {
-        // The semaphore is never closed.
-        self.pulls.acquire().await.ok()
+    /// Waits for a pull's turn; with `scan` for one that may take a core for long.
+    pub(crate) async fn pull(&self, scan: bool) -> Option<SemaphorePermit<'_>> {
+        // The semaphores are never closed.
+        if scan { self.scans.acquire().await.ok() } else { self.pulls.acquire().await.ok() }
     }
 }

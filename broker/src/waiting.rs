@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use strata_filter::Filter;
 use strata_remoting::Responder;
 use tokio::sync::Notify;
 
 use crate::limits::{PARKED_PULLS_MAX, PARKED_PULLS_PER_CONNECTION_MAX};
+use crate::sieve::Sifter;
 
 /// What a pull asks of the log.
 #[derive(Clone)]
@@ -23,7 +23,9 @@ pub(crate) struct PullPlan {
     pub topic: Arc<str>,
     pub queue_id: i32,
     pub offset: i64,
-    pub filter: Arc<Filter>,
+    /// Where to look next: messages from `offset` up to here are not for the group, and are not looked at again.
+    pub seen: i64,
+    pub sifter: Sifter,
     pub messages_max: usize,
     pub bytes_max: usize,
     /// When its holding ends, by [`Hall::elapsed_ms`](crate::hall::Hall::elapsed_ms); now for a pull that is
@@ -102,7 +104,7 @@ impl Waiting {
     /// A message was stored: whoever waits for it and may want it becomes ready.
     pub(crate) fn appended(&self, topic: &str, queue_id: i32, offset: i64, tags_code: i64) {
         if self.parked.load(Ordering::SeqCst) != 0 {
-            self.release(topic, queue_id, |plan| plan.offset <= offset && plan.filter.matches_code(tags_code));
+            self.release(topic, queue_id, |plan| plan.seen <= offset && plan.sifter.matches_code(tags_code));
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use strata_filter::{SQL92, SQL92_STRICT};
 use strata_protocol::body::{ConsumeOffset, ConsumerConnections, GroupConfig, GroupTable};
 use strata_protocol::code::request as code;
 use strata_protocol::command::Command;
@@ -16,6 +17,17 @@ use crate::exit::{Exit, Failure, OrFail, Outcome};
 use crate::limits::RETRIES_MAX;
 use crate::output::{line, number, show, table, text};
 use crate::time::show_ms;
+
+/// What `--dialect` takes.
+const DIALECTS: [&str; 2] = ["sql92", "strict"];
+
+/// The group's attribute that `--dialect` sets, as the broker knows it.
+const DIALECT: &str = "filter.dialect";
+
+/// The attribute's value.
+fn dialect_of(name: &str) -> String {
+    String::from(if name == "strict" { SQL92_STRICT } else { SQL92 })
+}
 
 /// The commands about consumer groups.
 #[derive(Debug, Subcommand)]
@@ -30,7 +42,7 @@ pub(crate) enum GroupCommand {
     Create(CreateArgs),
     /// Change a consumer group; what is not given stays
     #[command(
-        after_help = "Examples:\n  strata group update billing --retry-max 3\n  strata group update billing --orderly false"
+        after_help = "Examples:\n  strata group update billing --retry-max 3\n  strata group update billing --orderly false\n  strata group update billing --dialect strict"
     )]
     Update(UpdateArgs),
     /// Show a group's members, subscriptions and lag
@@ -62,6 +74,9 @@ pub(crate) struct CreateArgs {
     /// Marks the group as one that consumes in order
     #[arg(long)]
     orderly: bool,
+    /// How its SQL92 expressions are read: as RocketMQ does, or as standard SQL
+    #[arg(long, value_name = "DIALECT", value_parser = DIALECTS)]
+    dialect: Option<String>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -76,6 +91,9 @@ pub(crate) struct UpdateArgs {
     /// Whether the group is marked as one that consumes in order
     #[arg(long)]
     orderly: Option<bool>,
+    /// How its SQL92 expressions are read: as RocketMQ does, or as standard SQL
+    #[arg(long, value_name = "DIALECT", value_parser = DIALECTS)]
+    dialect: Option<String>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -143,6 +161,8 @@ struct LagRow {
 struct Description {
     group: String,
     retry_max: i32,
+    /// How SQL92 expressions are read.
+    dialect: String,
     message_model: Option<String>,
     lag: i64,
     members: Vec<MemberRow>,
@@ -233,6 +253,7 @@ async fn create(args: CreateArgs) -> Outcome {
     let new = GroupConfig {
         retry_max_times: args.retry_max,
         consume_message_orderly: args.orderly,
+        attributes: args.dialect.iter().map(|name| (DIALECT.to_owned(), dialect_of(name))).collect(),
         ..GroupConfig::new(&args.group)
     };
     // A broker that came later gets the group as the others have it.
@@ -252,6 +273,7 @@ async fn update(args: UpdateArgs) -> Outcome {
         let Some(mut config) = config(&mut cluster, &master, &args.group).await? else { continue };
         config.retry_max_times = args.retry_max.unwrap_or(config.retry_max_times);
         config.consume_message_orderly = args.orderly.unwrap_or(config.consume_message_orderly);
+        config.attributes.extend(args.dialect.iter().map(|name| (DIALECT.to_owned(), dialect_of(name))));
         put(&mut cluster, &master, &config).await?;
         holders.push(master);
     }
@@ -320,6 +342,7 @@ async fn describe(args: NameArgs) -> Outcome {
     let description = Description {
         group: args.group,
         retry_max: config.retry_max_times,
+        dialect: config.attributes.get(DIALECT).cloned().unwrap_or_else(|| SQL92.to_owned()),
         message_model,
         lag: queues.iter().map(|queue| queue.lag).sum(),
         members: members
@@ -363,9 +386,10 @@ fn description_text(description: &Description) -> String {
         [text("TOPIC"), text("QUEUE"), number("STORED"), number("MAX OFFSET"), number("LAG"), text("LAST CONSUMED")];
     let section = |some: bool, drawn: String, none: &str| if some { drawn } else { String::from(none) };
     format!(
-        "group    {}\nretries  {}\nmodel    {}\nlag      {}\n\n{}\n\n{}\n\n{}",
+        "group    {}\nretries  {}\ndialect  {}\nmodel    {}\nlag      {}\n\n{}\n\n{}\n\n{}",
         description.group,
         description.retry_max,
+        description.dialect,
         description.message_model.as_deref().unwrap_or("nobody is connected"),
         description.lag,
         section(!description.members.is_empty(), table(&member_columns, members), "no members"),

@@ -1,11 +1,13 @@
 //! The sieve: compiles a subscription once, answers for one message.
 //!
-//! Owns what expressions mean. It reads no log and knows no connection. Tags are served; SQL92 is
-//! refused by name until its evaluator is here.
+//! Owns what expressions mean. It reads no log and knows no connection.
 #![forbid(unsafe_code)]
 
 pub mod limits;
+pub mod sql;
 mod tags;
+
+use std::sync::Arc;
 
 pub use tags::TagSet;
 
@@ -17,6 +19,8 @@ use thiserror::Error;
 pub const TAG: &str = "TAG";
 /// The expression type of SQL92 filters (`ExpressionType.SQL92`).
 pub const SQL92: &str = "SQL92";
+/// The expression type of SQL filters that are read as standard SQL; Strata's own.
+pub const SQL92_STRICT: &str = "SQL92_STRICT";
 
 /// A compiled expression. Equal expressions are equal values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +29,26 @@ pub enum Filter {
     All,
     /// Messages with one of these tags.
     Tags(TagSet),
+    /// Messages whose properties fulfil an SQL expression.
+    Sql(Arc<sql::Expression>),
+}
+
+/// What a filter says of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is delivered.
+    Match,
+    /// It is not.
+    NoMatch,
+    /// It is not, because the evaluation failed.
+    Failed(sql::EvalError),
 }
 
 /// Why an expression does not compile. The broker chooses the response code of each.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FilterError {
     /// The expression's type is not served.
-    #[error("The broker does not support consumer to filter message by {kind}; use TAG")]
+    #[error("The broker does not support consumer to filter message by {kind}; use TAG, SQL92 or SQL92_STRICT")]
     Unsupported {
         /// The type's name.
         kind: String,
@@ -51,6 +68,9 @@ pub enum FilterError {
         /// Their number.
         tags: usize,
     },
+    /// An SQL expression that does not compile.
+    #[error(transparent)]
+    Sql(#[from] sql::Refusal),
 }
 
 impl Filter {
@@ -59,9 +79,16 @@ impl Filter {
     /// # Errors
     /// See [`FilterError`].
     pub fn compile(kind: Option<&str>, expression: &str) -> Result<Self, FilterError> {
-        if let Some(kind) = kind.filter(|kind| !kind.is_empty() && *kind != TAG) {
-            return Err(FilterError::Unsupported { kind: kind.to_owned() });
-        }
+        let dialect = match kind {
+            None | Some("" | TAG) => return Self::compile_tags(expression),
+            Some(SQL92) => sql::Dialect::Sql92,
+            Some(SQL92_STRICT) => sql::Dialect::Strict,
+            Some(kind) => return Err(FilterError::Unsupported { kind: kind.to_owned() }),
+        };
+        Ok(Self::Sql(Arc::new(sql::Expression::compile(dialect, expression)?)))
+    }
+
+    fn compile_tags(expression: &str) -> Result<Self, FilterError> {
         if expression.len() > limits::EXPRESSION_BYTES_MAX {
             return Err(FilterError::TooLong { bytes: expression.len() });
         }
@@ -80,11 +107,11 @@ impl Filter {
     }
 
     /// May a message with this tags code match? `false` is certain, `true` is to be checked by
-    /// [`Filter::matches_record`], since different tags can share a code.
+    /// [`Filter::matches_record`], since different tags can share a code, and SQL is not about tags alone.
     #[must_use]
     pub fn matches_code(&self, tags_code: i64) -> bool {
         match self {
-            Self::All => true,
+            Self::All | Self::Sql(_) => true,
             Self::Tags(tags) => tags.has_code(tags_code),
         }
     }
@@ -92,12 +119,30 @@ impl Filter {
     /// Does this stored record match? A record that cannot be read does not.
     #[must_use]
     pub fn matches_record(&self, record: &[u8]) -> bool {
-        match self {
-            Self::All => true,
-            Self::Tags(tags) => RecordView::parse(record).is_ok_and(|view| {
-                properties::find(view.properties(), properties::TAGS).is_some_and(|tag| tags.has(tag))
-            }),
+        self.verdict(record) == Verdict::Match
+    }
+
+    /// What the filter says of this stored record. A record that cannot be read does not match.
+    #[must_use]
+    pub fn verdict(&self, record: &[u8]) -> Verdict {
+        if matches!(self, Self::All) {
+            return Verdict::Match;
         }
+        RecordView::parse(record).map_or(Verdict::NoMatch, |view| self.verdict_of(view.properties()))
+    }
+
+    /// What the filter says of a message with these properties, which lie as in the log.
+    #[must_use]
+    pub fn verdict_of(&self, properties: &[u8]) -> Verdict {
+        let matches = match self {
+            Self::All => true,
+            Self::Tags(tags) => properties::find(properties, properties::TAGS).is_some_and(|tag| tags.has(tag)),
+            Self::Sql(expression) => match expression.evaluate(properties) {
+                sql::Outcome::Error(error) => return Verdict::Failed(error),
+                outcome => outcome == sql::Outcome::True,
+            },
+        };
+        if matches { Verdict::Match } else { Verdict::NoMatch }
     }
 }
 
@@ -137,8 +182,8 @@ mod tests {
 
     #[test]
     fn what_is_not_served_or_too_large_is_refused_by_name() {
-        let sql = Filter::compile(Some(SQL92), "a = 1");
-        assert_eq!(sql, Err(FilterError::Unsupported { kind: "SQL92".into() }));
+        let class = Filter::compile(Some("CLASS"), "a = 1");
+        assert_eq!(class, Err(FilterError::Unsupported { kind: "CLASS".into() }));
         let many =
             vec!["t"; limits::TAGS_MAX + 1].iter().enumerate().map(|(i, t)| format!("{t}{i}")).collect::<Vec<_>>();
         assert_eq!(

@@ -185,6 +185,26 @@ pub struct Record<'a> {
     pub placed: Placement,
 }
 
+/// The properties of one whole record, for readers that look at nothing else of many. Only the lengths on the way are
+/// checked; `None` when they do not fit the bytes.
+#[inline]
+#[must_use]
+pub fn properties_of(record: &[u8]) -> Option<&[u8]> {
+    let sys_flag = i32::from_be_bytes(array(record, SYS_FLAG_AT));
+    // Behind the store host: deliveries before (i32) and the half message's position (i64).
+    let body_length_at = store_timestamp_at(sys_flag) + 8 + store_host_bytes(sys_flag) + 4 + 8;
+    let body_bytes = usize::try_from(i32::from_be_bytes(array(record, body_length_at))).ok()?;
+    let topic_length_at = (body_length_at + 4).checked_add(body_bytes)?;
+    let topic_end = match Magic::of(u32::from_be_bytes(array(record, MAGIC_AT)))? {
+        Magic::V1 => topic_length_at + 1 + usize::from(*record.get(topic_length_at)?),
+        Magic::V2 => topic_length_at + 2 + usize::from(u16::from_be_bytes(array(record, topic_length_at))),
+        Magic::Blank => return None,
+    };
+    let length = usize::from(u16::from_be_bytes(array(record, topic_end)));
+    let properties = record.get(topic_end + 2..)?;
+    (properties.len() == length).then_some(properties)
+}
+
 /// A record in place, its sizes checked, its fields read when asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordView<'a> {

@@ -18,6 +18,12 @@ use crate::store::{QueueRange, Shared};
 
 mod halving;
 
+/// Bytes of a record's head, up to the length of its body.
+const HEAD_BYTES: usize = 88;
+
+/// Bytes at a record's end that mostly hold what is asked of its properties; more of them cost more than they save.
+const PROPERTIES_BYTES: usize = 256;
+
 /// Whose bytes entries point into.
 #[derive(Debug)]
 pub(crate) enum Source {
@@ -34,6 +40,8 @@ pub(crate) struct Chunk {
     /// Store time of the segment's first record.
     pub(crate) first_time: i64,
     pub(crate) entries: SmallVec<[Entry; READ_CHUNK_ENTRIES]>,
+    /// The queue in a sealed segment's index.
+    row: Option<Row>,
 }
 
 /// What stands at an offset.
@@ -84,7 +92,11 @@ impl Source {
     /// Whether giving the entry's record out does not wait for the disk. A sealed one is checked by whole
     /// blocks.
     pub(crate) fn is_resident(&self, entry: &Entry) -> bool {
-        let (from, to) = (entry.position as usize, entry.end());
+        self.is_in_memory(entry.position as usize, entry.end())
+    }
+
+    /// The same of all that lies between two positions.
+    pub(crate) fn is_in_memory(&self, from: usize, to: usize) -> bool {
         match self {
             Self::Live(segment) => segment.mapping.is_resident(from, to),
             Self::Sealed(parts) => {
@@ -92,6 +104,14 @@ impl Source {
                 parts.mapping.is_resident(from / BLOCK_BYTES * BLOCK_BYTES, end)
             }
         }
+    }
+
+    /// Begins to fetch from memory what a filter looks at: the record's head and its end, where its properties are.
+    pub(crate) fn fetch(&self, entry: &Entry) {
+        let (from, to) = (entry.position as usize, entry.end());
+        let mapping = self.mapping();
+        mapping.prefetch(from, to.min(from + HEAD_BYTES));
+        mapping.prefetch(from.max(to.saturating_sub(PROPERTIES_BYTES)), to);
     }
 
     /// The entry's record.
@@ -104,7 +124,23 @@ impl Source {
     }
 }
 
+/// Entries of a sealed segment from `offset` on, below `limit` and at most a chunk.
+fn sealed_entries(parts: &Parts, row: &Row, offset: i64, limit: i64) -> SmallVec<[Entry; READ_CHUNK_ENTRIES]> {
+    let last = row.next().min(limit).min(offset + to_offset(READ_CHUNK_ENTRIES));
+    (offset..last).map_while(|offset| parts.sidecar.entry(row, offset)).collect()
+}
+
 impl Chunk {
+    /// Takes the next entries of the same sealed segment, from `offset` on and below `limit`, without searching for
+    /// them again; `false` when it has none there.
+    pub(crate) fn go_on(&mut self, offset: i64, limit: i64) -> bool {
+        let (Source::Sealed(parts), Some(row)) = (&self.source, &self.row) else { return false };
+        let entries = sealed_entries(parts, row, offset, limit);
+        let found = !entries.is_empty();
+        self.entries = entries;
+        found
+    }
+
     /// The store time of an entry: from the index if it fits there, else from the record.
     pub(crate) fn store_time(&self, entry: &Entry) -> i64 {
         entry.store_time(self.first_time).unwrap_or_else(|| {
@@ -237,13 +273,12 @@ impl Shared {
             (Some((parts, row)), None) => return Located::Gap(above.lower(row.base, parts.first)),
             (None, None) => return Located::Gap(above),
         };
-        let last = row.next().min(offset + to_offset(wanted));
-        let entries: SmallVec<_> = (offset..last).map_while(|offset| parts.sidecar.entry(&row, offset)).collect();
+        let entries = sealed_entries(&parts, &row, offset, offset + to_offset(wanted));
         if entries.is_empty() {
             return Located::Unavailable(parts.first, parts.sidecar.facts().end);
         }
         let first_time = parts.sidecar.facts().first_time;
-        Located::Chunk(Chunk { source: Source::Sealed(parts), first_time, entries })
+        Located::Chunk(Chunk { source: Source::Sealed(parts), first_time, entries, row: Some(row) })
     }
 }
 
@@ -292,5 +327,5 @@ fn live(source: Source, index: &SegmentIndex, entries: &[Entry], wanted: usize) 
     if entries.is_empty() {
         return Located::Gap(Gap { next: i64::MAX, before: i64::MAX });
     }
-    Located::Chunk(Chunk { source, first_time: index.first_time.unwrap_or(0), entries })
+    Located::Chunk(Chunk { source, first_time: index.first_time.unwrap_or(0), entries, row: None })
 }

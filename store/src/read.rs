@@ -10,6 +10,14 @@ use crate::locate::{Chunk, Gap, Located, Source};
 use crate::segment::to_offset;
 use crate::store::{Shared, Store};
 
+/// Records that are fetched from memory before they are looked into: a fetch takes as long as it takes to look into
+/// about so many.
+const FETCH_AHEAD_RECORDS: usize = 8;
+
+/// Bytes of a segment that the system is asked for at once whether they are in memory, 256 pages: what lies between a
+/// queue's records costs as well.
+const RESIDENT_BYTES_MAX: usize = 1024 * 1024;
+
 /// What one read may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadBudget {
@@ -46,6 +54,17 @@ pub trait Keep {
     /// Whether the record is kept, asked when its tag was.
     fn by_record(&mut self, _record: &[u8]) -> bool {
         true
+    }
+
+    /// Whether most records are looked into, so that they are worth fetching from memory before their turn.
+    fn reads_records(&self) -> bool {
+        false
+    }
+
+    /// Whether the read has taken its time; asked between pieces of the index, never before the first, so that every
+    /// read comes forward.
+    fn is_over(&mut self) -> bool {
+        false
     }
 }
 
@@ -137,7 +156,7 @@ impl Store {
             _ if offset > range.max => (ReadStatus::BeyondEnd, range.max),
             _ => {
                 let read = Read::nothing(ReadStatus::NoMatch, offset, bounds);
-                let mut walk = Walk { read, budget, keep, scanned: 0, shown: 0, open: None };
+                let mut walk = Walk { read, budget, keep, scanned: 0, shown: 0, resident: false, open: None };
                 walk.run(&self.shared, topic, queue_id);
                 return walk.read;
             }
@@ -155,6 +174,8 @@ struct Walk<'a> {
     scanned: usize,
     /// Bytes shown to the filter.
     shown: usize,
+    /// The whole chunk is in memory.
+    resident: bool,
     /// The slice that is growing: positions from, to in the current segment.
     open: Option<(usize, usize)>,
 }
@@ -163,11 +184,12 @@ impl Walk<'_> {
     fn run(&mut self, shared: &Shared, topic: &str, queue_id: i32) {
         let max = self.read.max;
         while self.read.next_offset < max {
+            if self.scanned > 0 && self.keep.is_over() {
+                return;
+            }
             match shared.locate(topic, queue_id, self.read.next_offset, max) {
                 Located::Chunk(chunk) => {
-                    let on = self.take(&chunk);
-                    self.close(&chunk.source);
-                    if !on {
+                    if !self.take_all(chunk) {
                         return;
                     }
                 }
@@ -203,9 +225,29 @@ impl Walk<'_> {
         false
     }
 
+    /// Goes through a chunk and those that follow it in its segment; `false` when the read is over.
+    fn take_all(&mut self, mut chunk: Chunk) -> bool {
+        loop {
+            let on = self.take(&chunk);
+            self.close(&chunk.source);
+            if !on {
+                return false;
+            }
+            if self.keep.is_over() || !chunk.go_on(self.read.next_offset, self.read.max) {
+                return true;
+            }
+        }
+    }
+
     /// Goes through a chunk; `false` when the read is over.
     fn take(&mut self, chunk: &Chunk) -> bool {
+        self.resident = !self.budget.wait && self.is_whole_in_memory(chunk);
+        let ahead = if self.keep.reads_records() { FETCH_AHEAD_RECORDS } else { 0 };
+        chunk.entries.iter().take(ahead).for_each(|entry| chunk.source.fetch(entry));
         for (index, entry) in chunk.entries.iter().enumerate() {
+            if let Some(later) = chunk.entries.get(index + ahead).filter(|_| ahead > 0) {
+                chunk.source.fetch(later);
+            }
             if self.scanned == self.budget.scan_entries_max {
                 return false;
             }
@@ -234,17 +276,23 @@ impl Walk<'_> {
         true
     }
 
-    /// Whether the record is in memory, after a wait for the disk if that is wanted.
+    /// Whether all of a chunk is in memory. One question to the system where most records are asked for; a chunk of a
+    /// queue that shares its segment with many others is asked for record by record.
+    fn is_whole_in_memory(&self, chunk: &Chunk) -> bool {
+        let (Some(first), Some(last)) = (chunk.entries.first(), chunk.entries.last()) else { return false };
+        let (from, to) = (first.position as usize, last.end());
+        self.keep.reads_records() && to > from && to - from <= RESIDENT_BYTES_MAX && chunk.source.is_in_memory(from, to)
+    }
+
+    /// Whether the record is in memory, or may be waited for: whoever looks into it then waits for the disk.
     fn is_in_memory(&mut self, chunk: &Chunk, entry: &Entry) -> bool {
-        if entry.is_damaged() || chunk.source.is_resident(entry) {
+        if self.budget.wait || self.resident || entry.is_damaged() || chunk.source.is_resident(entry) {
             return true;
         }
-        if self.budget.wait {
-            chunk.source.mapping().load(entry.position as usize, entry.end());
-        } else if self.scanned == 0 {
+        if self.scanned == 0 {
             self.read.status = ReadStatus::Cold;
         }
-        self.budget.wait
+        false
     }
 
     /// Whether another record of `bytes` is within the budget.
@@ -260,6 +308,10 @@ impl Walk<'_> {
     fn add(&mut self, chunk: &Chunk, index: usize) {
         let entry = &chunk.entries[index];
         let (from, to) = (entry.position as usize, entry.end());
+        if self.budget.wait {
+            // Whoever sends the answer must not wait for the disk.
+            chunk.source.mapping().load(from, to);
+        }
         match &mut self.open {
             Some((_, end)) if *end == from => *end = to,
             open => {

@@ -28,6 +28,12 @@ impl Measured {
         figure.with_context(|| format!("the generator told no {name}: {}", self.report))
     }
 
+    /// A count.
+    pub fn count(&self, name: &str) -> Result<f64> {
+        let count = self.report["counts"][name].as_f64();
+        count.with_context(|| format!("the generator told no {name}: {}", self.report))
+    }
+
     /// A percentile of a latency, us.
     pub fn latency(&self, name: &str, point: &str) -> Result<f64> {
         let figure = self.report["latencyUs"][name][point].as_f64();

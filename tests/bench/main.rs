@@ -27,8 +27,8 @@ use settings::{Form, HELP, Settings};
 use table::{Line, markdown};
 
 /// Rows that share one pair of brokers with asynchronous flush, in the order in which they are measured.
-const SHARED: [&str; 8] =
-    ["produce-1x64", "produce-64x1", "pull-1k", "pull-100", "pull-groups", "latency", "topics", "route"];
+const SHARED: [&str; 9] =
+    ["produce-1x64", "produce-64x1", "pull-1k", "pull-100", "pull-groups", "filter", "latency", "topics", "route"];
 
 /// What the names of data folders begin with; the process that uses one follows.
 const FOLDER: &str = "compare-";

@@ -19,6 +19,12 @@ use crate::table::{Goal, Line, median};
 const WARM_UP: (&str, &str) = ("60", "5");
 /// Messages that pulls read, in the quick form fewer.
 const READ_MESSAGES: (&str, &str) = ("800000", "30000");
+/// Messages that are passed by a filter, in the quick form fewer.
+const FILTER_MESSAGES: (&str, &str) = ("1000000", "50000");
+/// One of seven colours and 7 of 10,000 prices.
+const FILTER_SQL: &str = "color = 'blue-3' AND price > 9992";
+/// One of 10,000 tags.
+const FILTER_TAG: &str = "Tag0042";
 /// Topics of 8 queues that Apache's default store bears.
 const APACHE_TOPICS: u32 = 2_000;
 /// Topics of 8 queues that Strata is measured with.
@@ -124,6 +130,7 @@ impl Bench<'_> {
             "pull-groups" => {
                 self.pull(row, "1024", "4", Goal { ratio_max: Some(0.5), limit_max: Some(1.4), ..Goal::default() })
             }
+            "filter" => self.filter(),
             "latency" => self.latency(),
             "topics" => self.topics(),
             "memory" => self.memory(),
@@ -217,6 +224,30 @@ impl Bench<'_> {
         let line =
             Line::new(row, &format!("CPU a message pulled, {size} B bodies, {groups} groups, us"), pairs.figures(cpu)?);
         Ok(vec![line.limited(limit).judged(goal).noted(pairs.notes())])
+    }
+
+    /// One message in 10,000 is wanted: what it costs to pass the others, by an expression and by a tag.
+    fn filter(&self) -> Result<Vec<Line>> {
+        let messages = self.choose(FILTER_MESSAGES);
+        for server in self.servers() {
+            let args = ["produce", "--topic", "filter", "--queues", "1", "--properties", "rare-tags"];
+            let args = [&args[..], &["--messages", messages]].concat();
+            self.alone(server, |server| load::against(self.settings, server, &args))?;
+        }
+        let mut lines = Vec::new();
+        for (kind, text, ratio) in [("SQL92", FILTER_SQL, 1.0 / 6.0), ("TAG", FILTER_TAG, 1.0 / 8.0)] {
+            let args = ["consume", "--topic", "filter", "--filter", text, "--filter-type", kind];
+            self.warm_up(&args)?;
+            let pairs = self.pairs(|server| self.against(server, &args))?;
+            let goal = Goal { ratio_max: Some(ratio), ..Goal::default() };
+            let name = format!("CPU a message passed, 1 of 10,000 wanted by {kind}, us");
+            lines.push(Line::new("filter", &name, pairs.figures(cpu)?).judged(goal).noted(pairs.notes()));
+            let goal = Goal { most: Some(1.0), ..Goal::default() };
+            let name = format!("pulls until the first match by {kind}");
+            let pulls = pairs.figures(|window| window.count("pullsToFirst"))?;
+            lines.push(Line::new("filter", &name, pulls).judged(goal));
+        }
+        Ok(lines)
     }
 
     fn latency(&self) -> Result<Vec<Line>> {

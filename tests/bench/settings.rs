@@ -23,17 +23,18 @@ Usage: tests/bench/compare [OPTIONS]
   --cores B,G       cores of the brokers and of the generator [default: 0,1]
   --without-apache  measure Strata alone: no ratios
 
-Rows: produce-1x64 produce-64x1 pull-1k pull-100 pull-groups latency sync topics memory ready route
+Rows: produce-1x64 produce-64x1 pull-1k pull-100 pull-groups filter latency sync topics memory ready route
 
 Exit codes: 0 measured; 1 something failed, or an answer was wrong; 2 wrong usage. A goal that is missed is no failure.";
 
 /// All rows, in the order of the table.
-pub const ROWS: [&str; 11] = [
+pub const ROWS: [&str; 12] = [
     "produce-1x64",
     "produce-64x1",
     "pull-1k",
     "pull-100",
     "pull-groups",
+    "filter",
     "latency",
     "sync",
     "topics",

@@ -12,6 +12,7 @@ use strata_remoting::{Answer, Connection};
 use tracing::info;
 
 use super::{body, document, header, later, off_runtime};
+use crate::attributes;
 use crate::hall::Hall;
 use crate::refusal::Refusal;
 
@@ -33,12 +34,18 @@ pub(super) fn create_list(
 }
 
 fn put(hall: &Hall, groups: Vec<GroupConfig>) -> Result<(), Refusal> {
-    for group in &groups {
+    let mut checked = Vec::new();
+    for mut group in groups {
         name::check_group(&group.group_name)?;
+        let known = hall.tables.groups.find(&group.group_name);
+        let known = known.map(|known| known.attributes.clone()).unwrap_or_default();
+        group.attributes = attributes::of_group(&known, &group.attributes)?;
+        checked.push(group);
     }
-    for group in groups {
+    for group in checked {
         info!(group = group.group_name, "group created or changed");
-        hall.tables.groups.put(group, hall.now_ms())?;
+        let group = hall.tables.groups.put(group, hall.now_ms())?;
+        hall.clients.compile_again(&group);
     }
     Ok(())
 }
@@ -74,6 +81,8 @@ pub(super) fn delete(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
         hall.tables.offsets.forget_group(&request.group);
     }
     hall.figures.forget_group(&request.group);
+    // Its clients may be here still, and are served as those of a new group.
+    hall.clients.compile_again(&GroupConfig::new(&request.group));
     hall.locks.forget(&request.group);
     info!(group = request.group, "group deleted");
     Ok(saved(hall, command, connection, Reply::success()))

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use strata_filter::Filter;
-use strata_protocol::body::{CheckClient, ConsumerIds, Heartbeat};
+use strata_protocol::body::{CheckClient, ConsumerIds, GroupConfig, Heartbeat};
 use strata_protocol::command::Command;
 use strata_protocol::name;
 use strata_protocol::reply::Reply;
@@ -12,7 +11,8 @@ use strata_remoting::Connection;
 use tracing::warn;
 
 use super::{body, document, header};
-use crate::clients::Member;
+use crate::clients::{Member, Subscription};
+use crate::filters::Wanted;
 use crate::hall::Hall;
 use crate::limits::{HEARTBEAT_BYTES_MAX, HEARTBEAT_ENTRIES_MAX};
 use crate::refusal::Refusal;
@@ -48,10 +48,23 @@ pub(super) fn heartbeat(hall: &Arc<Hall>, command: &Command, connection: &Arc<Co
             warn!(group = data.group_name, %refusal, "a consumer group has no retry topic and is not served");
             continue;
         }
-        let notices = hall.clients.consume(member.clone(), data);
+        let mut data = data;
+        let subscriptions = std::mem::take(&mut data.subscription_data_set);
+        let tell = |new: &Subscription| tell_trouble(hall, &group, new);
+        let subscriptions = hall.clients.compile(&group, subscriptions, &tell);
+        let notices = hall.clients.consume(member.clone(), data, subscriptions);
         hall.notify_changed(notices);
     }
     Ok(Reply::success())
+}
+
+/// A new subscription that does not compile, or of which not all is read, is told: its consumer may never look.
+fn tell_trouble(hall: &Hall, group: &GroupConfig, new: &Subscription) {
+    let of = (group.group_name.as_str(), new.data.topic.as_str());
+    match &new.filter {
+        Err(error) => hall.figures.trouble.refused(of, error),
+        Ok(filter) => hall.figures.trouble.compiled(of, filter),
+    }
 }
 
 /// Answers 35.
@@ -64,10 +77,14 @@ pub(super) fn unregister(hall: &Arc<Hall>, command: &Command, connection: &Arc<C
 }
 
 /// Answers 46: does the expression compile?
-pub(super) fn check(command: &Command) -> Result<Reply, Refusal> {
-    let request: CheckClient = body(command)?;
-    let data = request.subscription_data;
-    Filter::compile(data.expression_type.as_deref(), &data.sub_string)?;
+pub(super) fn check(hall: &Hall, command: &Command) -> Result<Reply, Refusal> {
+    let CheckClient { group, subscription_data: data, .. } = body(command)?;
+    name::check_group(&group)?;
+    // The group comes into being with its first heartbeat, which follows.
+    let known = hall.tables.groups.find(&group).unwrap_or_else(|| Arc::new(GroupConfig::new(group)));
+    let of = (known.group_name.as_str(), data.topic.as_str());
+    let compiled = hall.clients.filters.compile(&known, Wanted::from(&data));
+    compiled.inspect_err(|error| hall.figures.trouble.refused(of, error))?;
     Ok(Reply::success())
 }
 

@@ -84,7 +84,7 @@ fn at_once(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) ->
     match command.code {
         request::HEART_BEAT => heartbeat::heartbeat(hall, command, connection),
         request::UNREGISTER_CLIENT => heartbeat::unregister(hall, command, connection),
-        request::CHECK_CLIENT_CONFIG => heartbeat::check(command),
+        request::CHECK_CLIENT_CONFIG => heartbeat::check(hall, command),
         request::GET_CONSUMER_LIST_BY_GROUP => heartbeat::consumer_ids(hall, command),
         request::LOCK_BATCH_MQ => lock::lock(hall, command),
         request::UNLOCK_BATCH_MQ => lock::unlock(hall, command),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use strata_filter::Filter;
-use strata_protocol::body::perm;
+use strata_protocol::body::{GroupConfig, perm};
 use strata_protocol::code::ResponseCode;
 use strata_protocol::command::Command;
 use strata_protocol::reply::Reply;
@@ -12,10 +12,12 @@ use strata_remoting::{Answer, Connection};
 use strata_store::{Read, ReadStatus};
 
 use super::header;
+use crate::filters::Wanted;
 use crate::hall::Hall;
 use crate::limits::{PULL_BYTES_MAX, PULL_HOLD_MS_MAX, PULL_MESSAGES_MAX};
-use crate::reading;
+use crate::reading::{self, Place};
 use crate::refusal::Refusal;
+use crate::sieve::Sifter;
 use crate::waiting::{Parked, PullPlan};
 
 /// Answers 11 and 361.
@@ -24,45 +26,78 @@ pub(super) fn pull(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connect
         return Err(Refusal::NotOnFastPort);
     }
     let request: Pull = header(command)?;
-    let filter = admit(hall, &request, connection)?;
+    let sifter = admit(hall, &request, connection)?;
     hall.tables.offsets.taken(&request.group, &request.topic, request.queue_id, request.queue_offset);
     if request.sys_flag & pull_flag::COMMIT_OFFSET != 0 && request.commit_offset >= 0 {
         hall.commit(&request.group, &request.topic, request.queue_id, request.commit_offset);
     }
-    let plan = plan(hall, command.code, request, filter);
-    let read = reading::read(hall, &plan, false);
-    if matches!(read.status, ReadStatus::Cold) {
-        read_cold(hall, Parked { responder: connection.responder(command), plan });
-        return Ok(Answer::Later);
-    }
-    if !is_nothing_yet(&plan, &read) || !may_hold(hall, &plan) {
+    let mut plan = plan(hall, command.code, request, sifter);
+    let read = reading::read(hall, &plan, Place::Here);
+    let step = Step::after(hall, &mut plan, &read, (Place::Here, Visit::First));
+    if step == Step::Answer {
         return Ok(Answer::Now(reply(hall, &plan, read)));
     }
     let pull = Parked { responder: connection.responder(command), plan };
-    park(hall, pull);
+    if step == Step::Park {
+        park(hall, pull);
+    } else {
+        go_on(hall, pull, Visit::First);
+    }
     Ok(Answer::Later)
 }
 
-/// Answers a pull of what is on disk only, where waiting for the disk holds nobody else up. Pulls wait for their
-/// turn, so that consumers far behind take so many of the system's threads and not more.
-fn read_cold(hall: &Arc<Hall>, pull: Parked) {
+/// How often a pull was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Visit {
+    /// It has just come.
+    First,
+    /// It was held.
+    Again,
+}
+
+/// What becomes of a pull after a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Answer,
+    /// It waits for a message.
+    Park,
+    /// It reads on in a turn of its own.
+    GoOn,
+}
+
+impl Step {
+    /// Decides, and notes how far the read came.
+    fn after(hall: &Hall, plan: &mut PullPlan, read: &Read, (place, visit): (Place, Visit)) -> Self {
+        if matches!(read.status, ReadStatus::Cold) && place == Place::Here {
+            return Self::GoOn;
+        }
+        if matches!(read.status, ReadStatus::NoMatch) {
+            plan.seen = plan.seen.max(read.next_offset);
+            if plan.seen < read.max {
+                return if place == Place::Here { Self::GoOn } else { Self::Answer };
+            }
+            // Who comes for the first time is told how far it is, which stores its progress; who was held would only
+            // come again.
+            return if visit == Visit::Again && may_hold(hall, plan) { Self::Park } else { Self::Answer };
+        }
+        if is_nothing_yet(plan, read) && may_hold(hall, plan) { Self::Park } else { Self::Answer }
+    }
+}
+
+/// Goes on with a pull of what is on disk only, or of much that it does not want, where it holds nobody else up. Pulls
+/// wait for their turn, so that consumers far behind take so many of the system's threads and not more.
+fn go_on(hall: &Arc<Hall>, pull: Parked, visit: Visit) {
     if !hall.turns.enter() {
-        pull.responder.send(Refusal::Busy { what: "too many pulls wait for the disk" }.into());
+        refuse(hall, pull, "too many pulls wait for the disk or look for messages");
         return;
     }
     let hall = Arc::clone(hall);
     tokio::spawn(async move {
-        let turn = hall.turns.pull().await;
+        let turn = hall.turns.pull(!pull.plan.sifter.is_open()).await;
         if pull.responder.connection().is_open() {
-            let (shared, began) = (Arc::clone(&hall), hall.clock.monotonic());
-            let answered = tokio::task::spawn_blocking(move || {
-                let read = reading::read(&shared, &pull.plan, true);
-                let reply = reply(&shared, &pull.plan, read);
-                shared.answered_held(pull.plan.code, &reply, began);
-                pull.responder.send(reply);
-            });
-            if let Err(error) = answered.await {
-                tracing::error!(%error, "a pull from disk was not answered");
+            let shared = Arc::clone(&hall);
+            if let Err(error) = tokio::task::spawn_blocking(move || in_turn(&shared, pull, visit)).await {
+                tracing::error!(%error, "a pull was not answered");
             }
         }
         drop(turn);
@@ -70,37 +105,55 @@ fn read_cold(hall: &Arc<Hall>, pull: Parked) {
     });
 }
 
-/// Holds a pull. A message that came between the read and the parking wakes it at once.
-fn park(hall: &Hall, pull: Parked) {
-    let (topic, queue_id, offset) = (Arc::clone(&pull.plan.topic), pull.plan.queue_id, pull.plan.offset);
-    if let Err(refused) = hall.waiting.park(pull) {
-        refused.responder.send(Refusal::Busy { what: "too many pulls wait, in all or on this connection" }.into());
+/// Reads in a turn, and answers or holds the pull.
+fn in_turn(hall: &Arc<Hall>, mut pull: Parked, visit: Visit) {
+    let began = hall.clock.monotonic();
+    let read = reading::read(hall, &pull.plan, Place::Turn);
+    if Step::after(hall, &mut pull.plan, &read, (Place::Turn, visit)) == Step::Park {
+        park(hall, pull);
         return;
     }
-    if hall.store.queue_range(&topic, queue_id).is_some_and(|range| range.max > offset) {
-        hall.waiting.release(&topic, queue_id, |plan| plan.offset <= offset);
+    let reply = reply(hall, &pull.plan, read);
+    hall.answered_held(pull.plan.code, &reply, began);
+    pull.responder.send(reply);
+}
+
+/// Holds a pull. A message that came between the read and the parking wakes it at once.
+fn park(hall: &Hall, pull: Parked) {
+    let (topic, queue_id, seen) = (Arc::clone(&pull.plan.topic), pull.plan.queue_id, pull.plan.seen);
+    if let Err(refused) = hall.waiting.park(pull) {
+        refuse(hall, refused, "too many pulls wait, in all or on this connection");
+        return;
     }
+    if hall.store.queue_range(&topic, queue_id).is_some_and(|range| range.max > seen) {
+        hall.waiting.release(&topic, queue_id, |plan| plan.seen <= seen);
+    }
+}
+
+/// Gives up a pull that there is no place for; how far it came is not lost.
+fn refuse(hall: &Hall, pull: Parked, what: &'static str) {
+    let range = hall.store.queue_range(&pull.plan.topic, pull.plan.queue_id);
+    let moved_on = range.and_then(|range| moved_on(&pull.plan, (range.min, range.max)));
+    pull.responder.send(moved_on.unwrap_or_else(|| Refusal::Busy { what }.into()));
 }
 
 /// Answers pulls that were woken or whose time is over.
 pub(crate) fn answer_ready(hall: &Arc<Hall>, ready: Vec<Parked>) {
-    for pull in ready {
+    for mut pull in ready {
         if !pull.responder.connection().is_open() {
             continue;
         }
         let began = hall.clock.monotonic();
-        let read = reading::read(hall, &pull.plan, false);
-        if matches!(read.status, ReadStatus::Cold) {
-            read_cold(hall, pull);
-            continue;
+        let read = reading::read(hall, &pull.plan, Place::Here);
+        match Step::after(hall, &mut pull.plan, &read, (Place::Here, Visit::Again)) {
+            Step::GoOn => go_on(hall, pull, Visit::Again),
+            Step::Park => park(hall, pull),
+            Step::Answer => {
+                let reply = reply(hall, &pull.plan, read);
+                hall.answered_held(pull.plan.code, &reply, began);
+                pull.responder.send(reply);
+            }
         }
-        if is_nothing_yet(&pull.plan, &read) && may_hold(hall, &pull.plan) {
-            park(hall, pull);
-            continue;
-        }
-        let reply = reply(hall, &pull.plan, read);
-        hall.answered_held(pull.plan.code, &reply, began);
-        pull.responder.send(reply);
     }
 }
 
@@ -111,11 +164,11 @@ fn may_hold(hall: &Hall, plan: &PullPlan) -> bool {
 
 /// The consumer has read all there is, also of a queue that was never written.
 fn is_nothing_yet(plan: &PullPlan, read: &Read) -> bool {
-    matches!(read.status, ReadStatus::AtEnd) || (matches!(read.status, ReadStatus::Empty) && plan.offset == 0)
+    matches!(read.status, ReadStatus::AtEnd) || (matches!(read.status, ReadStatus::Empty) && plan.seen == 0)
 }
 
-/// The checks of RocketMQ's broker in its order; gives the filter that applies.
-fn admit(hall: &Hall, request: &Pull, connection: &Connection) -> Result<Arc<Filter>, Refusal> {
+/// The checks of RocketMQ's broker in its order; gives what is to be let through.
+fn admit(hall: &Hall, request: &Pull, connection: &Connection) -> Result<Sifter, Refusal> {
     hall.check_readable()?;
     let group = hall.group(&request.group, connection)?;
     if !group.consume_enable {
@@ -130,33 +183,55 @@ fn admit(hall: &Hall, request: &Pull, connection: &Connection) -> Result<Arc<Fil
         let (topic, queue_id, queues) = (request.topic.clone(), request.queue_id, config.read_queue_nums);
         return Err(Refusal::NoQueue { topic, queue_id, queues });
     }
-    let in_header = request.subscription.as_deref();
-    if request.sys_flag & pull_flag::SUBSCRIPTION != 0 {
-        return Ok(Arc::new(Filter::compile(request.expression_type.as_deref(), in_header.unwrap_or("*"))?));
-    }
+    let own = if request.sys_flag & pull_flag::SUBSCRIPTION != 0 {
+        in_header(hall, &group, request)?
+    } else {
+        of_heartbeat(hall, &group, request)?
+    };
+    Ok(hall.clients.sift((&request.group, &request.topic), own))
+}
+
+/// The expression that a pull names itself.
+fn in_header(hall: &Hall, group: &GroupConfig, request: &Pull) -> Result<Arc<Filter>, Refusal> {
+    let (kind, text) = (request.expression_type.as_deref(), request.subscription.as_deref().unwrap_or("*"));
+    let wanted = Wanted { kind, text, by_class: request.sys_flag & pull_flag::CLASS_FILTER != 0 };
+    let compiled = hall.clients.filters.compile(group, wanted);
+    let of = (request.group.as_str(), request.topic.as_str());
+    Ok(compiled.inspect_err(|error| hall.figures.trouble.refused(of, error))?)
+}
+
+/// The expression that the group's heartbeats told.
+fn of_heartbeat(hall: &Hall, group: &GroupConfig, request: &Pull) -> Result<Arc<Filter>, Refusal> {
     let absent = || Refusal::NotSubscribed { group: request.group.clone() };
     let view = hall.clients.view(&request.group, &request.topic).ok_or_else(absent)?;
     if view.broadcasting && !group.consume_broadcast_enable {
         return Err(Refusal::BroadcastDisabled { group: request.group.clone() });
     }
-    let (group, topic) = (request.group.clone(), request.topic.clone());
-    if !hall.tables.groups.may_read(&group, &topic) {
-        return Err(Refusal::GroupForbidden { group, topic });
+    let (name, topic) = (request.group.clone(), request.topic.clone());
+    if !hall.tables.groups.may_read(&name, &topic) {
+        return Err(Refusal::GroupForbidden { group: name, topic });
     }
-    let Some(subscription) = view.subscription else { return Err(Refusal::TopicNotSubscribed { group, topic }) };
+    let Some(subscription) = view.subscription else { return Err(Refusal::TopicNotSubscribed { group: name, topic }) };
     if subscription.data.sub_version < request.sub_version {
         // The heartbeat that tells of the change is still to come. A pull that carries the expression is
         // served with it; another must wait, or messages of a widened subscription would be passed over.
-        return match in_header {
-            Some(expression) => Ok(Arc::new(Filter::compile(request.expression_type.as_deref(), expression)?)),
-            None => Err(Refusal::SubscriptionOld { group, topic }),
+        return match request.subscription {
+            Some(_) => in_header(hall, group, request),
+            None => Err(Refusal::SubscriptionOld { group: name, topic }),
         };
     }
-    Ok(Arc::clone(subscription.filter.as_ref().map_err(|error| Refusal::Filter(error.clone()))?))
+    match &subscription.filter {
+        Ok(filter) => Ok(Arc::clone(filter)),
+        // RocketMQ's broker drops such an expression when it hears of it, and misses it here.
+        Err(reason) if subscription.is_sql() && !reason.is_of_kind() => {
+            Err(Refusal::NoFilterData { group: name, topic, reason: reason.clone() })
+        }
+        Err(reason) => Err(reason.clone().into()),
+    }
 }
 
 /// Bounds what the client asks for.
-fn plan(hall: &Hall, code: i32, request: Pull, filter: Arc<Filter>) -> PullPlan {
+fn plan(hall: &Hall, code: i32, request: Pull, sifter: Sifter) -> PullPlan {
     let settings = &hall.options.pull;
     let asked = usize::try_from(request.messages_max.clamp(1, PULL_MESSAGES_MAX)).unwrap_or(1);
     let bytes = request.bytes_max.and_then(|bytes| usize::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
@@ -171,7 +246,8 @@ fn plan(hall: &Hall, code: i32, request: Pull, filter: Arc<Filter>) -> PullPlan 
         topic: Arc::from(request.topic),
         queue_id: request.queue_id,
         offset: request.queue_offset,
-        filter,
+        seen: request.queue_offset,
+        sifter,
         messages_max: asked.min(settings.messages_max),
         bytes_max: bytes.unwrap_or(settings.bytes_max).min(settings.bytes_max).min(PULL_BYTES_MAX),
         deadline_ms: hall.elapsed_ms() + hold_ms,
@@ -181,6 +257,12 @@ fn plan(hall: &Hall, code: i32, request: Pull, filter: Arc<Filter>) -> PullPlan 
 /// What a read means to the client.
 fn reply(hall: &Hall, plan: &PullPlan, read: Read) -> Reply {
     let moved = |to: i64| (ResponseCode::PullOffsetMoved, to);
+    if let ReadStatus::AtEnd | ReadStatus::Cold | ReadStatus::Damaged { .. } | ReadStatus::Unavailable { .. } =
+        read.status
+        && let Some(moved_on) = moved_on(plan, (read.min, read.max))
+    {
+        return moved_on;
+    }
     let (code, next, remark) = match &read.status {
         ReadStatus::Found => (ResponseCode::Success, read.next_offset, "FOUND"),
         ReadStatus::NoMatch => (ResponseCode::PullRetryImmediately, read.next_offset, "NO_MATCHED_MESSAGE"),
@@ -208,6 +290,13 @@ fn reply(hall: &Hall, plan: &PullPlan, read: Read) -> Reply {
     let mut reply = bounds(Reply::new(code), next, read.min, read.max).remark(remark);
     reply.body.extend(read.slices);
     reply
+}
+
+/// What a pull is told that looked at messages, and at none for its group; `None` of one that looked at none. It comes
+/// again behind them.
+fn moved_on(plan: &PullPlan, (min, max): (i64, i64)) -> Option<Reply> {
+    let reply = || Reply::new(ResponseCode::PullRetryImmediately).remark("NO_MATCHED_MESSAGE");
+    (plan.seen > plan.offset).then(|| bounds(reply(), plan.seen, min, max))
 }
 
 fn bounds(reply: Reply, next: i64, min: i64, max: i64) -> Reply {

@@ -131,7 +131,7 @@ pub(super) fn settings(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
         FlushMode::Async { interval_ms, .. } => ("ASYNC_FLUSH", interval_ms),
         FlushMode::Sync => ("SYNC_FLUSH", 0),
     };
-    let pairs: [(&str, &dyn Display); 26] = [
+    let pairs: [(&str, &dyn Display); 28] = [
         ("brokerClusterName", &options.identity.cluster),
         ("brokerName", &options.identity.name),
         ("brokerId", &options.identity.id),
@@ -156,6 +156,8 @@ pub(super) fn settings(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
         ("traceOn", &true),
         ("msgTraceTopicName", &name::TRACE_TOPIC),
         ("slaveReadEnable", &false),
+        ("enablePropertyFilter", &options.filters.sql),
+        ("filterSupportRetry", &options.filters.retries),
         ("waitTimeMillsInSendQueue", &options.patience.send_ms),
         ("waitTimeMillsInPullQueue", &options.patience.pull_ms),
     ];

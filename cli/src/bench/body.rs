@@ -27,6 +27,8 @@ const OF_CLIENT: u64 = 2;
 const KEYED: u64 = 4;
 /// Those, and four of an application.
 const REALISTIC: u64 = 8;
+/// The same, with a tag of ten thousand kinds.
+const RARE: u64 = 9;
 /// Plain properties at most.
 pub(super) const PROPERTIES_MAX: u64 = 200;
 /// Kinds of tags.
@@ -41,6 +43,8 @@ pub(crate) enum PropertySet {
     Keyed,
     /// Those with four of an application.
     Realistic,
+    /// The same, with a tag that one message in ten thousand has.
+    RareTags,
     /// So many short ones.
     Plain(u16),
 }
@@ -68,6 +72,7 @@ impl Stamp {
             PropertySet::OfClient => NAMED + OF_CLIENT,
             PropertySet::Keyed => NAMED + KEYED,
             PropertySet::Realistic => NAMED + REALISTIC,
+            PropertySet::RareTags => NAMED + RARE,
             PropertySet::Plain(count) => u64::from(count),
         };
         set | if self.one_by_one { ONE_BY_ONE } else { 0 }
@@ -79,10 +84,11 @@ impl Stamp {
 
     fn of_fields(fields: [u64; 5]) -> Option<Self> {
         let [run, connection, queue, number, shape] = fields;
-        const SETS: [(u64, PropertySet); 3] = [
+        const SETS: [(u64, PropertySet); 4] = [
             (NAMED + OF_CLIENT, PropertySet::OfClient),
             (NAMED + KEYED, PropertySet::Keyed),
             (NAMED + REALISTIC, PropertySet::Realistic),
+            (NAMED + RARE, PropertySet::RareTags),
         ];
         let count = shape & !ONE_BY_ONE;
         let set = match SETS.into_iter().find(|(named, _)| *named == count) {
@@ -218,12 +224,12 @@ pub(super) struct PropertyParts {
 impl PropertyParts {
     /// The properties of `set` in the run `run`.
     pub(super) fn new(set: PropertySet, run: u32) -> Self {
-        let named = |count: u64| {
+        let named = |count: u64, tags: Digits| {
             let mut parts = vec![
                 // The form of RocketMQ's Java client: address and process, then what differs.
                 Part::new("UNIQ_KEY", &format!("7F000001{run:08X}"), Digits::Hex),
                 Part::new("WAIT", "true", Digits::None),
-                Part::new("TAGS", "Tag", Digits::Below(TAGS)),
+                Part::new("TAGS", "Tag", tags),
                 Part::new("KEYS", "ORD", Digits::Decimal(12)),
                 Part::new("region", "hz-", Digits::Below(4)),
                 Part::new("color", "blue-", Digits::Below(7)),
@@ -234,9 +240,10 @@ impl PropertyParts {
             parts
         };
         let parts = match set {
-            PropertySet::OfClient => named(OF_CLIENT),
-            PropertySet::Keyed => named(KEYED),
-            PropertySet::Realistic => named(REALISTIC),
+            PropertySet::OfClient => named(OF_CLIENT, Digits::Below(TAGS)),
+            PropertySet::Keyed => named(KEYED, Digits::Below(TAGS)),
+            PropertySet::Realistic => named(REALISTIC, Digits::Below(TAGS)),
+            PropertySet::RareTags => named(REALISTIC, Digits::Mixed(4)),
             PropertySet::Plain(count) => {
                 (0..count).map(|at| Part::new(&format!("p{at}"), "value-", Digits::Mixed(8))).collect()
             }
@@ -314,8 +321,8 @@ mod tests {
 
     #[test]
     fn every_set_of_properties_is_told_by_the_body() {
-        use PropertySet::{Keyed, OfClient, Plain, Realistic};
-        for set in [OfClient, Keyed, Realistic, Plain(0), Plain(200)] {
+        use PropertySet::{Keyed, OfClient, Plain, RareTags, Realistic};
+        for set in [OfClient, Keyed, Realistic, RareTags, Plain(0), Plain(200)] {
             for one_by_one in [true, false] {
                 let stamp = Stamp { set, one_by_one, ..stamp() };
                 assert_eq!(Stamp::of_fields(stamp.fields()), Some(stamp));

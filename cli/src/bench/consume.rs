@@ -30,6 +30,7 @@ Examples:
   strata bench consume --broker 127.0.0.1:10911 --broker-pid $(pidof strata)
   strata bench consume --groups 4 --connections 4
   strata bench consume --once --output json
+  strata bench consume --filter \"color = 'blue-3' AND price > 9992\"
 
 Each group reads every queue of the topics from its first message to its end, and begins again until the time is
 over. What strata bench produce sent is compared byte by byte; of other messages the checksums are.")]
@@ -52,6 +53,12 @@ pub(crate) struct ConsumeBenchArgs {
     /// Groups that read everything, each for itself
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     groups: u32,
+    /// Reads only what this expression lets through. Messages that the broker passes count as messages then
+    #[arg(long, value_name = "EXPR")]
+    filter: Option<String>,
+    /// The type of the expression
+    #[arg(long, value_name = "TYPE", default_value = "SQL92", value_parser = ["TAG", "SQL92", "SQL92_STRICT"])]
+    filter_type: String,
     /// Reads everything once and ends, without a warm-up; the duration is a bound
     #[arg(long)]
     once: bool,
@@ -73,10 +80,16 @@ pub(super) async fn run(mut args: ConsumeBenchArgs) -> Outcome {
         let message = format!("--groups times all queues may be {BENCH_CURSORS_MAX} at most");
         return Err(Failure::new(Exit::Usage, message));
     }
+    let groups: Vec<String> = (0..args.groups).map(|group| format!("strata-bench-{group}")).collect();
+    let told = match &args.filter {
+        Some(text) => Some(target.subscribe(&groups, &topics, (&args.filter_type, text)).await?),
+        None => None,
+    };
     let plan = Plan {
         codec: args.target.header.codec(),
         topics,
-        groups: (0..args.groups).map(|group| format!("strata-bench-{group}")).collect(),
+        groups,
+        told,
         queues,
         batch: args.batch,
         hold_ms: 0,
@@ -128,6 +141,12 @@ fn report(drain: Drain, course: &Course, target: &Target, args: &ConsumeBenchArg
     report.answered(&found.codes);
     let counts = [("passes", found.passes), ("foreign", found.foreign), ("reordered", found.reordered)];
     report.counts.extend(counts);
+    if args.filter.is_some() {
+        let mut first = found.first_pulls;
+        first.sort_unstable();
+        let typical = first.get(first.len() / 2).copied().unwrap_or(0);
+        report.counts.extend([("pulls", found.pulls), ("matches", found.matches), ("pullsToFirst", typical)]);
+    }
     report.judge_closed_loop();
     report.faults = found.faults;
     report.close(&args.output, refused)

@@ -249,9 +249,11 @@ pub(super) struct PullPlaces<'a> {
     pub(super) messages_max: u32,
     /// How long the broker may hold it, ms; 0 forbids holding.
     pub(super) hold_ms: i64,
+    /// The version of the subscription that a heartbeat told; without one the pull asks for everything itself.
+    pub(super) told: Option<i64>,
 }
 
-/// A pull of everything in a queue.
+/// A pull of a queue: of everything, or of what the group subscribed.
 pub(super) fn pull(codec: HeaderCodec, places: &PullPlaces<'_>) -> BytesMut {
     let hold = if places.hold_ms > 0 { pull_flag::SUSPEND } else { 0 };
     request(codec, (request::PULL_MESSAGE, OPAQUE_FIRST + places.opaque), &[], |writer| {
@@ -260,12 +262,15 @@ pub(super) fn pull(codec: HeaderCodec, places: &PullPlaces<'_>) -> BytesMut {
         writer.int("queueId", places.queue.into());
         writer.int("queueOffset", places.offset);
         writer.int("maxMsgNums", places.messages_max.into());
-        writer.int("sysFlag", i64::from(pull_flag::SUBSCRIPTION | hold));
+        let named = if places.told.is_some() { 0 } else { pull_flag::SUBSCRIPTION };
+        writer.int("sysFlag", i64::from(named | hold));
         writer.int("commitOffset", 0);
         writer.int("suspendTimeoutMillis", places.hold_ms);
-        writer.text("subscription", "*");
-        writer.int("subVersion", 0);
-        writer.text("expressionType", "TAG");
+        writer.int("subVersion", places.told.unwrap_or(0));
+        if places.told.is_none() {
+            writer.text("subscription", "*");
+            writer.text("expressionType", "TAG");
+        }
     })
 }
 

@@ -76,6 +76,7 @@ pub(super) async fn run(args: LatencyBenchArgs) -> Outcome {
         queues: ranges.collect(),
         batch: PULL_MESSAGES as u32,
         hold_ms: FOLLOW_HOLD.as_millis() as i64,
+        told: None,
         again: false,
     };
     let load = Load {

@@ -32,8 +32,8 @@ pub(crate) struct MessageArgs {
     /// Bytes of a body: a number, several (100,1024,4096), or a range (100-4096)
     #[arg(long, value_name = "BYTES", default_value = "1024", value_parser = parse_sizes)]
     pub(super) size: Sizes,
-    /// Properties: none, client (UNIQ_KEY and WAIT), keyed (with TAGS and KEYS), realistic (with four more), or a
-    /// number of short ones
+    /// Properties: none, client (UNIQ_KEY and WAIT), keyed (with TAGS and KEYS), realistic (with four more), rare-tags
+    /// (the same, each tag in one of 10,000 messages), or a number of short ones
     #[arg(long, value_name = "SET", default_value = "realistic", value_parser = parse_set)]
     pub(super) properties: PropertySet,
     /// Request code of sends: 310, with short field names, or 10
@@ -102,11 +102,12 @@ fn parse_set(text: &str) -> Result<PropertySet, String> {
         "client" => Ok(PropertySet::OfClient),
         "keyed" => Ok(PropertySet::Keyed),
         "realistic" => Ok(PropertySet::Realistic),
+        "rare-tags" => Ok(PropertySet::RareTags),
         count => match count.parse() {
             Ok(count) if u64::from(count) <= PROPERTIES_MAX => Ok(PropertySet::Plain(count)),
-            Ok(_) | Err(_) => {
-                Err(format!("allowed are none, client, keyed, realistic, and a number up to {PROPERTIES_MAX}"))
-            }
+            Ok(_) | Err(_) => Err(format!(
+                "allowed are none, client, keyed, realistic, rare-tags, and a number up to {PROPERTIES_MAX}"
+            )),
         },
     }
 }

@@ -18,6 +18,8 @@ use crate::limits::BENCH_CURSORS_MAX;
 
 /// Values that the part of an opaque above the cursor goes through before it repeats.
 const GENERATIONS: usize = 900;
+/// Passes of which it is kept how many pulls their first message took.
+const PASSES_KEPT: usize = 10_000;
 const _: () = assert!(GENERATIONS * BENCH_CURSORS_MAX <= OPAQUES as usize, "opaques have ten digits");
 
 /// A queue, and the offsets that it had when the run began.
@@ -43,6 +45,8 @@ pub(super) struct Plan {
     pub(super) hold_ms: i64,
     /// Begins again at a queue's end.
     pub(super) again: bool,
+    /// The version of the subscription that the groups have told, when they do not want everything.
+    pub(super) told: Option<i64>,
 }
 
 /// What comes after an answer.
@@ -66,11 +70,26 @@ struct Cursor {
     asked_ns: u64,
     /// Run, connection and number of the last message.
     last: Option<Stamp>,
+    pass: Pass,
+    /// What the pass before gave.
+    before: Option<Pass>,
+}
+
+/// One reading of a queue from its begin to its end.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pass {
+    pulls: u64,
+    messages: u64,
 }
 
 /// What came.
 pub(super) struct Found {
+    /// Messages that came, or, where not all are wanted, that were passed.
     pub(super) messages: u64,
+    /// Messages that came where not all are wanted.
+    pub(super) matches: u64,
+    /// Pulls until a pass had its first message.
+    pub(super) first_pulls: Vec<u64>,
     pub(super) pulls: u64,
     /// Messages that the bench did not send; only their own checksums are verified.
     pub(super) foreign: u64,
@@ -106,6 +125,8 @@ impl Reading {
             opaque: None,
             asked_ns: 0,
             last: None,
+            pass: Pass::default(),
+            before: None,
         };
         let groups = 0..plan.groups.len();
         let cursors = groups.flat_map(|group| plan.queues.iter().map(move |range| cursor(group, range))).collect();
@@ -118,6 +139,8 @@ impl Reading {
             properties: PropertyParts::new(PropertySet::Plain(0), 0),
             found: Found {
                 messages: 0,
+                matches: 0,
+                first_pulls: Vec::new(),
                 pulls: 0,
                 foreign: 0,
                 reordered: 0,
@@ -149,6 +172,7 @@ impl Reading {
             offset: cursor.next,
             messages_max: self.plan.batch,
             hold_ms: self.plan.hold_ms,
+            told: self.plan.told,
         };
         out.extend_from_slice(&frames::pull(self.plan.codec, &places));
     }
@@ -165,6 +189,7 @@ impl Reading {
             return After::Stray;
         };
         cursor.opaque = None;
+        cursor.pass.pulls += 1;
         self.found.pulls += 1;
         self.found.answered.add(now_ns.saturating_sub(cursor.asked_ns));
         *self.found.codes.entry(answer.code).or_default() += 1;
@@ -173,6 +198,7 @@ impl Reading {
             Some(ResponseCode::Success) => {
                 let next = field("nextBeginOffset");
                 let max = field("maxOffset").unwrap_or(i64::MAX);
+                let from = cursor.next;
                 let judged = self.judge(at, &answer.body, next, &mut see);
                 if let Err(wrong) = judged {
                     let whose = self.whose(at);
@@ -180,6 +206,9 @@ impl Reading {
                 }
                 let cursor = &mut self.cursors[at];
                 cursor.next = cursor.next.max(next.unwrap_or(0));
+                if self.plan.told.is_some() {
+                    self.found.messages += (cursor.next - from).unsigned_abs();
+                }
                 if cursor.next >= max && self.plan.hold_ms == 0 { self.at_end(at) } else { After::Ask(at) }
             }
             Some(ResponseCode::PullNotFound) if self.plan.hold_ms > 0 => After::Ask(at),
@@ -189,6 +218,9 @@ impl Reading {
                 let next = field("nextBeginOffset").unwrap_or(0);
                 if next <= cursor.next && cursor.next >= cursor.range.end {
                     return self.at_end(at);
+                }
+                if self.plan.told.is_some() {
+                    self.found.messages += (next - cursor.next).max(0).unsigned_abs();
                 }
                 cursor.next = cursor.next.max(next);
                 After::Ask(at)
@@ -217,6 +249,14 @@ impl Reading {
             self.found.faults.add(|| format!("{whose}: reading ends at {next}, but the queue's end is {end}"));
             return After::Done;
         }
+        let pass = std::mem::take(&mut self.cursors[at].pass);
+        let before = self.cursors[at].before.replace(pass);
+        // Nobody writes meanwhile: what is wanted is the same each time.
+        if let Some(before) = before.filter(|before| self.plan.told.is_some() && before.messages != pass.messages) {
+            let (whose, now) = (self.whose(at), pass.messages);
+            self.found.faults.add(|| format!("{whose}: {now} messages came, and {} the time before", before.messages));
+        }
+        let cursor = &mut self.cursors[at];
         if !self.plan.again || next == first {
             return After::Done;
         }
@@ -237,12 +277,11 @@ impl Reading {
         for record in records(body) {
             let record = record.map_err(|error| format!("a message behind offset {wanted} cannot be read: {error}"))?;
             let offset = record.queue_offset();
-            if offset != wanted {
+            if offset < wanted || (offset > wanted && self.plan.told.is_none()) {
                 return Err(format!("offset {offset} came where {wanted} was due"));
             }
-            wanted += 1;
-            self.cursors[at].next = wanted;
-            self.found.messages += 1;
+            wanted = offset + 1;
+            self.count(at, wanted);
             if let Some(stamp) = self.judge_message(at, &record).map_err(|wrong| format!("offset {offset}: {wrong}"))? {
                 see(&stamp, self.cursors[at].range.queue, offset);
             }
@@ -251,9 +290,24 @@ impl Reading {
             return Err(format!("an answer without messages at offset {wanted}"));
         }
         match next {
-            Some(next) if next == wanted => Ok(()),
+            Some(next) if next == wanted || (next > wanted && self.plan.told.is_some()) => Ok(()),
             Some(next) => Err(format!("the next offset was told as {next}, but is {wanted}")),
             None => Err(String::from("the answer tells no next offset")),
+        }
+    }
+
+    /// A message came, behind which the cursor goes on at `next`.
+    fn count(&mut self, at: usize, next: i64) {
+        let cursor = &mut self.cursors[at];
+        cursor.next = next;
+        cursor.pass.messages += 1;
+        if self.plan.told.is_none() {
+            self.found.messages += 1;
+            return;
+        }
+        self.found.matches += 1;
+        if cursor.pass.messages == 1 && self.found.first_pulls.len() < PASSES_KEPT {
+            self.found.first_pulls.push(cursor.pass.pulls);
         }
     }
 
@@ -310,7 +364,16 @@ mod tests {
     fn reading(again: bool) -> Reading {
         let queues = vec![QueueRange { topic: 0, queue: 3, first: 10, end: 12 }];
         let (topics, groups) = (TopicNames::new("T", 1), vec![String::from("g")]);
-        Reading::new(Plan { codec: HeaderCodec::Json, topics, groups, queues, batch: 32, hold_ms: 0, again })
+        Reading::new(Plan {
+            codec: HeaderCodec::Json,
+            topics,
+            groups,
+            queues,
+            batch: 32,
+            hold_ms: 0,
+            again,
+            told: None,
+        })
     }
 
     fn stamp(number: u64) -> Stamp {

@@ -7,10 +7,11 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use strata_protocol::body::{TopicConfig, perm};
+use strata_protocol::body::{ConsumerData, Heartbeat, SubscriptionData, TopicConfig, perm};
 use strata_protocol::code::{ResponseCode, request};
 use strata_protocol::command::Command;
 use strata_protocol::frame::HeaderCodec;
+use strata_protocol::hash::java_hash;
 use strata_protocol::name::{self, AUTO_CREATE_TOPIC};
 use strata_protocol::request::{CreateTopic, QueueOf, TopicOf};
 use strata_remoting::Client;
@@ -22,6 +23,7 @@ use crate::args::ClusterArgs;
 use crate::cluster::{Cluster, command, found, masters_of, success};
 use crate::exit::{Exit, Failure, OrFail, Outcome};
 use crate::limits::{BENCH_CREATIONS_MAX, BENCH_SETUP_REQUESTS_MAX};
+use crate::time::now_ms;
 
 /// Which broker, and how it is spoken to.
 #[derive(Debug, Args)]
@@ -129,6 +131,50 @@ impl Target {
 
     fn who(&self) -> String {
         format!("the broker {}", self.address)
+    }
+
+    /// Shows `groups` to the broker with a subscription of the topics; gives its version. It lasts as long as the
+    /// target's connection, and the broker forgets it after two minutes.
+    pub(super) async fn subscribe(
+        &self,
+        groups: &[String],
+        names: &TopicNames,
+        (kind, text): (&str, &str),
+    ) -> Outcome<i64> {
+        let version = now_ms();
+        // Clients send the hash codes as well, and RocketMQ's broker compares those alone.
+        let tags: Vec<String> = match kind {
+            "TAG" => text.split("||").map(|tag| tag.trim().to_owned()).collect(),
+            _ => Vec::new(),
+        };
+        let subscription = |at| SubscriptionData {
+            code_set: tags.iter().map(|tag| java_hash(tag)).collect(),
+            tags_set: tags.clone(),
+            topic: names.name(at),
+            sub_string: text.to_owned(),
+            expression_type: Some(kind.to_owned()),
+            sub_version: version,
+            ..SubscriptionData::default()
+        };
+        let subscriptions: Vec<_> = (0..names.count()).map(subscription).collect();
+        let group = |group: &String| ConsumerData {
+            group_name: group.clone(),
+            consume_type: String::from("CONSUME_PASSIVELY"),
+            message_model: String::from("CLUSTERING"),
+            consume_from_where: String::from("CONSUME_FROM_FIRST_OFFSET"),
+            subscription_data_set: subscriptions.clone(),
+            ..ConsumerData::default()
+        };
+        let beat = Heartbeat {
+            client_id: format!("strata-bench@{}", std::process::id()),
+            consumer_data_set: groups.iter().map(group).collect(),
+            ..Heartbeat::default()
+        };
+        let mut request = Command::request(request::HEART_BEAT);
+        request.body = serde_json::to_vec(&beat).or_fail(Exit::Failed)?.into();
+        let answer = self.client.call(request, self.patience).await.or_fail_with(Exit::Unreachable, self.address)?;
+        success(answer, &self.who())?;
+        Ok(version)
     }
 
     /// Queues that may be read of each topic; `None` for one that does not exist.

@@ -274,6 +274,18 @@ impl Role for BrokerDraft {
             show: |d| d.options.pull.bytes_max.to_string(),
         },
         Key {
+            name: "enablePropertyFilter",
+            meaning: "expressions over properties (SQL92) are served",
+            apply: |d, v| truth(&mut d.options.filters.sql, v),
+            show: |d| d.options.filters.sql.to_string(),
+        },
+        Key {
+            name: "filterSupportRetry",
+            meaning: "messages that come again are held against them too",
+            apply: |d, v| truth(&mut d.options.filters.retries, v),
+            show: |d| d.options.filters.retries.to_string(),
+        },
+        Key {
             name: "waitTimeMillsInSendQueue",
             meaning: "milliseconds that a send may wait for a busy broker before it is refused",
             apply: |d, v| number(&mut d.options.patience.send_ms, v, 1..=60_000),

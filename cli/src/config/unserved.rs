@@ -90,7 +90,6 @@ pub(crate) const BROKER: &[Unserved] = &[
     Unserved::warned(One("timerWheelEnable"), OFF, NO_TIMER),
     Unserved::warned(Prefix("timer"), &[], NO_TIMER),
     Unserved::warned(Prefix("transaction"), &[], NO_TRANSACTION),
-    Unserved::warned(One("enablePropertyFilter"), OFF, "SQL92 filters are not served yet; tag filters are"),
     Unserved::warned(One("enableCalcFilterBitMap"), OFF, "filters are decided when messages are read"),
     Unserved::warned(One("deleteWhen"), &[], "expired segments go when they expire, at any hour"),
     Unserved::warned(One("mappedFileSizeConsumeQueue"), &[], ANY_FILE),

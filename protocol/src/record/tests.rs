@@ -176,6 +176,7 @@ proptest! {
         let mut again = Vec::new();
         encode_record(&mut again, &read).unwrap();
         prop_assert_eq!(&again[..], view.bytes());
+        prop_assert_eq!(properties_of(view.bytes()), Some(view.properties()));
     }
 
     #[test]
@@ -196,6 +197,10 @@ proptest! {
             if let Ok(view) = RecordView::parse(&bytes[..end]) {
                 prop_assert!(view.bytes().len() <= end);
                 let _ = (view.record(), view.check_body());
+                prop_assert_eq!(properties_of(view.bytes()), Some(view.properties()));
+            } else {
+                // Whatever it finds, it finds within the bytes.
+                prop_assert!(properties_of(&bytes[..end]).is_none_or(|found| found.len() < end));
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::common::*;
 use strata_protocol::record::RecordView;
 use strata_store::limits::TOPIC_BYTES_MAX;
-use strata_store::{AppendError, Keep, KeepAll, QueueRange, ReadBudget, ReadStatus, Store};
+use strata_store::{AppendError, Keep, KeepAll, QueueRange, ReadBudget, ReadStatus, Store, StoreOptions};
 
 #[test]
 fn what_is_appended_is_read_also_after_reopening() {
@@ -125,6 +125,60 @@ fn filters_and_budgets_bound_a_read() {
     assert_eq!(bodies(&three).iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [1, 2, 3]);
     let budget = ReadBudget { bytes_max: 1, ..EVERYTHING };
     assert_eq!(store.read("T", 0, 0, &budget, &mut KeepAll).messages, 1);
+}
+
+/// Wants nothing, looks into everything, and has no time.
+struct Hasty {
+    shown: usize,
+}
+
+impl Keep for Hasty {
+    fn by_tag(&mut self, _tags_code: i64) -> bool {
+        true
+    }
+
+    fn by_record(&mut self, record: &[u8]) -> bool {
+        assert!(RecordView::parse(record).is_ok());
+        self.shown += 1;
+        false
+    }
+
+    fn reads_records(&self) -> bool {
+        true
+    }
+
+    fn is_over(&mut self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_reader_without_time_comes_forward_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    // Small segments: most of the messages are in sealed ones when the store is opened again.
+    let options = || StoreOptions { segment_bytes: 64 * 1024, ..options(folder.path()) };
+    let (store, _) = open(options());
+    let (count, looks) = (1_000, 1_000_usize);
+    for _ in 0..count {
+        store.append(&message("T", 0, &[7; 400])).unwrap();
+    }
+    store.close().unwrap();
+    drop(store);
+    let (store, _) = open(options());
+    let (mut next, mut reads, mut keep) = (0, 0, Hasty { shown: 0 });
+    while next < count {
+        let wait = reads % 2 == 0;
+        let read = store.read("T", 0, next, &ReadBudget { wait, ..EVERYTHING }, &mut keep);
+        if matches!(read.status, ReadStatus::Cold) && !wait {
+            reads += 1;
+            continue;
+        }
+        assert_eq!(read.status, ReadStatus::NoMatch);
+        assert!(read.next_offset > next, "a read that comes no further would be asked for ever");
+        (next, reads) = (read.next_offset, reads + 1);
+    }
+    assert_eq!((next, keep.shown), (count, looks), "each message is looked at once");
+    assert!(reads > 10, "{reads} reads: the time must end each");
 }
 
 #[test]

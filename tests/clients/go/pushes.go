@@ -24,6 +24,7 @@ func pushCases() []testCase {
 		{"delay.level_2", slowSeconds, func(s *stage) { delayLevel(s, 2, 5*time.Second) }},
 		{"push.concurrent", slowSeconds, pushConcurrent},
 		{"push.tags", slowSeconds, pushTags},
+		{"push.sql", slowSeconds, pushSQL},
 		{"push.two_groups", slowSeconds, pushTwoGroups},
 		{"push.woken", slowSeconds, pushWoken},
 		{"push.from_first", slowSeconds, func(s *stage) { pushFrom(s, consumer.ConsumeFromFirstOffset) }},
@@ -87,6 +88,22 @@ func pushTags(s *stage) {
 	some.exactly(expected)
 	all.waitFor(40)
 	equal("all tags", 40, all.size())
+}
+
+// pushSQL: an expression over properties; a message that is not accepted comes again under the same expression.
+func pushSQL(s *stage) {
+	topic := s.topic("t", 2)
+	for i := 1; i <= 8; i++ {
+		colour := []string{"red", "blue"}[i%2]
+		message := text(topic, fmt.Sprintf("%d-%s", i, colour))
+		message.WithProperty("size", fmt.Sprint(i))
+		message.WithProperty("colour", colour)
+		s.send(message)
+	}
+	into := &inbox{verdict: consumer.ConsumeRetryLater}
+	into.reject = func(m *primitive.MessageExt) bool { return string(m.Body) == "6-red" && m.ReconsumeTimes == 0 }
+	s.pushOf("g", topic, consumer.MessageSelector{Type: consumer.SQL92, Expression: "size > 3 AND colour = 'red'"}, into)
+	into.exactly([]string{"4-red", "6-red", "6-red", "8-red"})
 }
 
 func pushBroadcast(s *stage) {

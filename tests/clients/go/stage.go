@@ -309,13 +309,19 @@ func (i *inbox) exactly(expected []string) {
 
 // push starts a consumer of the group that puts what it receives into the inbox.
 func (s *stage) push(group, topic, tags string, into *inbox, options ...consumer.Option) rocketmq.PushConsumer {
+	return s.pushOf(group, topic, consumer.MessageSelector{Type: consumer.TAG, Expression: tags}, into, options...)
+}
+
+// pushOf is push with any kind of expression.
+func (s *stage) pushOf(group, topic string, wanted consumer.MessageSelector, into *inbox,
+	options ...consumer.Option) rocketmq.PushConsumer {
 	all := append([]consumer.Option{
 		consumer.WithNsResolver(resolver()), consumer.WithInstance(instance()), consumer.WithGroupName(s.unique(group)),
 		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
 	}, options...)
 	made, err := rocketmq.NewPushConsumer(all...)
 	must("new push consumer", err)
-	must("subscribe", made.Subscribe(topic, consumer.MessageSelector{Type: consumer.TAG, Expression: tags}, into.take))
+	must("subscribe", made.Subscribe(topic, wanted, into.take))
 	must("start push consumer", made.Start())
 	s.atEnd(func() { _ = made.Shutdown() })
 	return made

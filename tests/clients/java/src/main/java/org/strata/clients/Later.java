@@ -1,5 +1,5 @@
 /**
- * Features that Apache has and Strata does not serve yet: SQL92 filters, transactions, timer messages.
+ * Features that Apache has and Strata does not serve yet: transactions, timer messages.
  * Owns one case each: the feature on Apache, and on Strata a clear refusal that stores nothing.
  */
 package org.strata.clients;
@@ -9,8 +9,6 @@ import static org.strata.clients.Stage.message;
 
 import java.util.List;
 import java.util.Set;
-import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
-import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.LocalTransactionState;
@@ -35,7 +33,6 @@ final class Later {
 
     static List<Case> cases() {
         return List.of(
-                new Case("later.sql92", 100, Later::sql92),
                 new Case("later.transaction", 100, Later::transaction),
                 new Case("later.timer", 100, Later::timer));
     }
@@ -43,35 +40,6 @@ final class Later {
     private static void checkRefused(String what, int code, String remark) throws Exception {
         Check.that(what + ": code " + code + " is a refusal (" + remark + ")", REFUSALS.contains(code));
         Check.that(what + ": the remark says why", remark != null && !remark.isBlank());
-    }
-
-    private static void sql92(Stage stage) throws Exception {
-        String topic = stage.topic(1);
-        Inbox inbox = new Inbox();
-        DefaultMQPushConsumer consumer = stage.push(stage.name("g"));
-        consumer.subscribe(topic, MessageSelector.bySql("size > 3 AND colour = 'red'"));
-        consumer.registerMessageListener(inbox.taking());
-        // The client checks the expression with a broker that it knows a route to.
-        stage.producer().send(message(topic, "0-none"));
-        if (Stage.STRATA) {
-            try {
-                consumer.start();
-            } catch (MQClientException refused) {
-                checkRefused("SQL92 consumer", refused.getResponseCode(), refused.getErrorMessage());
-                Check.that("the remark names SQL92: " + refused.getErrorMessage(),
-                        refused.getErrorMessage().toUpperCase().contains("SQL92"));
-                return;
-            }
-            throw new Check.Failed("a SQL92 consumer started although the filter is not served");
-        }
-        consumer.start();
-        for (int i = 1; i <= 8; i++) {
-            Message message = message(topic, i + (i % 2 == 0 ? "-red" : "-blue"));
-            message.putUserProperty("size", "" + i);
-            message.putUserProperty("colour", i % 2 == 0 ? "red" : "blue");
-            stage.producer().send(message);
-        }
-        inbox.exactly(List.of("4-red", "6-red", "8-red"));
     }
 
     private static final class Decider implements TransactionListener {

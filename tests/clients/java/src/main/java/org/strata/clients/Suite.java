@@ -33,6 +33,7 @@ public final class Suite {
     private static List<Case> cases() {
         List<Case> all = new ArrayList<>();
         all.addAll(Retries.cases());
+        all.addAll(Filters.cases());
         all.addAll(Orders.cases());
         all.addAll(Pushes.cases());
         all.addAll(Delays.cases());
