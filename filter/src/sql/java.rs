@@ -2,7 +2,7 @@
 //!
 //! Apache RocketMQ's verdicts come from `Integer.parseInt`, `Long.parseLong`, `Double.valueOf`, `Boolean.valueOf` and
 //! `String.equals` on properties that were decoded from UTF-8 with replacement. This module answers as they do (JDK 17),
-//! from the bytes as they are stored, without allocation but in [`contains_replaced`] and its like.
+//! from the bytes as they are stored, without allocation but in [`replaced`].
 
 /// What a malformed piece of UTF-8 becomes.
 const REPLACEMENT: char = '\u{FFFD}';

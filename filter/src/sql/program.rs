@@ -45,7 +45,7 @@ pub(super) enum Operand {
     Constant(Constant),
     /// The truth that the step before left.
     Truth,
-    /// The truth that waits longest-nested.
+    /// The truth that waits for this step.
     Waiting,
 }
 

@@ -48,9 +48,9 @@ impl Names {
     /// Fills `values`, which are at least as many as the names and all missing.
     #[inline]
     pub(super) fn find<'a>(&self, properties: &'a [u8], values: &mut [Option<&'a [u8]>]) {
-        let heads = self.heads.as_slice();
-        let found = match heads.len() {
+        let found = match self.heads.len() {
             0 => true,
+            _ if properties.len() > u32::MAX as usize => false,
             1 => self.find_last::<1>(properties, values),
             2 => self.find_last::<2>(properties, values),
             3 => self.find_last::<3>(properties, values),
@@ -68,16 +68,19 @@ impl Names {
     #[inline]
     fn find_last<'a, const N: usize>(&self, properties: &'a [u8], values: &mut [Option<&'a [u8]>]) -> bool {
         let Some(heads) = self.heads.first_chunk::<N>() else { return false };
-        let mut last = [(0, 0); N];
+        // Begin and end in one word, so that one choice moves both.
+        let mut last = [0_u64; N];
         each_entry(properties, |from, end| {
             let word = first_word(properties, from);
+            let place = (from as u64) << 32 | end as u64;
             for (head, last) in heads.iter().zip(&mut last) {
                 let begins = (word ^ head.word) & head.mask == 0;
-                *last = std::hint::select_unpredictable(begins, (from, end), *last);
+                *last = std::hint::select_unpredictable(begins, place, *last);
             }
         });
         let mut all = true;
-        for (slot, (from, end)) in last.into_iter().enumerate() {
+        for (slot, place) in last.into_iter().enumerate() {
+            let (from, end) = ((place >> 32) as usize, place as u32 as usize);
             all &= end == 0 || self.take(properties, (from, end), slot, values);
         }
         all
@@ -109,7 +112,11 @@ impl Names {
         values: &mut [Option<&'a [u8]>],
     ) -> bool {
         let entry = properties.get(from..end).unwrap_or_default();
-        let found = self.entries.get(slot).and_then(|name| entry.strip_prefix(&**name));
+        // Up to eight bytes are known to be equal, the separator behind the name among them.
+        let found = self.entries.get(slot).and_then(|name| match name.len() {
+            length @ ..=8 => entry.get(length..),
+            _ => entry.strip_prefix(&**name),
+        });
         let (Some(found), Some(value)) = (found.filter(|found| !found.is_empty()), values.get_mut(slot)) else {
             return false;
         };
@@ -160,15 +167,17 @@ fn each_entry(properties: &[u8], mut with: impl FnMut(usize, usize)) {
 /// The eight bytes at `from`, zeros behind the end.
 #[inline]
 fn first_word(bytes: &[u8], from: usize) -> u64 {
-    let rest = bytes.get(from..).unwrap_or_default();
-    match rest.first_chunk::<8>() {
-        Some(eight) => u64::from_le_bytes(*eight),
-        None => short_word(rest),
+    match bytes.get(from..from + 8).and_then(|eight| eight.try_into().ok()) {
+        Some(eight) => u64::from_le_bytes(eight),
+        None => short_word(bytes, from),
     }
 }
 
-fn short_word(rest: &[u8]) -> u64 {
-    rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+/// [`first_word`] near the end.
+#[cold]
+fn short_word(bytes: &[u8], from: usize) -> u64 {
+    let rest = bytes.get(from..).unwrap_or_default();
+    rest.iter().take(8).rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// Which bytes of the block at `from` are separators: the first byte is the lowest bit, none is behind the end.
