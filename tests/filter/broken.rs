@@ -262,7 +262,8 @@ fn soup(draw: &mut Draw) -> Question {
         text.push_str(one(draw, TOKENS));
         text.push_str(one(draw, &[" ", " ", " ", "", "\n"]));
     }
-    let mut sentence = Sentence { names: vec!["a", "b"], values: vec!["5".into(), "x".into()], ..Sentence::default() };
+    let mut sentence =
+        Sentence { names: vec!["a".into(), "b".into()], values: vec!["5".into(), "x".into()], ..Sentence::default() };
     sentence.rules.add(Rule::Soup);
     asked(draw, text, &sentence)
 }

@@ -2,6 +2,8 @@
 //!
 //! Owns the generator of legal text and the space between its tokens. What breaks text is in `broken`.
 
+use std::borrow::Cow;
+
 use strata_tests::draw::Draw;
 
 use crate::question::Question;
@@ -19,7 +21,7 @@ const DEPTH_MAX: u64 = 4;
 pub(crate) struct Sentence {
     pub(crate) tokens: Vec<String>,
     pub(crate) rules: RuleSet,
-    pub(crate) names: Vec<&'static str>,
+    pub(crate) names: Vec<Cow<'static, str>>,
     /// Texts of its literals.
     pub(crate) values: Vec<String>,
 }
@@ -370,7 +372,7 @@ impl Writer<'_> {
         self.uses(Rule::Property);
         // Few names, so that one stands in several places.
         let name = if self.draw.chance(75) { one(self.draw, &["a", "b"]) } else { one(self.draw, NAMES) };
-        self.sentence.names.push(name);
+        self.sentence.names.push(Cow::Borrowed(name));
         self.symbol(name);
     }
 

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 mod broken;
 mod grammar;
 mod judge;
+mod large;
 mod oracle;
 mod question;
 mod rules;

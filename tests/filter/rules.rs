@@ -33,7 +33,8 @@ rules! {
     FloatZeros "float 005.", KeywordCase "keyword case", LineComment "line comment", BlockComment "block comment",
     Tab "tab", LineFeed "line feed", CarriageReturn "carriage return", FormFeed "form feed", NoSpace "no space",
     // Damage to the text.
-    Ignored "ignored text", Cut "cut text", Mutated "mutated text", Soup "token soup", Deep "deep nest",
+    Ignored "ignored text", Cut "cut text", Mutated "mutated text", Soup "token soup", Deep "deep nest", ManyNames "many names",
+    LongToken "long token",
     // Properties.
     Missing "missing property", Empty "empty property", Doubled "doubled property", NonAscii "non-ASCII property",
     InvalidUtf8 "invalid UTF-8", SeparatorInValue "0x01 in value", Nameless "entry without name",

@@ -2,6 +2,9 @@
 //!
 //! Owns the lists that the systematic part goes through and the draws of the random part.
 
+use std::borrow::Cow;
+
+use strata_protocol::limits::PROPERTIES_BYTES_MAX;
 use strata_tests::draw::Draw;
 
 use crate::question::Stored;
@@ -348,7 +351,7 @@ fn value(draw: &mut Draw, named: &[String]) -> String {
 }
 
 /// Stored properties for an expression that uses `names` and mentions the values `named`.
-pub(crate) fn stored(draw: &mut Draw, names: &[&str], named: &[String]) -> Stored {
+pub(crate) fn stored(draw: &mut Draw, names: &[Cow<'_, str>], named: &[String]) -> Stored {
     let mut stored = Stored::default();
     for name in names {
         match draw.below(20) {
@@ -384,6 +387,8 @@ pub(crate) fn stored(draw: &mut Draw, names: &[&str], named: &[String]) -> Store
     if draw.chance(5) && stored.text.pop().is_some() {
         stored.rules.add(Rule::Unterminated);
     }
+    // A record holds no more.
+    stored.text.truncate(PROPERTIES_BYTES_MAX);
     stored
 }
 

@@ -14,7 +14,7 @@ use crate::oracle::Oracle;
 use crate::question::{Difference, Question, Verdict};
 use crate::rules::Coverage;
 use crate::sweep::Source;
-use crate::{broken, grammar};
+use crate::{broken, grammar, large};
 
 /// The name of the questions that come by chance.
 pub(crate) const RANDOM: &str = "by chance";
@@ -31,6 +31,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Of 100 questions by chance so many are sound sentences.
 const SOUND_PERCENT: u64 = 65;
+
+/// So many are sound or broken, of the usual size; the others are large and cost ten times as much.
+const BROKEN_PERCENT_END: u64 = 98;
 
 /// What a run asks.
 pub(crate) struct Plan {
@@ -133,8 +136,11 @@ impl Share<'_> {
         }
         let mut draw = Draw::new(self.plan.seed).fork(self.number);
         self.number += self.plan.workers;
-        let sound = draw.chance(SOUND_PERCENT);
-        let question = if sound { grammar::question(&mut draw) } else { broken::question(&mut draw) };
+        let question = match draw.below(100) {
+            0..SOUND_PERCENT => grammar::question(&mut draw),
+            SOUND_PERCENT..BROKEN_PERCENT_END => broken::question(&mut draw),
+            _ => large::question(&mut draw),
+        };
         Some((self.source, question))
     }
 
