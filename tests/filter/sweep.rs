@@ -296,6 +296,20 @@ fn characters() -> Source {
     Source { name: "character", count, at: Box::new(at) }
 }
 
+/// Every character of the basic multilingual plane in values that are read as numbers.
+fn characters_in_values() -> Source {
+    const PLACES: &[(&str, &str)] = &[("a BETWEEN 0 AND 9", "?"), ("a >= 5.0", "?5"), ("a >= 5.0", "5?")];
+    const CHARACTERS_PER_QUESTION: u64 = 256;
+    let chunks = (1 << 16) / CHARACTERS_PER_QUESTION;
+    let at = move |number: u64| {
+        let (text, form) = PLACES[(number / chunks) as usize];
+        let from = (number % chunks * CHARACTERS_PER_QUESTION) as u32;
+        let all = (from..from + CHARACTERS_PER_QUESTION as u32).filter_map(char::from_u32);
+        Question::plain(text, all.map(|c| Stored::one("a", Some(&form.replace('?', &c.to_string())))).collect())
+    };
+    Source { name: "character in a value", count: chunks * PLACES.len() as u64, at: Box::new(at) }
+}
+
 /// The text of a number when texts over `alphabet` are counted by length.
 fn nth_text<T: Copy>(alphabet: &[T], mut number: u64) -> Vec<T> {
     let base = alphabet.len() as u64;
@@ -344,5 +358,15 @@ fn sequences(length: u32) -> Source {
 
 /// All systematic sources; sequences of tokens up to `sequence_length`.
 pub(crate) fn sources(sequence_length: u32) -> Vec<Source> {
-    vec![pairs(), tails(), bounds(), readings(), literals(), characters(), stored_texts(), sequences(sequence_length)]
+    vec![
+        pairs(),
+        tails(),
+        bounds(),
+        readings(),
+        literals(),
+        characters(),
+        characters_in_values(),
+        stored_texts(),
+        sequences(sequence_length),
+    ]
 }

@@ -24,15 +24,15 @@ pub(super) const HELP: &str = r#"Examples:
   echo '{"expr": "a > 3", "properties": {"a": "5"}}' | strata filter eval
   strata filter eval --dialect strict < lines.json | sort | uniq -c
 
-A line of input has two members: expr, a text, and properties, an object of texts; others are passed over.
-For each line one line is printed, in the same order:
+A line of input has two members: expr, a text, and properties, an object of texts; others are
+passed over. For each line one line is printed, in the same order:
   true      the message is delivered
-  false     it is not: the expression is false or unknown, or cannot be evaluated on this message
+  false     it is not: the expression is false or unknown, or fails on this message
   refused   the expression does not compile; strata filter explain says why
   error     the line is no such JSON; standard error says which and why
 
-Properties are what a broker reads back: one with an empty value does not exist, and of two with one name
-the last counts.
+Properties are what a broker reads back: one with an empty value does not exist, and of two with
+one name the last counts.
 
 Exit codes: 0 each line was answered, 1 some line is no such JSON."#;
 

@@ -12,6 +12,7 @@ use super::show::{self, Document, Judged};
 use crate::args::{ClusterArgs, OutputArgs};
 use crate::exit::{Exit, Failure, OrFail, Outcome};
 use crate::output::show as print;
+use crate::produce::parse_property;
 
 pub(super) const HELP: &str = "\
 Examples:
@@ -21,20 +22,21 @@ Examples:
   strata filter explain \"TAGS = 'A'\" --message 7F00000100002A9F0000000000000000
   strata filter explain \"TAGS = 'A'\" --message 7F0000010B5C4E25154F1D2A3C4D0001 --topic orders
 
-A broker delivers a message when the expression is TRUE. NULL is neither true nor false: mostly a property
-is missing. ERROR is what Apache RocketMQ throws an exception at, such as text that is compared as a number.
-Where the other dialect says something else, that is told too.
+A broker delivers a message when the expression is TRUE. NULL is neither true nor false: mostly a
+property is missing. ERROR is what Apache RocketMQ throws an exception at, such as text that is
+compared as a number. Where the other dialect says something else, that is told too. An expression
+that begins with - stands last, behind --.
 
-The id of --message is the one with the broker's address and position (offsetMessageId of strata consume
---output json, \"offsetMsgId\" in Java) or, with --topic, the one that the producer was told.
+The id of --message is the one with the broker's address and position (offsetMessageId of strata
+consume --output json, offsetMsgId in Java) or, with --topic, the one that the producer was told.
 
-Exit codes: 0 explained, whatever the verdict; 2 the expression does not compile; 3 a server cannot be
-reached; 4 there is no such message.";
+Exit codes: 0 explained, whatever the verdict; 2 the expression does not compile; 3 a server cannot
+be reached; 4 there is no such message.";
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// The expression
-    #[arg(value_name = "EXPR", allow_hyphen_values = true)]
+    #[arg(value_name = "EXPR")]
     expression: String,
     /// How it is read
     #[arg(long, value_enum, default_value_t = DialectName::Sql92)]
@@ -52,12 +54,6 @@ pub(crate) struct ExplainArgs {
     output: OutputArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
-}
-
-fn parse_property(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("a property is NAME=VALUE")?;
-    properties::append(&mut Vec::new(), name, value).map_err(|error| error.to_string())?;
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Runs the command.
