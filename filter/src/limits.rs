@@ -18,5 +18,14 @@ pub const SQL_NODES_MAX: usize = EXPRESSION_BYTES_MAX;
 /// so a long one costs a message no more than a few comparisons.
 pub const SQL_LIST_MAX: usize = EXPRESSION_BYTES_MAX / 3 + 1;
 
+/// Open parentheses and NOT of an expression in the strict dialect, which owes nothing to what others compile.
+pub const SQL_STRICT_DEPTH_MAX: usize = 256;
+
+/// Nodes of an expression in the strict dialect; each may cost a comparison per message.
+pub const SQL_STRICT_NODES_MAX: usize = 4_096;
+
+/// Elements of one IN list in the strict dialect.
+pub const SQL_STRICT_LIST_MAX: usize = 1_024;
+
 /// Characters of the expression that a refusal quotes; remarks travel in response headers.
 pub const SQL_QUOTE_CHARS_MAX: usize = 40;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use strata_filter::sql::{explain_values, Dialect, Expression, Outcome};
+use strata_filter::sql::{Dialect, Expression, Outcome, explain_values};
 
 #[derive(Deserialize)]
 struct Vector {

@@ -38,7 +38,8 @@ pub(super) const fn is_boolean(kind: &Kind) -> bool {
         | Kind::IsNull { .. }
         | Kind::Find { .. }
         | Kind::In { .. }
-        | Kind::Between { .. } => true,
+        | Kind::Between { .. }
+        | Kind::Strict(_) => true,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Turns a tree of the SQL92 dialect into steps.
+//! Turns a tree into steps.
 //!
 //! Comparisons look at properties and literals where they are, so only conditions need steps of their own. A minus sign
 //! before anything but a number gives null; of its operand only a failure is left, which is why steps of a condition
@@ -7,7 +7,8 @@
 use memchr::memmem::Finder;
 
 use super::java;
-use super::program::{Constant, Operand, Program, Step, Test};
+use super::program::{Constant, Operand, Program, Step};
+use super::strict::{self, Lowered, StrictKind, Test};
 use super::tree::{Kind, NodeId, Order, Slot, Tree};
 use super::value::{Truth, Value};
 
@@ -30,6 +31,7 @@ enum Task {
         right: NodeId,
         at: u32,
     },
+    Strict(StrictKind),
     Emit(Step),
     /// Emits a step whose target is known when its `Land` is reached.
     Branch(Step),
@@ -54,6 +56,7 @@ pub(super) fn compile(tree: &Tree, root: NodeId) -> Program {
             Task::Compare { order, left, right, at } => {
                 emitter.order(order, classify(tree, left), classify(tree, right), at);
             }
+            Task::Strict(kind) => emitter.strict(tree, &kind),
             Task::Emit(step) => emitter.emit(step),
             Task::Branch(step) => {
                 emitter.branches.push(emitter.steps.len());
@@ -117,7 +120,7 @@ impl Emitter {
     fn emit(&mut self, step: Step) {
         match &step {
             Step::AndThen { .. } | Step::OrElse { .. } | Step::Wait => self.waiting += 1,
-            Step::And | Step::Or => self.waiting -= 1,
+            Step::And | Step::Or | Step::Same { .. } => self.waiting -= 1,
             Step::Equal { left: Operand::Waiting, .. } => self.waiting -= 1,
             _ => {}
         }
@@ -190,8 +193,37 @@ impl Emitter {
                 self.emit(Step::In { slot, negated: *negated, decides, list: list.clone() });
             }
             Kind::Between { value, low, high, negated } => self.between(tree, (*value, *low, *high), *negated, at),
+            Kind::Strict(kind) => self.strict(tree, kind),
             // A value that is no condition does not come here.
             Kind::Int(_) | Kind::Long(_) | Kind::Double(_) | Kind::Text(_) | Kind::Property(_) | Kind::Negate(_) => {}
+        }
+    }
+
+    /// Plans the steps of a condition of the strict dialect.
+    fn strict(&mut self, tree: &Tree, kind: &StrictKind) {
+        match strict::lower(tree, kind) {
+            Lowered::Truth(truth) => self.emit(Step::Truth(truth)),
+            Lowered::Step(step) => self.emit(Step::Strict(Box::new(step))),
+            Lowered::Both([first, second], negated) => {
+                let side = |(test, left, right)| Task::Strict(StrictKind::Compare { test, left, right });
+                self.tasks.extend(negated.then_some(Task::Emit(Step::Not)));
+                self.plan([
+                    side(first),
+                    Task::Branch(Step::AndThen { to: 0 }),
+                    side(second),
+                    Task::Emit(Step::And),
+                    Task::Land,
+                ]);
+            }
+            Lowered::Same(left, right, negated) => self.plan([
+                Task::Visit(left),
+                Task::Emit(Step::Wait),
+                Task::Visit(right),
+                Task::Emit(Step::Same { negated }),
+            ]),
+            Lowered::Is(operand, truth, negated) => {
+                self.plan([Task::Visit(operand), Task::Emit(Step::Is { truth, negated })]);
+            }
         }
     }
 
@@ -206,7 +238,7 @@ impl Emitter {
             Class::Constant(constant) => {
                 self.emit(Step::Truth(Truth::from((constant == Constant::Null) != negated)));
             }
-            Class::Condition(id) => self.plan([Task::Visit(id), Task::Emit(Step::IsUnknown { negated })]),
+            Class::Condition(id) => self.plan([Task::Visit(id), Task::Emit(Step::Is { truth: Truth::Null, negated })]),
             Class::NullAfter(id) => self.after(id, Truth::from(!negated)),
         }
     }
@@ -287,7 +319,7 @@ impl Emitter {
             (Class::Constant(_), Class::NullAfter(id) | Class::Condition(id)) => self.after(id, Truth::Null),
             (_, Class::Constant(Constant::Null)) => self.emit(unknown),
             (Class::Slot(slot), Class::Constant(constant)) => self.slot_order(order, slot, &constant, at),
-            (Class::Constant(constant), Class::Slot(slot)) => self.slot_order(mirrored(order), slot, &constant, at),
+            (Class::Constant(constant), Class::Slot(slot)) => self.slot_order(order.mirrored(), slot, &constant, at),
             (left, right) => {
                 let (left, right) = (operand(&left), operand(&right));
                 self.emit(Step::Order { left, right, order, at });
@@ -338,15 +370,5 @@ fn operand(class: &Class) -> Operand {
         Class::Constant(constant) => Operand::Constant(constant.clone()),
         Class::Condition(_) => Operand::Truth,
         Class::NullAfter(_) => Operand::Constant(Constant::Null),
-    }
-}
-
-/// The order that holds of swapped sides.
-const fn mirrored(order: Order) -> Order {
-    match order {
-        Order::Less => Order::Greater,
-        Order::LessEqual => Order::GreaterEqual,
-        Order::Greater => Order::Less,
-        Order::GreaterEqual => Order::LessEqual,
     }
 }

@@ -127,6 +127,7 @@ const fn name(kind: &Kind) -> &'static str {
         Kind::In { negated: true, .. } => "NOT IN",
         Kind::Between { negated: false, .. } => "BETWEEN",
         Kind::Between { negated: true, .. } => "NOT BETWEEN",
+        Kind::Strict(kind) => kind.name(),
     }
 }
 
@@ -175,6 +176,10 @@ fn evaluate_all<'a>(tree: &'a Tree, values: &Values<'a>) -> Vec<Result<'a>> {
                 let second = || ordered(second, result(value), result(high), node.at);
                 let first = ordered(first, result(value), result(low), node.at);
                 if *negated { either(first, second) } else { both(first, second) }
+            }
+            Kind::Strict(kind) => {
+                // Nothing fails in the strict dialect.
+                Ok(kind.truth(tree, |id| results[id as usize].unwrap_or(Value::Null)).into())
             }
         };
         results.push(value);
@@ -254,5 +259,6 @@ fn operands(kind: &Kind, results: &[Result<'_>], found: &mut Vec<(NodeId, bool)>
             let high_needed = low_needed && first.is_ok() && !decided;
             found.extend([(*value, true), (*low, low_needed), (*high, high_needed)]);
         }
+        Kind::Strict(kind) => found.extend(kind.operands().map(|operand| (operand, true))),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Two dialects. [`Dialect::Sql92`] gives Apache RocketMQ's verdicts, quirks included; its rules are told where they
 //! are built: tokens in `lexer`, grammar in `parser`, what is checked while parsing in `checks`, comparisons in
-//! `value`, numbers as text in `java`. [`Dialect::Strict`] is not built yet and refuses by name.
+//! `value`, numbers as text in `java`. [`Dialect::Strict`] reads standard SQL; its table of meanings is in `strict`.
 //!
 //! Parsing keeps what is open in a vector and evaluation runs a flat list of steps, so nothing recurses on input. Both
 //! are linear: in the text, and in the steps plus the properties.
@@ -16,6 +16,7 @@ mod parser;
 mod program;
 mod refusal;
 mod slots;
+mod strict;
 mod tree;
 mod value;
 
@@ -118,10 +119,7 @@ impl Expression {
         }
         let parsed = match dialect {
             Dialect::Sql92 => parser::parse(text)?,
-            Dialect::Strict => {
-                let cause = Cause::NotServed { what: dialect.to_string(), instead: Some("use SQL92") };
-                return Err(Refusal::new(dialect, text, 0, cause));
-            }
+            Dialect::Strict => strict::parse(text)?,
         };
         Ok(Self {
             dialect,

@@ -7,6 +7,7 @@ use memchr::memmem::Finder;
 
 use super::EvalError;
 use super::java;
+use super::strict::{self, StrictStep, Test};
 use super::tree::{Find, Order, Slot};
 use super::value::{self, EvalCause, Truth, Value};
 
@@ -46,14 +47,6 @@ pub(super) enum Operand {
     Truth,
     /// The truth that waits longest-nested.
     Waiting,
-}
-
-/// How a property is compared with a number.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Test {
-    Equal,
-    NotEqual,
-    Order(Order),
 }
 
 /// One step.
@@ -100,8 +93,15 @@ pub(super) enum Step {
         decides: bool,
         finder: Box<Finder<'static>>,
     },
-    /// The step before left unknown.
-    IsUnknown {
+    /// A test of the strict dialect.
+    Strict(Box<StrictStep>),
+    /// The step before left this truth.
+    Is {
+        truth: Truth,
+        negated: bool,
+    },
+    /// The truth that waits is the one that the step before left; unknown if one is.
+    Same {
         negated: bool,
     },
     /// Equality of any two.
@@ -177,7 +177,8 @@ impl Program {
                 Step::And => truth = truth.min(waiting.pop()),
                 Step::Or => truth = truth.max(waiting.pop()),
                 Step::Not => truth = truth.negated(),
-                Step::IsUnknown { negated } => truth = Truth::from(truth == Truth::Null).negated_if(*negated),
+                Step::Is { truth: wanted, negated } => truth = Truth::from((truth == *wanted) != *negated),
+                Step::Same { negated } => truth = strict::same(waiting.pop(), truth).negated_if(*negated),
                 Step::UnlessMissing { slot, to } => {
                     if value_of(values, *slot).is_none() {
                         (truth, next) = (Truth::Null, *to as usize);
@@ -269,18 +270,14 @@ fn run_test(step: &Step, values: &Values<'_>) -> Result<Truth, EvalError> {
             let (left, right) = (simple_side(left, values), simple_side(right, values));
             value::ordered(*order, left, right).map_err(|cause| EvalError { at: *at, cause })?
         }
+        Step::Strict(step) => step.run(|slot| value_of(values, slot)),
         _ => Truth::Null,
     })
 }
 
 #[inline]
 fn number_test(test: Test, text: &[u8], number: Value<'_>) -> Result<Truth, EvalCause> {
-    let ordering = value::compare_text(text, number)?;
-    Ok(Truth::from(match test {
-        Test::Equal => ordering.is_eq(),
-        Test::NotEqual => ordering.is_ne(),
-        Test::Order(order) => value::holds(order, ordering),
-    }))
+    value::compare_text(text, number).map(|ordering| test.holds(ordering).into())
 }
 
 /// Whether a text is in a sorted list, of which the bytes decide unless one holds the replacement character.

@@ -7,7 +7,10 @@ use std::fmt;
 use thiserror::Error;
 
 use super::Dialect;
-use crate::limits::{EXPRESSION_BYTES_MAX, SQL_DEPTH_MAX, SQL_LIST_MAX, SQL_NODES_MAX, SQL_QUOTE_CHARS_MAX};
+use crate::limits::{
+    EXPRESSION_BYTES_MAX, SQL_DEPTH_MAX, SQL_LIST_MAX, SQL_NODES_MAX, SQL_QUOTE_CHARS_MAX, SQL_STRICT_DEPTH_MAX,
+    SQL_STRICT_LIST_MAX, SQL_STRICT_NODES_MAX,
+};
 
 /// An expression that does not compile. Its text is the remark for users.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +109,33 @@ pub enum Cause {
         low: String,
         /// The upper bound, quoted.
         high: String,
+    },
+    /// Too many parentheses and NOT are open, in the strict dialect.
+    #[error("more than {SQL_STRICT_DEPTH_MAX} parentheses and NOT are nested")]
+    StrictDepth,
+    /// The tree is too large for the strict dialect.
+    #[error("the expression has more than {SQL_STRICT_NODES_MAX} operators and operands")]
+    StrictNodes,
+    /// An IN list is too long for the strict dialect.
+    #[error("the list has more than {SQL_STRICT_LIST_MAX} elements")]
+    StrictList,
+    /// The text cannot be cut into tokens.
+    #[error("{reason}")]
+    NotToken {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A number that no double holds.
+    #[error("the number {literal} is too large")]
+    TooLargeNumber {
+        /// The literal, quoted.
+        literal: String,
+    },
+    /// The pattern of LIKE, or its escape character.
+    #[error("the pattern of LIKE is wrong: {reason}")]
+    BadPattern {
+        /// What is wrong.
+        reason: &'static str,
     },
     /// Something that the dialect does not have.
     #[error("{what} is not served by this dialect{}", .instead.map(|text| format!("; {text}")).unwrap_or_default())]

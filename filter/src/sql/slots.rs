@@ -5,6 +5,12 @@
 //! Entries are read from the last to the first, so that the first one found counts and nothing is read behind it.
 
 use strata_protocol::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
+use wide::u8x16;
+
+/// Bytes whose separators are found together, as bits of one word.
+const BLOCK: usize = 64;
+/// Bytes that are compared at once.
+const LANE: usize = 16;
 
 /// Names up to this number are compared one by one, more are looked up in their sorted list.
 const NAMES_FEW: usize = 8;
@@ -46,22 +52,21 @@ impl Names {
             return;
         }
         let mut end = properties.len();
-        // Eight bytes at a time, the last first; what is left at the front is shorter.
         let mut base = properties.len();
         while base > 0 {
-            let (from, word) = word_before(properties, base);
-            base = from;
-            let mut found = separators(word);
+            let from = base.saturating_sub(BLOCK);
+            let mut found = separators(properties, from, base);
             while found != 0 {
                 let bit = 63 - found.leading_zeros();
                 found ^= 1 << bit;
-                let at = from + (bit / 8) as usize;
+                let at = from + bit as usize;
                 self.entry(properties, (at + 1, end), values, &mut missing);
                 if missing == 0 {
                     return;
                 }
                 end = at;
             }
+            base = from;
         }
         self.entry(properties, (0, end), values, &mut missing);
     }
@@ -136,22 +141,28 @@ fn short_word(rest: &[u8]) -> u64 {
     rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
-/// The eight bytes before `base`, or all if they are fewer, and where they begin.
+/// Which of the bytes from `from` to `base`, at most a block, are separators: the first byte is the lowest bit.
 #[inline]
-fn word_before(bytes: &[u8], base: usize) -> (usize, u64) {
-    match bytes.get(..base).and_then(|before| before.last_chunk::<8>()) {
-        Some(eight) => (base - 8, u64::from_le_bytes(*eight)),
-        None => (0, short_word(bytes.get(..base).unwrap_or_default())),
+fn separators(bytes: &[u8], from: usize, base: usize) -> u64 {
+    match bytes.get(from..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
+        // The first block of a text is cut short by the one behind it, which was read before.
+        Some(block) => mask(block) & (u64::MAX >> (BLOCK - (base - from))),
+        None => {
+            let mut block = [0; BLOCK];
+            if let (Some(part), Some(short)) = (block.get_mut(..base - from), bytes.get(from..base)) {
+                part.copy_from_slice(short);
+            }
+            mask(&block)
+        }
     }
 }
 
-/// The top bit of each byte that is a separator.
+/// Which bytes of a block are separators. Sixteen are compared at once.
 #[inline]
-const fn separators(word: u64) -> u64 {
-    const LOW: u64 = 0x7F7F_7F7F_7F7F_7F7F;
-    let zeros = word ^ (0x0101_0101_0101_0101 * PROPERTY_SEPARATOR as u64);
-    // Adding cannot carry into the next byte, so that each is found exactly.
-    !(((zeros & LOW) + LOW) | zeros | LOW)
+fn mask(block: &[u8; BLOCK]) -> u64 {
+    let separator = u8x16::splat(PROPERTY_SEPARATOR);
+    let (lanes, _) = block.as_chunks::<LANE>();
+    lanes.iter().rev().fold(0, |mask, lane| mask << LANE | u64::from(u8x16::new(*lane).simd_eq(separator).to_bitmask()))
 }
 
 #[cfg(test)]
@@ -180,7 +191,7 @@ mod tests {
         /// The reference reads forward and keeps a map, as Java does.
         #[test]
         fn values_are_those_of_the_last_entries(
-            text in proptest::collection::vec(prop_oneof![Just(1_u8), Just(2), Just(b'a'), Just(b'b'), Just(0)], 0..80),
+            text in proptest::collection::vec(prop_oneof![Just(1_u8), Just(2), Just(b'a'), Just(b'b'), Just(0)], 0..200),
             many in any::<bool>(),
         ) {
             let mut names = vec!["a", "b", "aa", "ab", "aaaaaaaa", "abababab"];

@@ -3,6 +3,7 @@
 //! Owns no meaning: what the nodes of a dialect do with values is said where they are compiled and explained.
 
 use super::refusal::Cause;
+use super::strict::StrictKind;
 use crate::limits::SQL_NODES_MAX;
 
 /// A node's place in its tree.
@@ -50,6 +51,16 @@ impl Order {
             Self::LessEqual => "<=",
             Self::Greater => ">",
             Self::GreaterEqual => ">=",
+        }
+    }
+
+    /// The order that holds of swapped sides.
+    pub(super) const fn mirrored(self) -> Self {
+        match self {
+            Self::Less => Self::Greater,
+            Self::LessEqual => Self::GreaterEqual,
+            Self::Greater => Self::Less,
+            Self::GreaterEqual => Self::LessEqual,
         }
     }
 }
@@ -102,6 +113,8 @@ pub(super) enum Kind {
         high: NodeId,
         negated: bool,
     },
+    /// A node of the strict dialect.
+    Strict(StrictKind),
 }
 
 /// A node and the bytes of the text that it takes.
