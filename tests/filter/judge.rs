@@ -15,10 +15,19 @@ pub(crate) type Judge = fn(&str, &[Stored]) -> Option<Vec<Verdict>>;
 /// Strata's verdicts.
 pub(crate) fn strata(expression: &str, properties: &[Stored]) -> Option<Vec<Verdict>> {
     let judged = || {
+        if !is_sound_when_strict(expression, properties) {
+            return Some(vec![Verdict::Broken; properties.len()]);
+        }
         let compiled = Expression::compile(Dialect::Sql92, expression).ok()?;
         Some(properties.iter().map(|stored| twice(&compiled, &stored.text)).collect())
     };
     catch_unwind(AssertUnwindSafe(judged)).unwrap_or_else(|_| Some(vec![Verdict::Broken; properties.len()]))
+}
+
+/// Whether the strict dialect, with which nothing can be compared, agrees with its own explanation. It may refuse.
+fn is_sound_when_strict(expression: &str, properties: &[Stored]) -> bool {
+    let Ok(compiled) = Expression::compile(Dialect::Strict, expression) else { return true };
+    properties.iter().all(|stored| twice(&compiled, &stored.text) != Verdict::Broken)
 }
 
 /// The verdict, which the explanation for users must give too.
@@ -44,6 +53,12 @@ pub(crate) fn planted(expression: &str, properties: &[Stored]) -> Option<Vec<Ver
 
 /// What Strata says to the user about an expression, for a report.
 pub(crate) fn words(expression: &str, properties: &[u8]) -> String {
+    let stored = crate::shrink::as_stored(properties);
+    match catch_unwind(|| is_sound_when_strict(expression, &stored)) {
+        Err(_) => return String::from("the strict dialect panics"),
+        Ok(false) => return String::from("the strict dialect contradicts its explanation"),
+        Ok(true) => {}
+    }
     match catch_unwind(|| Expression::compile(Dialect::Sql92, expression)) {
         Err(_) => String::from("it panics"),
         Ok(Err(refusal)) => refusal.to_string(),
