@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::bench::BenchCommand;
 use crate::consume::ConsumeArgs;
 use crate::exit;
+use crate::filter::FilterCommand;
 use crate::group::GroupCommand;
 use crate::produce::ProduceArgs;
 use crate::store::StoreCommand;
@@ -24,6 +25,7 @@ Examples:
   strata consume orders -o first
   strata consume orders -o @-1h --tag 'A || B' --output json
   strata group describe billing
+  strata filter explain 'amount > 10' --properties amount=12
   strata store check /var/lib/strata";
 
 /// A message broker that Apache RocketMQ's clients use.
@@ -55,6 +57,9 @@ pub(crate) enum Command {
     /// Load a broker, measure it and verify what it answers
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Tell what SQL filter expressions mean, and why a message is delivered or not
+    #[command(subcommand)]
+    Filter(FilterCommand),
     /// Check and repair the files of servers that do not run
     #[command(subcommand)]
     Store(StoreCommand),

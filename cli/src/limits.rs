@@ -158,3 +158,15 @@ pub(crate) const BENCH_DISK_STEP_BYTES: usize = 1024 * 1024;
 
 /// Topics that `strata bench` asks a broker to create at once: a quarter of what Strata takes.
 pub(crate) const BENCH_CREATIONS_MAX: usize = 16;
+
+/// Bytes of a line of `strata filter eval`: more than the longest expression and properties take, all of it escaped.
+pub(crate) const FILTER_LINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes that `strata filter eval` reads at once.
+pub(crate) const FILTER_READ_BYTES: usize = 256 * 1024;
+
+/// Bytes of compiled expressions that `strata filter eval` keeps; beyond it all are forgotten.
+pub(crate) const FILTER_CACHED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Lines without a question that `strata filter eval` describes; beyond it they are counted.
+pub(crate) const FILTER_FAULTS_LISTED_FAULTS_MAX: u64 = 10;

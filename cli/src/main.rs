@@ -16,6 +16,7 @@ mod cluster;
 mod config;
 mod consume;
 mod exit;
+mod filter;
 mod group;
 mod limits;
 mod output;
@@ -60,6 +61,7 @@ fn run(command: Command) -> Outcome {
             Command::Produce(args) => produce::run(args).await,
             Command::Consume(args) => consume::run(args).await,
             Command::Bench(command) => bench::run(command).await,
+            Command::Filter(command) => filter::run(command).await,
             Command::Store(command) => store::run(&command),
             Command::Config(args) => show_config::run(&args),
         }

@@ -276,12 +276,12 @@ impl Walk<'_> {
         true
     }
 
-    /// Whether all of a chunk is in memory. One question to the system where most records are asked for; a chunk of a
-    /// queue that shares its segment with many others is asked for record by record.
+    /// Whether all of a chunk is in memory. One question to the system instead of one a record; a chunk of a queue that
+    /// shares its segment with many others is asked for record by record.
     fn is_whole_in_memory(&self, chunk: &Chunk) -> bool {
         let (Some(first), Some(last)) = (chunk.entries.first(), chunk.entries.last()) else { return false };
         let (from, to) = (first.position as usize, last.end());
-        self.keep.reads_records() && to > from && to - from <= RESIDENT_BYTES_MAX && chunk.source.is_in_memory(from, to)
+        to > from && to - from <= RESIDENT_BYTES_MAX && chunk.source.is_in_memory(from, to)
     }
 
     /// Whether the record is in memory, or may be waited for: whoever looks into it then waits for the disk.

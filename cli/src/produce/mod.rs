@@ -72,7 +72,8 @@ pub(crate) struct ProduceArgs {
     output: OutputArgs,
 }
 
-fn parse_property(text: &str) -> Result<(String, String), String> {
+/// A property as it is typed.
+pub(crate) fn parse_property(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok((key.to_owned(), value.to_owned())),
         Some(_) | None => Err(String::from("a property is key=value, neither empty")),
