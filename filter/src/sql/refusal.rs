@@ -125,6 +125,9 @@ pub enum Cause {
         /// What is wrong.
         reason: String,
     },
+    /// A quoted name that no property can have.
+    #[error("no property has this name: names are not empty and hold neither 0x01 nor 0x02")]
+    BadName,
     /// A number that no double holds.
     #[error("the number {literal} is too large")]
     TooLargeNumber {

@@ -1,6 +1,8 @@
 //! The grammar of the strict dialect. Precedence, from weak to strong: OR; AND; NOT; IS; comparisons, of which one
 //! stands between two operands; literals, names and parentheses. What is open stands in a vector, not on the stack.
 
+use strata_protocol::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
+
 use super::super::refusal::{Cause, Refusal, quoted};
 use super::super::tree::{Kind, Node, NodeId, Order, Tree};
 use super::super::value::Truth;
@@ -10,6 +12,9 @@ use super::number::Number;
 use super::tokens::{Keyword, Lexeme, Token, tokens, unserved};
 use super::{StrictKind, Test};
 use crate::limits::{SQL_STRICT_ELEMENTS_MAX, SQL_STRICT_LEVELS_MAX, SQL_STRICT_NODES_MAX};
+
+/// What stored properties are separated by, so that no name holds it.
+const SEPARATORS: [char; 2] = [NAME_VALUE_SEPARATOR as char, PROPERTY_SEPARATOR as char];
 
 /// Something that waits for the operand on its right.
 enum Open {
@@ -144,6 +149,9 @@ impl Parser<'_> {
             Token::Word(Keyword::True) => Kind::Bool(true),
             Token::Word(Keyword::False) => Kind::Bool(false),
             Token::Text(value) => Kind::Text(value.as_str().into()),
+            Token::Name(name) if name.is_empty() || name.contains(SEPARATORS) => {
+                return Err(self.refuse(from, Cause::BadName));
+            }
             Token::Name(name) => Kind::Property(self.tree.slot(name)),
             Token::Number(_) | Token::Plus | Token::Minus => {
                 let (number, to) = self.number()?;
