@@ -139,7 +139,8 @@ impl Filter {
             Self::Tags(tags) => properties::find(properties, properties::TAGS).is_some_and(|tag| tags.has(tag)),
             Self::Sql(expression) => match expression.evaluate(properties) {
                 sql::Outcome::Error(error) => return Verdict::Failed(error),
-                outcome => outcome == sql::Outcome::True,
+                sql::Outcome::True => true,
+                sql::Outcome::False | sql::Outcome::Null => false,
             },
         };
         if matches { Verdict::Match } else { Verdict::NoMatch }

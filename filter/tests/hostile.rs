@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use strata_filter::limits::{EXPRESSION_BYTES_MAX, SQL_DEPTH_MAX, SQL_STRICT_DEPTH_MAX};
+use strata_filter::limits::{EXPRESSION_BYTES_MAX, SQL_LEVELS_MAX, SQL_STRICT_LEVELS_MAX};
 use strata_filter::sql::{Cause, Dialect, Expression, Outcome, explain};
 
 const DIALECTS: [Dialect; 2] = [Dialect::Sql92, Dialect::Strict];
@@ -81,7 +81,7 @@ fn the_longest_texts_of_every_shape_are_quick_on_a_small_stack() {
 
 #[test]
 fn what_is_nested_as_deep_as_allowed_compiles_and_one_more_is_refused() {
-    for (dialect, depth) in [(Dialect::Sql92, SQL_DEPTH_MAX), (Dialect::Strict, SQL_STRICT_DEPTH_MAX)] {
+    for (dialect, depth) in [(Dialect::Sql92, SQL_LEVELS_MAX), (Dialect::Strict, SQL_STRICT_LEVELS_MAX)] {
         assert!(depth >= 256);
         on_a_small_stack(move || {
             let nested = |depth: usize| format!("{}a = 1{}", "(".repeat(depth), ")".repeat(depth));

@@ -81,7 +81,6 @@ pub fn explain_values<'a>(expression: &'a Expression, values: &[Option<&'a [u8]>
         let kind = tree.kind(id);
         let mut below = Vec::new();
         operands(kind, &results, &mut below);
-        // A property as a condition is shown once.
         open.extend(below.into_iter().rev().map(|(operand, needed)| (operand, depth + 1, reached && needed)));
         let node = tree.node(id);
         let text = expression.text().get(node.from as usize..node.to as usize).unwrap_or_default();

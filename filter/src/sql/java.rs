@@ -2,7 +2,7 @@
 //!
 //! Apache RocketMQ's verdicts come from `Integer.parseInt`, `Long.parseLong`, `Double.valueOf`, `Boolean.valueOf` and
 //! `String.equals` on properties that were decoded from UTF-8 with replacement. This module answers as they do (JDK 17),
-//! from the bytes as they are stored, without allocation but in [`contains_replaced`] and its like.
+//! from the bytes as they are stored, without allocation but in [`replaced`].
 
 /// What a malformed piece of UTF-8 becomes.
 const REPLACEMENT: char = '\u{FFFD}';
@@ -26,6 +26,10 @@ fn digit(character: char) -> Option<u8> {
 /// `Integer.parseInt`; `None` is its exception.
 #[inline]
 pub(super) fn parse_int(text: &[u8]) -> Option<i32> {
+    // Nine digits fit whatever they are; most properties that are compared with integers have fewer.
+    if (1..=9).contains(&text.len()) && text.iter().all(u8::is_ascii_digit) {
+        return Some(text.iter().fold(0, |value, byte| value * 10 + i32::from(byte - b'0')));
+    }
     parse_long(text).and_then(|value| i32::try_from(value).ok())
 }
 

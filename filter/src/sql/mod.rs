@@ -6,6 +6,10 @@
 //!
 //! Parsing keeps what is open in a vector and evaluation runs a flat list of steps, so nothing recurses on input. Both
 //! are linear: in the text, and in the steps plus the properties.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a grammar names the tokens that it takes and refuses the rest; types of values are paired likewise"
+)]
 
 mod checks;
 mod compile;
@@ -121,12 +125,16 @@ impl Expression {
             Dialect::Sql92 => parser::parse(text)?,
             Dialect::Strict => strict::parse(text)?,
         };
+        let program = compile::compile(&parsed.tree, parsed.root);
+        if program.waiting > program::WAITING_MAX {
+            return Err(Refusal::new(dialect, text, 0, Cause::TooDeep));
+        }
         Ok(Self {
             dialect,
             text: text.into(),
             ignored_from: parsed.ignored_from,
             names: Names::new(parsed.tree.names()),
-            program: compile::compile(&parsed.tree, parsed.root),
+            program,
             root: parsed.root,
             tree: parsed.tree,
         })
@@ -141,12 +149,19 @@ impl Expression {
             self.names.find(properties, &mut values);
             return self.evaluate_values(&values);
         }
+        self.evaluate_many(properties)
+    }
+
+    /// [`Expression::evaluate`] with room for more values, which the common case need not clear.
+    #[inline(never)]
+    fn evaluate_many(&self, properties: &[u8]) -> Outcome {
         self.with_values(properties, |values| self.evaluate_values(values))
     }
 
     /// What the expression says of these values of its [`Expression::properties`], in their order. Here an empty value
     /// is one, as in Apache RocketMQ's evaluator; `None` is a missing property.
     #[must_use]
+    #[inline]
     pub fn evaluate_values(&self, values: &[Option<&[u8]>]) -> Outcome {
         match self.program.run(values) {
             Ok(Truth::True) => Outcome::True,

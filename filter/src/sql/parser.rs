@@ -10,7 +10,7 @@ use super::checks;
 use super::lexer::{Lexeme, Lexer, Token};
 use super::refusal::{Cause, Refusal, quoted};
 use super::tree::{Find, Kind, Node, NodeId, Order, Tree};
-use crate::limits::{SQL_DEPTH_MAX, SQL_LIST_MAX};
+use crate::limits::{SQL_ELEMENTS_MAX, SQL_LEVELS_MAX};
 
 /// A tree and where the text that was not used begins.
 pub(super) struct Parsed {
@@ -116,7 +116,7 @@ impl Parser<'_> {
     fn push(&mut self, open: Open, nests: bool) -> Result<Next, Refusal> {
         if nests {
             self.depth += 1;
-            if self.depth > SQL_DEPTH_MAX {
+            if self.depth > SQL_LEVELS_MAX {
                 return Err(self.refuse(self.ahead.from, Cause::TooDeep));
             }
         }
@@ -235,7 +235,7 @@ impl Parser<'_> {
         let close = loop {
             let literal = self.expect(Token::Text, "a string literal")?;
             list.push(unquote(&self.text[literal.from..literal.to]));
-            if list.len() > SQL_LIST_MAX {
+            if list.len() > SQL_ELEMENTS_MAX {
                 return Err(self.refuse(literal.from, Cause::ListTooLong));
             }
             if self.ahead.token != Token::Comma {

@@ -45,7 +45,7 @@ pub(super) enum Operand {
     Constant(Constant),
     /// The truth that the step before left.
     Truth,
-    /// The truth that waits longest-nested.
+    /// The truth that waits for this step.
     Waiting,
 }
 
@@ -149,7 +149,7 @@ pub(super) struct Program {
 /// Truths that wait in nearly all expressions; the array is cleared for each message.
 const WAITING_FEW: usize = 8;
 /// Each level of nesting lets at most an OR, an AND and an equality wait.
-pub(super) const WAITING_MAX: usize = 3 * (crate::limits::SQL_DEPTH_MAX + 1);
+pub(super) const WAITING_MAX: usize = 3 * (crate::limits::SQL_LEVELS_MAX + 1);
 
 impl Program {
     /// Runs the steps on the values of one message.
@@ -171,6 +171,18 @@ impl Program {
         while let Some(step) = self.steps.get(next) {
             next += 1;
             match step {
+                Step::IsText { slot, negated, missing, text } => {
+                    truth =
+                        value_of(values, *slot).map_or(*missing, |value| Truth::from((value == &**text) != *negated));
+                }
+                Step::Number { slot, test, missing, at, number } => {
+                    truth = match value_of(values, *slot) {
+                        None => *missing,
+                        Some(text) => {
+                            number_test(*test, text, *number).map_err(|cause| EvalError { at: *at, cause })?
+                        }
+                    };
+                }
                 Step::AndThen { to } if truth == Truth::False => next = *to as usize,
                 Step::OrElse { to } if truth == Truth::True => next = *to as usize,
                 Step::AndThen { .. } | Step::OrElse { .. } | Step::Wait => waiting.push(truth),
@@ -247,18 +259,11 @@ fn simple_side<'a>(operand: &'a Operand, values: &Values<'a>) -> Value<'a> {
     }
 }
 
-/// Runs a step that looks at nothing but properties.
-#[inline]
+/// Runs a step that looks at nothing but properties. Kept apart, so that the loop over the commonest steps is small.
+#[inline(never)]
 fn run_test(step: &Step, values: &Values<'_>) -> Result<Truth, EvalError> {
     Ok(match step {
         Step::Truth(truth) => *truth,
-        Step::IsText { slot, negated, missing, text } => {
-            value_of(values, *slot).map_or(*missing, |value| Truth::from((value == &**text) != *negated))
-        }
-        Step::Number { slot, test, missing, at, number } => match value_of(values, *slot) {
-            None => *missing,
-            Some(text) => number_test(*test, text, *number).map_err(|cause| EvalError { at: *at, cause })?,
-        },
         Step::IsMissing { slot, negated } => Truth::from(value_of(values, *slot).is_none() != *negated),
         Step::Condition { slot } => value_of(values, *slot).map_or(Truth::Null, |_| Truth::False),
         Step::In { slot, negated, decides, list } => {

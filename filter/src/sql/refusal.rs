@@ -8,8 +8,8 @@ use thiserror::Error;
 
 use super::Dialect;
 use crate::limits::{
-    EXPRESSION_BYTES_MAX, SQL_DEPTH_MAX, SQL_LIST_MAX, SQL_NODES_MAX, SQL_QUOTE_CHARS_MAX, SQL_STRICT_DEPTH_MAX,
-    SQL_STRICT_LIST_MAX, SQL_STRICT_NODES_MAX,
+    EXPRESSION_BYTES_MAX, SQL_ELEMENTS_MAX, SQL_LEVELS_MAX, SQL_NODES_MAX, SQL_QUOTE_CHARS_MAX,
+    SQL_STRICT_ELEMENTS_MAX, SQL_STRICT_LEVELS_MAX, SQL_STRICT_NODES_MAX,
 };
 
 /// An expression that does not compile. Its text is the remark for users.
@@ -40,13 +40,13 @@ pub enum Cause {
         bytes: usize,
     },
     /// Too many parentheses or unary operators are open.
-    #[error("more than {SQL_DEPTH_MAX} parentheses and unary operators are nested")]
+    #[error("more than {SQL_LEVELS_MAX} parentheses and unary operators are nested")]
     TooDeep,
     /// The tree is too large.
     #[error("the expression has more than {SQL_NODES_MAX} operators and operands")]
     TooManyNodes,
     /// An IN list is too long.
-    #[error("the list has more than {SQL_LIST_MAX} elements")]
+    #[error("the list has more than {SQL_ELEMENTS_MAX} elements")]
     ListTooLong,
     /// A character with which nothing begins.
     #[error("the character {character:?} cannot stand here{}", hint(*character))]
@@ -111,13 +111,13 @@ pub enum Cause {
         high: String,
     },
     /// Too many parentheses and NOT are open, in the strict dialect.
-    #[error("more than {SQL_STRICT_DEPTH_MAX} parentheses and NOT are nested")]
+    #[error("more than {SQL_STRICT_LEVELS_MAX} parentheses and NOT are nested")]
     StrictDepth,
     /// The tree is too large for the strict dialect.
     #[error("the expression has more than {SQL_STRICT_NODES_MAX} operators and operands")]
     StrictNodes,
     /// An IN list is too long for the strict dialect.
-    #[error("the list has more than {SQL_STRICT_LIST_MAX} elements")]
+    #[error("the list has more than {SQL_STRICT_ELEMENTS_MAX} elements")]
     StrictList,
     /// The text cannot be cut into tokens.
     #[error("{reason}")]

@@ -2,8 +2,9 @@
 //!
 //! Reads `name 0x01 value 0x02 ...` as RocketMQ's decoder does: an entry ends at 0x02 or at the end, its name at the
 //! first 0x01; entries without a name, without 0x01 or with an empty value do not exist; of equal names the last counts.
-//! Entries are read from the last to the first, so that the first one found counts and nothing is read behind it.
+//! Most of what a filter costs is spent here, so that entries are passed over by their ends and first eight bytes alone.
 
+use smallvec::SmallVec;
 use strata_protocol::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 use wide::u8x16;
 
@@ -15,10 +16,9 @@ const LANE: usize = 16;
 /// Names up to this number are compared one by one, more are looked up in their sorted list.
 const NAMES_FEW: usize = 8;
 
-/// A name with its separator, and its first bytes in the form in which they are compared first.
-#[derive(Debug, Clone)]
-struct Needle {
-    entry: Box<[u8]>,
+/// The first bytes of a name and its separator, in the form in which they are compared.
+#[derive(Debug, Clone, Copy)]
+struct Head {
     word: u64,
     mask: u64,
 }
@@ -26,135 +26,180 @@ struct Needle {
 /// The names to be found.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
-    needles: Vec<Needle>,
+    /// Each name with its separator.
+    entries: Vec<Box<[u8]>>,
+    heads: SmallVec<[Head; 2]>,
     /// The places of the names in the order of their bytes; empty for few.
     sorted: Vec<u16>,
 }
 
 impl Names {
     pub(super) fn new(names: &[Box<str>]) -> Self {
-        let needles: Vec<Needle> = names.iter().map(|name| Needle::new(name)).collect();
+        let with_separator = |name: &str| [name.as_bytes(), &[NAME_VALUE_SEPARATOR]].concat().into_boxed_slice();
+        let entries: Vec<_> = names.iter().map(|name| with_separator(name)).collect();
         let mut sorted: Vec<u16> = Vec::new();
-        if needles.len() > NAMES_FEW {
-            sorted = (0..needles.len() as u16).collect();
-            sorted.sort_unstable_by(|left, right| {
-                needles[usize::from(*left)].entry.cmp(&needles[usize::from(*right)].entry)
-            });
+        if entries.len() > NAMES_FEW {
+            sorted = (0..entries.len() as u16).collect();
+            sorted.sort_unstable_by(|left, right| entries[usize::from(*left)].cmp(&entries[usize::from(*right)]));
         }
-        Self { needles, sorted }
+        Self { heads: entries.iter().map(|entry| Head::new(entry)).collect(), entries, sorted }
     }
 
-    /// Fills `values`, which are as many as the names and all missing.
+    /// Fills `values`, which are at least as many as the names and all missing.
     #[inline]
     pub(super) fn find<'a>(&self, properties: &'a [u8], values: &mut [Option<&'a [u8]>]) {
-        let mut missing = self.needles.len();
-        if missing == 0 {
-            return;
+        let found = match self.heads.len() {
+            0 => true,
+            _ if properties.len() > u32::MAX as usize => false,
+            1 => self.find_last::<1>(properties, values),
+            2 => self.find_last::<2>(properties, values),
+            3 => self.find_last::<3>(properties, values),
+            4 => self.find_last::<4>(properties, values),
+            _ => false,
+        };
+        if !found {
+            self.find_each(properties, values);
         }
-        let mut end = properties.len();
-        let mut base = properties.len();
-        while base > 0 {
-            let from = base.saturating_sub(BLOCK);
-            let mut found = separators(properties, from, base);
-            while found != 0 {
-                let bit = 63 - found.leading_zeros();
-                found ^= 1 << bit;
-                let at = from + bit as usize;
-                self.entry(properties, (at + 1, end), values, &mut missing);
-                if missing == 0 {
-                    return;
-                }
-                end = at;
-            }
-            base = from;
-        }
-        self.entry(properties, (0, end), values, &mut missing);
     }
 
-    /// Takes the entry between two places if it is one that is looked for and not found yet.
+    /// Remembers for each name the last entry that begins like it, without a branch that the processor must guess, and
+    /// looks at those entries alone. `false` if one of them is another name's or has no value, so that an entry before
+    /// it may count.
     #[inline]
-    fn entry<'a>(
+    fn find_last<'a, const N: usize>(&self, properties: &'a [u8], values: &mut [Option<&'a [u8]>]) -> bool {
+        let Some(heads) = self.heads.first_chunk::<N>() else { return false };
+        // Begin and end in one word, so that one choice moves both.
+        let mut last = [0_u64; N];
+        each_entry(properties, |from, end| {
+            let word = first_word(properties, from);
+            let place = (from as u64) << 32 | end as u64;
+            for (head, last) in heads.iter().zip(&mut last) {
+                let begins = (word ^ head.word) & head.mask == 0;
+                *last = std::hint::select_unpredictable(begins, place, *last);
+            }
+        });
+        let mut all = true;
+        for (slot, place) in last.into_iter().enumerate() {
+            let (from, end) = ((place >> 32) as usize, place as u32 as usize);
+            all &= end == 0 || self.take(properties, (from, end), slot, values);
+        }
+        all
+    }
+
+    /// Looks at every entry that may be one of the names.
+    #[inline(never)]
+    fn find_each<'a>(&self, properties: &'a [u8], values: &mut [Option<&'a [u8]>]) {
+        if !self.sorted.is_empty() {
+            return each_entry(properties, |from, end| self.entry_of_many(properties, (from, end), values));
+        }
+        each_entry(properties, |from, end| {
+            let word = first_word(properties, from);
+            for (slot, head) in self.heads.iter().enumerate() {
+                if (word ^ head.word) & head.mask == 0 {
+                    self.take(properties, (from, end), slot, values);
+                }
+            }
+        });
+    }
+
+    /// Takes the value of an entry whose first bytes are a name's, if all are and the value is not empty.
+    #[inline]
+    fn take<'a>(
         &self,
         properties: &'a [u8],
         (from, end): (usize, usize),
+        slot: usize,
         values: &mut [Option<&'a [u8]>],
-        missing: &mut usize,
-    ) {
-        let Some(entry) = properties.get(from..end) else { return };
-        if !self.sorted.is_empty() {
-            return self.entry_of_many(entry, values, missing);
-        }
-        let word = first_word(properties, from);
-        for (needle, value) in self.needles.iter().zip(values) {
-            if (word ^ needle.word) & needle.mask == 0 && value.is_none() {
-                take(needle, entry, value, missing);
-            }
-        }
+    ) -> bool {
+        let entry = properties.get(from..end).unwrap_or_default();
+        // Up to eight bytes are known to be equal, the separator behind the name among them.
+        let found = self.entries.get(slot).and_then(|name| match name.len() {
+            length @ ..=8 => entry.get(length..),
+            _ => entry.strip_prefix(&**name),
+        });
+        let (Some(found), Some(value)) = (found.filter(|found| !found.is_empty()), values.get_mut(slot)) else {
+            return false;
+        };
+        *value = Some(found);
+        true
     }
 
-    /// The same with a search for the name.
-    fn entry_of_many<'a>(&self, entry: &'a [u8], values: &mut [Option<&'a [u8]>], missing: &mut usize) {
+    /// Looks for an entry's name among many.
+    fn entry_of_many<'a>(&self, properties: &'a [u8], (from, end): (usize, usize), values: &mut [Option<&'a [u8]>]) {
+        let entry = properties.get(from..end).unwrap_or_default();
         let Some(length) = entry.iter().position(|byte| *byte == NAME_VALUE_SEPARATOR) else { return };
         let name = &entry[..=length];
-        let found = self.sorted.binary_search_by(|slot| (*self.needles[usize::from(*slot)].entry).cmp(name));
-        let slot = found.ok().and_then(|at| self.sorted.get(at)).map(|slot| usize::from(*slot));
-        let Some((needle, value)) = slot.and_then(|slot| Some((self.needles.get(slot)?, values.get_mut(slot)?))) else {
-            return;
-        };
-        if value.is_none() {
-            take(needle, entry, value, missing);
+        let found = self.sorted.binary_search_by(|slot| (*self.entries[usize::from(*slot)]).cmp(name));
+        if let Some(slot) = found.ok().and_then(|at| self.sorted.get(at)) {
+            self.take(properties, (from, end), usize::from(*slot), values);
         }
     }
 }
 
-/// Takes the value of an entry whose first bytes are a name's.
-#[inline]
-fn take<'a>(needle: &Needle, entry: &'a [u8], value: &mut Option<&'a [u8]>, missing: &mut usize) {
-    // Up to eight bytes were compared already; the entry may still be a longer name's or end before the name does.
-    if let Some(found) = entry.strip_prefix(&*needle.entry).filter(|found| !found.is_empty()) {
-        *value = Some(found);
-        *missing -= 1;
+impl Head {
+    fn new(entry: &[u8]) -> Self {
+        let bits = entry.len().min(8) * 8;
+        let mask = u64::MAX >> (64 - bits);
+        Self { word: first_word(entry, 0) & mask, mask }
     }
 }
 
-impl Needle {
-    fn new(name: &str) -> Self {
-        let mut entry = name.as_bytes().to_vec();
-        entry.push(NAME_VALUE_SEPARATOR);
-        let length = entry.len().min(8);
-        let mask = if length == 8 { u64::MAX } else { (1 << (length * 8)) - 1 };
-        Self { word: first_word(&entry, 0) & mask, mask, entry: entry.into() }
+/// Calls `with` with the begin and end of each entry, in their order.
+#[inline]
+fn each_entry(properties: &[u8], mut with: impl FnMut(usize, usize)) {
+    let mut begin = 0;
+    let mut from = 0;
+    while from < properties.len() {
+        let mut found = separators(properties, from);
+        while found != 0 {
+            let end = from + found.trailing_zeros() as usize;
+            found &= found - 1;
+            with(begin, end);
+            begin = end + 1;
+        }
+        from += BLOCK;
+    }
+    if begin < properties.len() {
+        with(begin, properties.len());
     }
 }
 
 /// The eight bytes at `from`, zeros behind the end.
 #[inline]
 fn first_word(bytes: &[u8], from: usize) -> u64 {
+    match bytes.get(from..from + 8).and_then(|eight| eight.try_into().ok()) {
+        Some(eight) => u64::from_le_bytes(eight),
+        None => short_word(bytes, from),
+    }
+}
+
+/// [`first_word`] near the end.
+#[cold]
+fn short_word(bytes: &[u8], from: usize) -> u64 {
     let rest = bytes.get(from..).unwrap_or_default();
-    match rest.first_chunk::<8>() {
-        Some(eight) => u64::from_le_bytes(*eight),
-        None => short_word(rest),
-    }
+    rest.iter().take(8).rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
-fn short_word(rest: &[u8]) -> u64 {
-    rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
-}
-
-/// Which of the bytes from `from` to `base`, at most a block, are separators: the first byte is the lowest bit.
+/// Which bytes of the block at `from` are separators: the first byte is the lowest bit, none is behind the end.
 #[inline]
-fn separators(bytes: &[u8], from: usize, base: usize) -> u64 {
-    match bytes.get(from..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
-        // The first block of a text is cut short by the one behind it, which was read before.
-        Some(block) => mask(block) & (u64::MAX >> (BLOCK - (base - from))),
-        None => {
-            let mut block = [0; BLOCK];
-            if let (Some(part), Some(short)) = (block.get_mut(..base - from), bytes.get(from..base)) {
-                part.copy_from_slice(short);
-            }
-            mask(&block)
-        }
+fn separators(bytes: &[u8], from: usize) -> u64 {
+    if let Some(block) = bytes.get(from..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
+        return mask(block);
     }
+    // The last block is short. Where there are 64 bytes at all, it is read from further ahead.
+    match bytes.last_chunk::<BLOCK>() {
+        Some(block) => mask(block) >> (from + BLOCK - bytes.len()),
+        None => mask_of_few(bytes),
+    }
+}
+
+/// [`mask`] of a text that is shorter than a block.
+fn mask_of_few(bytes: &[u8]) -> u64 {
+    let mut block = [0; BLOCK];
+    if let Some(part) = block.get_mut(..bytes.len()) {
+        part.copy_from_slice(bytes);
+    }
+    mask(&block)
 }
 
 /// Which bytes of a block are separators. Sixteen are compared at once.

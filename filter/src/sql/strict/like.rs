@@ -25,7 +25,7 @@ impl PartialEq for Pattern {
 
 #[derive(Debug, Clone)]
 enum Piece {
-    Plain(Finder<'static>),
+    Plain(Box<Finder<'static>>),
     /// `None` is a `_`.
     Wild(Vec<Option<char>>),
 }
@@ -78,7 +78,7 @@ impl Piece {
     fn new(piece: Vec<Option<char>>) -> Result<Self, BadPattern> {
         if piece.iter().all(Option::is_some) {
             let plain: String = piece.into_iter().flatten().collect();
-            return Ok(Self::Plain(Finder::new(plain.as_bytes()).into_owned()));
+            return Ok(Self::Plain(Box::new(Finder::new(plain.as_bytes()).into_owned())));
         }
         if piece.len() > WILD_PIECE_MAX { Err(BadPattern::LongPiece) } else { Ok(Self::Wild(piece)) }
     }

@@ -9,7 +9,7 @@ use super::like::{BadPattern, Pattern, WILD_PIECE_MAX};
 use super::number::Number;
 use super::tokens::{Keyword, Lexeme, Token, tokens, unserved};
 use super::{StrictKind, Test};
-use crate::limits::{SQL_STRICT_DEPTH_MAX, SQL_STRICT_LIST_MAX, SQL_STRICT_NODES_MAX};
+use crate::limits::{SQL_STRICT_ELEMENTS_MAX, SQL_STRICT_LEVELS_MAX, SQL_STRICT_NODES_MAX};
 
 /// Something that waits for the operand on its right.
 enum Open {
@@ -117,7 +117,7 @@ impl Parser<'_> {
     fn push(&mut self, open: Open) -> Result<Next, Refusal> {
         if matches!(open, Open::Parenthesis { .. } | Open::Not { .. }) {
             self.depth += 1;
-            if self.depth > SQL_STRICT_DEPTH_MAX {
+            if self.depth > SQL_STRICT_LEVELS_MAX {
                 return Err(self.refuse(self.ahead.from, Cause::StrictDepth));
             }
         }
@@ -220,13 +220,17 @@ impl Parser<'_> {
 
     /// Refuses a comparison of a comparison without parentheses.
     fn no_chain(&self) -> Result<(), Refusal> {
-        let word = match self.ahead.token {
-            Token::Equal | Token::NotEqual | Token::Less | Token::LessEqual => true,
-            Token::Greater | Token::GreaterEqual => true,
-            Token::Word(Keyword::Like | Keyword::In | Keyword::Between | Keyword::Find(_) | Keyword::Not) => true,
-            _ => false,
-        };
-        if !word {
+        let is_comparison = matches!(
+            self.ahead.token,
+            Token::Equal
+                | Token::NotEqual
+                | Token::Less
+                | Token::LessEqual
+                | Token::Greater
+                | Token::GreaterEqual
+                | Token::Word(Keyword::Like | Keyword::In | Keyword::Between | Keyword::Find(_) | Keyword::Not)
+        );
+        if !is_comparison {
             return Ok(());
         }
         let instead = Some("join comparisons by AND, or put one in parentheses");
@@ -328,7 +332,7 @@ impl Parser<'_> {
                 Token::Number(_) | Token::Plus | Token::Minus => numbers.push(self.number()?.0),
                 _ => return Err(self.unexpected("a number or a string literal")),
             }
-            if numbers.len() + texts.len() > SQL_STRICT_LIST_MAX {
+            if numbers.len() + texts.len() > SQL_STRICT_ELEMENTS_MAX {
                 return Err(self.refuse(self.ahead.from, Cause::StrictList));
             }
             if self.ahead.token != Token::Comma {

@@ -145,7 +145,6 @@ fn token(token: Sql) -> Token {
         Sql::Comma => Token::Comma,
         Sql::Plus => Token::Plus,
         Sql::Minus => Token::Minus,
-        #[allow(clippy::wildcard_enum_match_arm, reason = "sqlparser has a hundred tokens of other dialects")]
         _ => Token::Other,
     }
 }
