@@ -187,6 +187,15 @@ impl Disk for RealDisk {
     }
 }
 
+/// Opens a file for reads that do not go through the page cache, where its file system has such reads.
+pub(crate) fn open_past_cache(path: &Path) -> io::Result<File> {
+    let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+    match OpenOptions::new().read(true).custom_flags(direct).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => File::open(path),
+        other => other,
+    }
+}
+
 /// Replaces `path` by `bytes` so that a crash leaves the old or the new file, whole.
 pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let file = disk.create(&temporary_of(path), Existing::Emptied)?;

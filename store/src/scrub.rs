@@ -3,16 +3,16 @@
 //! Owns one pass and its figures. Data is read past the page cache where the file system can: what lies there may be
 //! good while the disk has lost it, and what nobody reads must not push out what others do.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use memmap2::MmapMut;
 
+use crate::disk::open_past_cache;
 use crate::limits::{BLOCK_BYTES, SCRUB_AFTER_MS, SCRUB_BYTES_PER_SECOND, SCRUB_CHUNK_BYTES, SCRUB_INTERVAL_MS};
 use crate::sealed::{Parts, Sealed};
 use crate::segment::to_offset;
@@ -177,15 +177,6 @@ const ADVICE: &str = "`strata store check` on the stopped broker's folder tells 
 #[allow(clippy::cast_precision_loss, reason = "a pause needs few digits")]
 fn time_for(bytes: usize) -> Duration {
     Duration::from_secs_f64(bytes as f64 / SCRUB_BYTES_PER_SECOND as f64)
-}
-
-/// Opens a file for reads that do not go through the page cache, where its file system has such reads.
-fn open_past_cache(path: &Path) -> io::Result<File> {
-    let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
-    match OpenOptions::new().read(true).custom_flags(direct).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => File::open(path),
-        other => other,
-    }
 }
 
 /// Fills the buffer as far as the file goes; gives how many bytes came.
