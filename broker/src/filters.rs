@@ -17,8 +17,9 @@ use crate::options::FilterSettings;
 /// Why a subscription has no filter.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum NoFilter {
+    /// Boxed, because every handler's result has room for it.
     #[error(transparent)]
-    Refused(#[from] FilterError),
+    Refused(Box<FilterError>),
     /// In the words of a RocketMQ broker whose filter is switched off.
     #[error("The broker does not support consumer to filter message by {kind}: enablePropertyFilter is false")]
     Off { kind: String },
@@ -32,7 +33,7 @@ pub(crate) enum NoFilter {
 impl NoFilter {
     /// Whether no expression of the kind would be served.
     pub(crate) fn is_of_kind(&self) -> bool {
-        !matches!(self, Self::Refused(error) if !matches!(error, FilterError::Unsupported { .. }))
+        !matches!(self, Self::Refused(error) if !matches!(**error, FilterError::Unsupported { .. }))
     }
 }
 
@@ -111,7 +112,8 @@ impl Filters {
         if let Some(known) = self.known.lock().find(&key) {
             return known;
         }
-        let compiled = Filter::compile(Some(kind), wanted.text).map(Arc::new).map_err(NoFilter::from);
+        let compiled =
+            Filter::compile(Some(kind), wanted.text).map(Arc::new).map_err(|error| NoFilter::Refused(Box::new(error)));
         self.known.lock().insert(key, compiled)
     }
 }
