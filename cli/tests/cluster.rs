@@ -59,6 +59,14 @@ fn messages_come_back_as_they_were_sent() {
     site.ok_with_input(&["produce", "numbers"], &numbers);
     assert_eq!(site.ok(&["consume", "numbers"]), numbers, "across queues, the order is that of the lines");
     assert_eq!(site.ok(&["consume", "orders", "--tag", "B || C"]), "third\n");
+    let filtered = |expression: &str, more: &[&str]| {
+        let asked = ["consume", "orders", "--filter", expression];
+        site.ok(&[&asked[..], more].concat())
+    };
+    assert_eq!(filtered("color = 'grün' AND TAGS <> 'B'", &[]), "hello\nwörld\n");
+    assert_eq!(filtered("TAGS IN ('B')", &["-n", "1"]), "third\n");
+    assert_eq!(filtered("color LIKE 'gr%'", &[]), "", "RocketMQ reads a bare property there");
+    assert_eq!(filtered("color LIKE 'gr%'", &["--dialect", "strict"]), "hello\nwörld\n");
     assert_eq!(site.ok(&["consume", "orders", "-o", "last"]), "");
     let messages = site.messages(&["orders"]);
     assert_eq!(messages.len(), 3);

@@ -8,6 +8,8 @@ use std::num::NonZeroU64;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use strata_filter::TAG;
+use strata_filter::sql::Expression;
 
 mod follow;
 mod merge;
@@ -19,6 +21,7 @@ mod reader;
 use crate::args::ClusterArgs;
 use crate::cluster::Cluster;
 use crate::exit::{Exit, Failure, OrFail, Outcome};
+use crate::filter::DialectName;
 use crate::limits::COMMIT_INTERVAL;
 use crate::time::{Position, now_ms};
 use follow::Event;
@@ -26,7 +29,7 @@ use merge::Merged;
 use message::Message;
 use print::Printer;
 use progress::Progress;
-use reader::{QueueReader, Wanted};
+use reader::{QueueReader, Selection, Wanted};
 
 /// The group that brokers see when no other is given. It is RocketMQ's group of tools and always exists.
 const TOOLS_GROUP: &str = "TOOLS_CONSUMER";
@@ -47,6 +50,7 @@ Examples:
   strata consume orders                          everything there is, oldest first
   strata consume orders -o last -f               what comes from now on
   strata consume orders -o @-1h --tag 'A || B' --output json
+  strata consume orders --filter \"region = 'eu' AND amount > 10.0\"
   strata consume orders -o @2026-11-01T00:00:00Z --until @2026-11-02T00:00:00Z
   strata consume orders -g audit -n 100          the next 100 of a group, whose progress is stored
 
@@ -70,8 +74,14 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, value_name = "POSITION")]
     until: Option<Position>,
     /// Only messages with this tag; 'A || B' is either
-    #[arg(long, value_name = "TAGS", value_parser = parse_tags)]
+    #[arg(long, value_name = "TAGS", value_parser = parse_tags, conflicts_with = "filter")]
     tag: Option<String>,
+    /// Only messages whose properties this SQL expression is true of; `strata filter explain` tells how it is read
+    #[arg(long, value_name = "EXPR")]
+    filter: Option<String>,
+    /// How the expression is read
+    #[arg(long, value_enum, default_value_t = DialectName::Sql92, requires = "filter")]
+    dialect: DialectName,
     /// Ends after so many messages
     #[arg(short = 'n', long = "number", value_name = "N")]
     number: Option<NonZeroU64>,
@@ -96,6 +106,15 @@ fn parse_tags(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// What brokers are to let through. An expression that does not compile is told here, before a broker is asked.
+fn selection(args: &ConsumeArgs) -> Outcome<Selection> {
+    let Some(text) = &args.filter else {
+        return Ok(Selection { kind: TAG, text: args.tag.clone().unwrap_or_else(|| String::from("*")) });
+    };
+    Expression::compile(args.dialect.dialect(), text).or_fail(Exit::Usage)?;
+    Ok(Selection { kind: args.dialect.kind(), text: text.clone() })
+}
+
 /// Runs the command.
 pub(crate) async fn run(args: ConsumeArgs) -> Outcome {
     if let Some(group) = &args.group {
@@ -107,7 +126,7 @@ pub(crate) async fn run(args: ConsumeArgs) -> Outcome {
     let wanted = Wanted {
         topic: args.topic.clone(),
         group: group.to_owned(),
-        tags: args.tag.clone().unwrap_or_else(|| String::from("*")),
+        selection: selection(&args)?,
         from: args.offset.map(|from| from.at(now)),
         until: args.until.map(|until| until.at(now)),
         stored: args.group.is_some() && args.offset.is_none(),

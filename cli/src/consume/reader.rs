@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use strata_filter::TAG;
 use strata_protocol::body::perm;
 use strata_protocol::code::{ResponseCode, request};
 use strata_protocol::command::Command;
@@ -20,13 +21,29 @@ use crate::exit::{Exit, Failure, OrFail, Outcome};
 use crate::limits::{PULL_BYTES, PULL_MESSAGES};
 use crate::time::{Position, now_ms};
 
+/// Which messages of the queues are wanted.
+#[derive(Debug, Clone)]
+pub(super) struct Selection {
+    /// The type of the expression.
+    pub(super) kind: &'static str,
+    /// Tags with `||` between, `*` for all; or SQL.
+    pub(super) text: String,
+}
+
+impl Selection {
+    /// The tags that a message must have one of; `None` when tags do not decide.
+    fn tags(&self) -> Option<BTreeSet<&str>> {
+        let decide = self.kind == TAG && self.text.trim() != "*";
+        decide.then(|| self.text.split("||").map(str::trim).filter(|tag| !tag.is_empty()).collect())
+    }
+}
+
 /// What is to be read.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     pub(super) topic: String,
     pub(super) group: String,
-    /// A tag expression, `*` for all.
-    pub(super) tags: String,
+    pub(super) selection: Selection,
     pub(super) from: Option<Position>,
     pub(super) until: Option<Position>,
     /// Begin at the group's stored offset, if it has one.
@@ -188,9 +205,9 @@ impl QueueReader {
             sys_flag: pull_flag::SUBSCRIPTION | if hold.is_some() { pull_flag::SUSPEND } else { 0 },
             commit_offset: 0,
             suspend_timeout_ms: i64::try_from(held.as_millis()).unwrap_or(0),
-            subscription: Some(self.wanted.tags.clone()),
+            subscription: Some(self.wanted.selection.text.clone()),
             sub_version: now_ms(),
-            expression_type: Some(String::from("TAG")),
+            expression_type: Some(self.wanted.selection.kind.to_owned()),
             bytes_max: Some(PULL_BYTES),
         };
         let asked = self.client.call(command(request::PULL_MESSAGE, &header), self.patience + held).await;
@@ -264,8 +281,7 @@ impl QueueReader {
 
     /// Keeps what is to be read. Gives the offset of the message that ended the reading, if one did.
     fn take(&mut self, answer: &Command) -> Outcome<Option<i64>> {
-        let tags: Option<BTreeSet<&str>> = (self.wanted.tags.trim() != "*")
-            .then(|| self.wanted.tags.split("||").map(str::trim).filter(|tag| !tag.is_empty()).collect());
+        let tags = self.wanted.selection.tags();
         for record in records(&answer.body) {
             let record =
                 record.or_fail_with(Exit::Failed, format!("broker {} answered a damaged message", self.master.name))?;

@@ -4,6 +4,7 @@
 
 use clap::{Subcommand, ValueEnum};
 use strata_filter::sql::Dialect;
+use strata_filter::{SQL92, SQL92_STRICT};
 
 mod eval;
 mod explain;
@@ -25,7 +26,7 @@ pub(crate) enum FilterCommand {
 
 /// How expressions are read, as it is typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DialectName {
+pub(crate) enum DialectName {
     /// As Apache RocketMQ reads them, quirks included (expression type SQL92)
     Sql92,
     /// As standard SQL reads them (expression type SQL92_STRICT)
@@ -33,10 +34,18 @@ enum DialectName {
 }
 
 impl DialectName {
-    const fn dialect(self) -> Dialect {
+    pub(crate) const fn dialect(self) -> Dialect {
         match self {
             Self::Sql92 => Dialect::Sql92,
             Self::Strict => Dialect::Strict,
+        }
+    }
+
+    /// The expression type of subscriptions.
+    pub(crate) const fn kind(self) -> &'static str {
+        match self {
+            Self::Sql92 => SQL92,
+            Self::Strict => SQL92_STRICT,
         }
     }
 
