@@ -107,6 +107,9 @@ impl Store {
         let floor_end = floor.as_ref().map_or(0, |floor| floor.facts().end);
         let found = layout::without_trimmed(&*disk, found, floor_end);
         let restored = restore::take_over(&*disk, &paths, &found)?;
+        // The segments hold all of it now. On a full disk its space is what the opening itself needs.
+        let hot = paths.hot();
+        crate::disk::remove_optional(&*disk, &hot).map_err(OpenError::io("remove", &hot))?;
         let mut recovery = Recovery { restored, ..Recovery::default() };
         let base = Base::of(&paths, &found, &tombstones, floor);
         let replay = Replay { disk: &*disk, paths: &paths, options: &options, tombstones, base };
