@@ -107,12 +107,14 @@ impl Filter {
     }
 
     /// May a message with this tags code match? `false` is certain, `true` is to be checked by
-    /// [`Filter::matches_record`], since different tags can share a code, and SQL is not about tags alone.
+    /// [`Filter::matches_record`], since different tags can share a code, and SQL is not about tags alone. What an
+    /// expression would have failed on counts as not matching then.
     #[must_use]
     pub fn matches_code(&self, tags_code: i64) -> bool {
         match self {
-            Self::All | Self::Sql(_) => true,
+            Self::All => true,
             Self::Tags(tags) => tags.has_code(tags_code),
+            Self::Sql(expression) => expression.may_have_code(tags_code),
         }
     }
 

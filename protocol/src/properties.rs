@@ -268,7 +268,10 @@ impl<'a> IndexTerms<'a> {
                 8 if name == UNIQ_KEY.as_bytes() => &mut terms.unique_key,
                 _ => continue,
             };
-            *slot = std::str::from_utf8(value).ok().filter(|text| !text.is_empty());
+            // A property without a value is none, also behind one of the same name that has one.
+            if !value.is_empty() {
+                *slot = std::str::from_utf8(value).ok();
+            }
         }
         terms
     }
@@ -324,6 +327,7 @@ mod tests {
         assert_eq!(terms.unique_key, Some("U1"));
         assert_eq!(terms.tags, Some("new"));
         assert_eq!(terms.each_key().collect::<Vec<_>>(), ["k1", "k2"]);
+        assert_eq!(IndexTerms::of(b"TAGS\x01a\x02TAGS\x01\x02").tags, Some("a"));
         assert_eq!(IndexTerms::of(b"TAGS\x01\x02KEYS\x01\xff\x02"), IndexTerms::default());
         assert_eq!(find(text, "TAGS"), Some(&b"new"[..]));
         assert_eq!(find_str(b"a\x01\xff", "a"), None);

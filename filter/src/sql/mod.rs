@@ -21,6 +21,7 @@ mod program;
 mod refusal;
 mod slots;
 mod strict;
+mod tags;
 mod tree;
 mod value;
 
@@ -97,6 +98,8 @@ pub struct Expression {
     root: NodeId,
     names: Names,
     program: Program,
+    /// Hash codes of tags, of which a message must have one.
+    tags: Option<Box<[i32]>>,
 }
 
 impl PartialEq for Expression {
@@ -136,6 +139,7 @@ impl Expression {
             names: Names::new(parsed.tree.names()),
             program,
             root: parsed.root,
+            tags: tags::required(&parsed.tree, parsed.root),
             tree: parsed.tree,
         })
     }
@@ -177,6 +181,14 @@ impl Expression {
         values.resize(self.properties().len(), None);
         self.names.find(properties, &mut values);
         with(&values)
+    }
+
+    /// May the expression be true of a message with this tags code? `false` is certain, and known without the message's
+    /// properties: `TAGS = 'a' AND price > 10` is true of messages with one tag only.
+    #[must_use]
+    pub fn may_have_code(&self, tags_code: i64) -> bool {
+        let Some(codes) = &self.tags else { return true };
+        i32::try_from(tags_code).is_ok_and(|code| codes.binary_search(&code).is_ok())
     }
 
     /// The text as it was given.
