@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 /// A number.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::sql) enum Number {
+pub(crate) enum Number {
     Int(i64),
     /// Never NaN, which no text gives.
     Double(f64),
