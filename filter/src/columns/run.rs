@@ -315,16 +315,19 @@ impl<'a> Run<'a, '_> {
             return self.test_dictionary(place, column, keys, (from, rows));
         }
         let mut tested = Tested::default();
+        if let Some((text, negated)) = place.step.equality() {
+            let equal = column.equal(from, rows, text);
+            tested.truths.yes = if negated { rows & !equal } else { equal };
+            return tested;
+        }
         match place.step {
-            Step::IsText { negated, text, .. } => {
-                let mut equal = 0;
-                column.each(from, rows, |bit, value| equal |= u64::from(value == &**text) << bit);
-                tested.truths.yes = if *negated { rows & !equal } else { equal };
-            }
             Step::Number { test, at, number, .. } => column.each(from, rows, |bit, value| {
                 let truth = compare_text(value, *number).map(|ordering| test.holds(ordering).into());
                 tested.add(1 << bit, truth.map_err(|cause| EvalError { at: *at, cause }));
             }),
+            Step::Strict(step) => {
+                column.each(from, rows, |bit, value| tested.add(1 << bit, Ok(step.run(|_| Some(value)))));
+            }
             _ => column.each(from, rows, |bit, value| tested.add(1 << bit, self.run_on(place, Some(value)))),
         }
         tested
@@ -354,13 +357,13 @@ impl<'a> Run<'a, '_> {
         &mut self,
         place: &mut Place<'_>,
         column: &Column<'a>,
-        keys: &[usize],
+        keys: &[i32],
         (from, rows): (usize, u64),
     ) -> Tested {
         let mut tested = Tested::default();
         let Some(mut memo) = place.memo.take() else { return tested };
         each_bit(rows, |bit| {
-            let key = keys[from + bit];
+            let key = keys[from + bit] as usize;
             let code = &mut memo.codes[key];
             if *code == Code::Unseen {
                 *code = match self.run_on(place, Some(column.distinct(key))) {

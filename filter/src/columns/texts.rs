@@ -3,19 +3,27 @@
 //! Owns which array types are taken, and that a null and an empty text are one thing: a missing property, since no
 //! stored message has an empty one.
 
+use std::borrow::Cow;
+
 use arrow_array::cast::AsArray;
-use arrow_array::types::{BinaryViewType, ByteArrayType, ByteViewType, StringViewType};
+use arrow_array::types::{ByteArrayType, ByteViewType, Int32Type};
 use arrow_array::{
     Array, BinaryArray, BinaryViewArray, GenericByteArray, GenericByteViewArray, LargeBinaryArray, LargeStringArray,
     StringArray, StringViewArray,
 };
-use arrow_buffer::NullBuffer;
+use arrow_buffer::{ArrowNativeType, NullBuffer};
 use arrow_schema::DataType;
 
 use super::ColumnError;
 
 /// Rows that are evaluated together: the bits of a word.
 pub(super) const BLOCK: usize = u64::BITS as usize;
+
+/// Bytes of a text that are compared at once.
+const WORD: usize = size_of::<u64>();
+/// Bytes of a text that a view itself holds, behind those of its length.
+const VIEW_INLINE: usize = size_of::<u128>() - LENGTH;
+const LENGTH: usize = size_of::<u32>();
 
 /// An array of texts, whatever its layout.
 #[derive(Debug, Clone, Copy)]
@@ -42,9 +50,15 @@ macro_rules! with_array {
     };
 }
 
-/// A text's bytes at a row that the array has.
+/// Texts at rows that the array has.
 trait Bytes<'a>: Copy {
     fn bytes(self, row: usize) -> &'a [u8];
+
+    fn is_empty(self, row: usize) -> bool;
+
+    /// Those of `rows`, bits from row `from`, that have this text, which is not empty. Short texts are compared without
+    /// a branch that the processor must guess.
+    fn equal(self, from: usize, rows: u64, text: &[u8]) -> u64;
 }
 
 impl<'a, T: ByteArrayType> Bytes<'a> for &'a GenericByteArray<T> {
@@ -52,19 +66,55 @@ impl<'a, T: ByteArrayType> Bytes<'a> for &'a GenericByteArray<T> {
     fn bytes(self, row: usize) -> &'a [u8] {
         self.value(row).as_ref()
     }
-}
 
-impl<'a> Bytes<'a> for &'a GenericByteViewArray<StringViewType> {
     #[inline]
-    fn bytes(self, row: usize) -> &'a [u8] {
-        self.value(row).as_bytes()
+    fn is_empty(self, row: usize) -> bool {
+        let offsets = self.value_offsets();
+        offsets[row] == offsets[row + 1]
+    }
+
+    #[inline]
+    fn equal(self, from: usize, rows: u64, text: &[u8]) -> u64 {
+        if text.len() > WORD {
+            return select(rows, |bit| self.bytes(from + bit) == text);
+        }
+        let mut wanted = [0; WORD];
+        wanted[..text.len()].copy_from_slice(text);
+        let (wanted, mask) = (u64::from_le_bytes(wanted), u64::MAX >> (8 * (WORD - text.len())));
+        let (offsets, data) = (&self.value_offsets()[from..], self.value_data());
+        select(rows, |bit| {
+            let (begin, end) = (offsets[bit].as_usize(), offsets[bit + 1].as_usize());
+            // Near the end of the data a word would reach behind it.
+            let Some(word) = data.get(begin..).and_then(<[u8]>::first_chunk::<WORD>) else {
+                return self.bytes(from + bit) == text;
+            };
+            (end - begin == text.len()) & ((u64::from_le_bytes(*word) ^ wanted) & mask == 0)
+        })
     }
 }
 
-impl<'a> Bytes<'a> for &'a GenericByteViewArray<BinaryViewType> {
+impl<'a, T: ByteViewType> Bytes<'a> for &'a GenericByteViewArray<T> {
     #[inline]
     fn bytes(self, row: usize) -> &'a [u8] {
-        self.value(row)
+        self.value(row).as_ref()
+    }
+
+    #[inline]
+    fn is_empty(self, row: usize) -> bool {
+        self.views()[row] as u32 == 0
+    }
+
+    #[inline]
+    fn equal(self, from: usize, rows: u64, text: &[u8]) -> u64 {
+        if text.len() > VIEW_INLINE {
+            return select(rows, |bit| self.bytes(from + bit) == text);
+        }
+        // Such a text is in its view, behind its length and before zeros.
+        let mut wanted = [0; size_of::<u128>()];
+        wanted[..LENGTH].copy_from_slice(&(text.len() as u32).to_le_bytes());
+        wanted[LENGTH..LENGTH + text.len()].copy_from_slice(text);
+        let (wanted, views) = (u128::from_le_bytes(wanted), &self.views()[from..]);
+        select(rows, |bit| views[bit] == wanted)
     }
 }
 
@@ -95,7 +145,7 @@ fn view<T: ByteViewType>(array: &dyn Array) -> Option<&GenericByteViewArray<T>> 
 pub(super) struct Column<'a> {
     texts: Texts<'a>,
     /// Where a row's text stands among the texts, if they are a dictionary.
-    keys: Option<Vec<usize>>,
+    keys: Option<Cow<'a, [i32]>>,
     /// A bit for each row that has a text.
     present: Vec<u64>,
 }
@@ -113,14 +163,20 @@ impl<'a> Column<'a> {
         };
         let values = dictionary.values();
         let texts = Texts::of(values).ok_or_else(unreadable)?;
-        if values.is_empty() {
-            return Ok(Self { texts, keys: Some(vec![0; rows]), present: vec![0; valid.len()] });
-        }
-        let valid_values = words(values.nulls(), values.len());
-        let valued = with_array!(texts, array => present(array, &valid_values));
-        let keys = dictionary.normalized_keys();
-        let has_value = |from: usize, bit: usize| keys.get(from + bit).is_some_and(|key| has_bit(&valued, *key));
-        let present = blocks(&valid, |from, rows| select(rows, |bit| has_value(from, bit)));
+        let Some(keys) = keys_of(array) else {
+            return if values.is_empty() {
+                Ok(Self { texts, keys: Some(vec![0; rows].into()), present: vec![0; valid.len()] })
+            } else {
+                Err(unreadable())
+            };
+        };
+        let has_value = words(values.nulls(), values.len());
+        let has_text = with_array!(texts, array => present(array, &has_value));
+        let no_gap = has_text == words(None, values.len());
+        let present = blocks(&valid, |from, rows| match no_gap {
+            true => rows,
+            false => select(rows, |bit| has_bit(&has_text, keys[from + bit] as usize)),
+        });
         Ok(Self { texts, keys: Some(keys), present })
     }
 
@@ -134,12 +190,12 @@ impl<'a> Column<'a> {
     pub(super) fn get(&self, row: usize) -> Option<&'a [u8]> {
         has_bit(&self.present, row).then(|| match &self.keys {
             None => self.texts.get(row),
-            Some(keys) => self.texts.get(keys[row]),
+            Some(keys) => self.texts.get(keys[row] as usize),
         })
     }
 
     /// The place of each row's text among its distinct texts, and their number; `None` if this is no dictionary.
-    pub(super) fn dictionary(&self) -> Option<(&[usize], usize)> {
+    pub(super) fn dictionary(&self) -> Option<(&[i32], usize)> {
         let texts = self.texts;
         self.keys.as_deref().map(|keys| (keys, with_array!(texts, array => array.len())))
     }
@@ -149,6 +205,15 @@ impl<'a> Column<'a> {
         self.texts.get(key)
     }
 
+    /// Those of `rows`, which are bits from row `from` and are present, that have this text.
+    pub(super) fn equal(&self, from: usize, rows: u64, text: &[u8]) -> u64 {
+        match &self.keys {
+            _ if text.is_empty() => 0,
+            None => with_array!(self.texts, array => array.equal(from, rows, text)),
+            Some(keys) => select(rows, |bit| self.texts.get(keys[from + bit] as usize) == text),
+        }
+    }
+
     /// Calls `with` with the text of each of `rows`, which are bits from row `from`, and are present.
     #[inline]
     pub(super) fn each(&self, from: usize, rows: u64, mut with: impl FnMut(usize, &'a [u8])) {
@@ -156,14 +221,27 @@ impl<'a> Column<'a> {
             None => {
                 with_array!(self.texts, array => each_bit(rows, #[inline] |bit| with(bit, array.bytes(from + bit))));
             }
-            Some(keys) => each_bit(rows, |bit| with(bit, self.texts.get(keys[from + bit]))),
+            Some(keys) => each_bit(rows, |bit| with(bit, self.texts.get(keys[from + bit] as usize))),
         }
     }
 }
 
+/// The places of the rows' texts in a dictionary, any number where a row is null. `None` if it has no texts or more than
+/// places can be told.
+fn keys_of(array: &dyn Array) -> Option<Cow<'_, [i32]>> {
+    if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
+        return (!dictionary.values().is_empty()).then(|| Cow::Borrowed(&dictionary.keys().values()[..]));
+    }
+    let dictionary = array.as_any_dictionary_opt()?;
+    if dictionary.values().is_empty() || i32::try_from(dictionary.values().len()).is_err() {
+        return None;
+    }
+    Some(dictionary.normalized_keys().into_iter().map(|key| key as i32).collect())
+}
+
 /// The rows that are valid and not empty.
 fn present<'a>(array: impl Bytes<'a>, valid: &[u64]) -> Vec<u64> {
-    blocks(valid, |from, rows| select(rows, |bit| !array.bytes(from + bit).is_empty()))
+    blocks(valid, |from, rows| select(rows, |bit| !array.is_empty(from + bit)))
 }
 
 fn blocks(valid: &[u64], mut block: impl FnMut(usize, u64) -> u64) -> Vec<u64> {

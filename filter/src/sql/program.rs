@@ -224,6 +224,15 @@ impl Step {
         run_steps(std::slice::from_ref(self), values, truth, &mut Waiting { truths: [waiting], count: 1 })
     }
 
+    /// The text that its property must have, or must not, if that is all that it tests of one that is there.
+    pub(crate) fn equality(&self) -> Option<(&[u8], bool)> {
+        match self {
+            Self::IsText { text, negated, .. } => Some((text, *negated)),
+            Self::Strict(step) => step.equality(),
+            _ => None,
+        }
+    }
+
     /// Whether it takes the truth that waits.
     pub(crate) const fn takes_waiting(&self) -> bool {
         matches!(self, Self::Equal { left: Operand::Waiting, .. })

@@ -286,8 +286,18 @@ impl StrictStep {
         }
     }
 
+    /// The text that its property must have, or must not, if that is all that it tests.
+    pub(super) fn equality(&self) -> Option<(&[u8], bool)> {
+        match self {
+            Self::Text { test: Test::Equal, text, .. } => Some((text, false)),
+            Self::Text { test: Test::NotEqual, text, .. } => Some((text, true)),
+            _ => None,
+        }
+    }
+
     /// Tests the value that `value_of` has for its property; unknown if it is missing.
-    pub(super) fn run<'a>(&self, value_of: impl Fn(Slot) -> Option<&'a [u8]>) -> Truth {
+    #[inline]
+    pub(crate) fn run<'a>(&self, value_of: impl Fn(Slot) -> Option<&'a [u8]>) -> Truth {
         let test = |slot: &Slot, test: &dyn Fn(&[u8]) -> Truth| value_of(*slot).map_or(Truth::Null, test);
         match self {
             Self::Truth { slot } => test(slot, &boolean),
