@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::builder::{MapBuilder, StringBuilder};
-use arrow_array::types::Int16Type;
+use arrow_array::types::{Int16Type, Int32Type};
 use arrow_array::{
     ArrayRef, BinaryArray, BinaryViewArray, DictionaryArray, LargeBinaryArray, LargeStringArray, MapArray, StringArray,
     StringViewArray,
@@ -169,15 +169,26 @@ pub(crate) fn column(random: &mut Random, messages: &[Message], name: &str) -> A
     let value = |message: &Message| message.get(name).copied().or(empty.then_some(""));
     let texts = messages.iter().map(value);
     let bytes = messages.iter().map(|message| value(message).map(str::as_bytes));
-    match random.below(7) {
+    match random.below(8) {
         0 => Arc::new(texts.collect::<StringArray>()),
         1 => Arc::new(texts.collect::<LargeStringArray>()),
         2 => Arc::new(bytes.collect::<BinaryArray>()),
         3 => Arc::new(bytes.collect::<LargeBinaryArray>()),
         4 => Arc::new(texts.collect::<StringViewArray>()),
         5 => Arc::new(bytes.collect::<BinaryViewArray>()),
-        _ => Arc::new(texts.collect::<DictionaryArray<Int16Type>>()),
+        6 => Arc::new(texts.collect::<DictionaryArray<Int16Type>>()),
+        _ => Arc::new(with_null_text(texts.collect())),
     }
+}
+
+/// The same dictionary, in which a null may be a key or the text of a key.
+fn with_null_text(dictionary: DictionaryArray<Int32Type>) -> DictionaryArray<Int32Type> {
+    let texts: Vec<_> =
+        dictionary.downcast_dict::<StringArray>().map(|texts| texts.values().iter().collect()).unwrap_or_default();
+    let null = texts.len() as i32;
+    let keys = dictionary.keys().iter().enumerate().map(|(row, key)| key.or((row % 2 == 0).then_some(null)));
+    let values: StringArray = texts.into_iter().chain([None]).collect();
+    DictionaryArray::new(keys.collect(), Arc::new(values))
 }
 
 /// The properties of each message as a map.

@@ -10,9 +10,11 @@ mod generator;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arrow_array::{Array, ArrayRef, BinaryArray, BooleanArray, Int32Array, MapArray, StringArray};
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Int32Array, MapArray, StringArray};
 use generator::{Message, NAMES, Random, column, expression, map, messages, stored};
 use strata_filter::columns::{Bound, ColumnError, Columns, Statistics, evaluate, may_match};
+use strata_filter::limits::COLUMN_MEMO_BYTES_MAX;
 use strata_filter::sql::{Dialect, EvalError, Expression, Outcome};
 
 const EXPRESSIONS: usize = 20_000;
@@ -277,6 +279,21 @@ fn every_writing_of_a_number_is_found() {
         let foreign = Some(Bound { bytes: b"x", exact: true });
         assert!(!may_match(&expression, |_| Statistics { min: foreign, max: foreign, ..statistics }), "{text}");
     }
+}
+
+/// More distinct texts and comparisons than results are kept for.
+#[test]
+fn dictionaries_of_any_size_give_the_verdicts_of_rows() {
+    const TEXTS: usize = 60_000;
+    const COMPARISONS: usize = COLUMN_MEMO_BYTES_MAX / TEXTS + 20;
+    let texts: Vec<_> = (0..TEXTS).map(|nth| format!("v{nth}")).collect();
+    let array: DictionaryArray<Int32Type> = texts.iter().map(String::as_str).collect();
+    let text: Vec<_> = (0..COMPARISONS).map(|nth| format!("a = 'v{}' OR a ENDSWITH '77{nth}'", nth * 500)).collect();
+    let expression = Expression::compile(Dialect::Sql92, &text.join(" OR ")).unwrap();
+    let verdicts = evaluate(&expression, &Columns::new(TEXTS).with_property("a", &array).unwrap());
+    let by_rows = texts.iter().map(|text| expression.evaluate_values(&[Some(text.as_bytes())]) == Outcome::True);
+    assert_eq!(verdicts.delivered, by_rows.map(Some).collect::<BooleanArray>());
+    assert!(verdicts.delivered.true_count() > COMPARISONS);
 }
 
 #[test]
