@@ -1,8 +1,8 @@
 //! The same expressions over columns: a batch of messages whose often-used properties are arrow arrays, and whose other
 //! properties are a map or the text in which they lie in the log.
 //!
-//! [`evaluate`] delivers exactly the rows that [`Expression::evaluate`] delivers when it is given the same properties as
-//! they lie in the log, in both dialects: a null, an empty text and a missing entry are all a missing property; what
+//! [`evaluate`] delivers exactly the rows that [`Expression::evaluate`] delivers when it is given the same properties
+//! as they lie in the log, in both dialects: a null, an empty text and a missing entry are all a missing property; what
 //! fails is not delivered; what a row does not reach, because an operand before it decided, is not evaluated for it and
 //! cannot fail. It runs the steps that a row runs, each on 64 rows at once: `run` says how, `texts` which arrays are
 //! read, `rest` how properties without a column are found.
@@ -11,7 +11,7 @@
 
 #![allow(
     clippy::wildcard_enum_match_arm,
-    reason = "steps that jump or join truths are named, all others are tests; array types that hold no texts are refused"
+    reason = "steps that jump or join truths are named, all others test; array types that hold no texts are refused"
 )]
 
 mod prune;

@@ -10,13 +10,13 @@
 //!   text; `=` and `IN` by the membership test too.
 //! - `IS NULL`, `IS NOT NULL`: by the number of nulls. An empty text is a missing property as well, so that a range
 //!   without nulls lacks nothing only if its least text is known and not empty.
-//! - Numbers are stored as text, whose order is not theirs: 10 stands before 9, and 5, +5 and 005 are one number. So `<`
-//!   and its like, BETWEEN and lists of numbers only see whether a text of the range can be a number at all. `=` with an
-//!   integer literal of the SQL92 dialect, which takes no fractions or blanks, sees more: a match is the literal's
-//!   digits, or it begins with a sign, a zero, or digits that another script goes on.
+//! - Numbers are stored as text, whose order is not theirs: 10 stands before 9, and 5, +5 and 005 are one number. So
+//!   `<` and its like, BETWEEN and lists of numbers only see whether a text of the range can be a number at all. `=`
+//!   with an integer literal of the SQL92 dialect, which takes no fractions or blanks, sees more: a match is the
+//!   literal's digits, or it begins with a sign, a zero, or digits that another script goes on.
 //! - A range that has one text in all rows is sharp in everything that looks at this column.
-//! - What compares properties or truths with each other, and texts with U+FFFD, which stands for malformed bytes, is not
-//!   seen.
+//! - What compares properties or truths with each other, and texts with U+FFFD, which stands for malformed bytes, is
+//!   not seen.
 
 use crate::sql::{Expression, Find, Order, Slot, Step, StrictStep, Test, Truth, Value, same};
 

@@ -226,8 +226,8 @@ impl<'a> Column<'a> {
     }
 }
 
-/// The places of the rows' texts in a dictionary, any number where a row is null. `None` if it has no texts or more than
-/// places can be told.
+/// The places of the rows' texts in a dictionary, any number where a row is null. `None` if it has no texts or more
+/// than places can be told.
 fn keys_of(array: &dyn Array) -> Option<Cow<'_, [i32]>> {
     if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
         return (!dictionary.values().is_empty()).then(|| Cow::Borrowed(&dictionary.keys().values()[..]));
