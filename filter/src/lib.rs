@@ -1,8 +1,10 @@
-//! The sieve: compiles a subscription once, answers for one message.
+//! The sieve: compiles a subscription once, answers for one message, or for columns
+//! of many.
 //!
 //! Owns what expressions mean. It reads no log and knows no connection.
 #![forbid(unsafe_code)]
 
+pub mod columns;
 pub mod limits;
 pub mod sql;
 mod tags;

@@ -27,5 +27,9 @@ pub const SQL_STRICT_NODES_MAX: usize = 4_096;
 /// Elements of one IN list in the strict dialect.
 pub const SQL_STRICT_ELEMENTS_MAX: usize = 1_024;
 
+/// Bytes kept, while a batch of columns is evaluated, of what comparisons gave for the distinct values of dictionaries:
+/// one for each value and comparison. What finds no room is compared row by row.
+pub const COLUMN_MEMO_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Characters of the expression that a refusal quotes; remarks travel in response headers.
 pub const SQL_QUOTE_CHARS_MAX: usize = 40;

@@ -26,11 +26,15 @@ fn digit(character: char) -> Option<u8> {
 /// `Integer.parseInt`; `None` is its exception.
 #[inline]
 pub(super) fn parse_int(text: &[u8]) -> Option<i32> {
-    // Nine digits fit whatever they are; most properties that are compared with integers have fewer.
-    if (1..=9).contains(&text.len()) && text.iter().all(u8::is_ascii_digit) {
-        return Some(text.iter().fold(0, |value, byte| value * 10 + i32::from(byte - b'0')));
-    }
-    parse_long(text).and_then(|value| i32::try_from(value).ok())
+    few_digits(text).or_else(|| parse_long(text).and_then(|value| i32::try_from(value).ok()))
+}
+
+/// A text of one to nine ASCII digits, as most properties are that are compared with integers. So few fit whatever they
+/// are.
+#[inline]
+pub(super) fn few_digits(text: &[u8]) -> Option<i32> {
+    let few = (1..=9).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    few.then(|| text.iter().fold(0, |value, byte| value * 10 + i32::from(byte - b'0')))
 }
 
 /// `Long.parseLong`; `None` is its exception.

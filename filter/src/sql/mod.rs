@@ -34,10 +34,14 @@ pub use refusal::{Cause, Refusal};
 pub use value::EvalCause;
 
 use crate::limits::EXPRESSION_BYTES_MAX;
-use program::Program;
-use slots::Names;
 use tree::{NodeId, Tree};
-use value::Truth;
+
+// What the columns are evaluated with too.
+pub(crate) use program::{Program, Step};
+pub(crate) use slots::Names;
+pub(crate) use strict::{StrictStep, Test, same};
+pub(crate) use tree::{Find, Order, Slot};
+pub(crate) use value::{Truth, Value, compare_text};
 
 /// How an expression is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -214,6 +218,11 @@ impl Expression {
     #[must_use]
     pub fn properties(&self) -> &[Box<str>] {
         self.tree.names()
+    }
+
+    /// The steps that a row runs.
+    pub(crate) const fn program(&self) -> &Program {
+        &self.program
     }
 
     const fn tree(&self) -> &Tree {

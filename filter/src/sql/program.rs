@@ -12,11 +12,11 @@ use super::tree::{Find, Order, Slot};
 use super::value::{self, EvalCause, Truth, Value};
 
 /// The values of the properties that an expression uses, in the order of its names; `None` is a missing one.
-pub(super) type Values<'a> = [Option<&'a [u8]>];
+pub(crate) type Values<'a> = [Option<&'a [u8]>];
 
 /// A literal, as steps hold it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Constant {
+pub(crate) enum Constant {
     Null,
     Bool(bool),
     Int(i32),
@@ -40,7 +40,7 @@ impl Constant {
 
 /// Where a comparison finds a side of itself.
 #[derive(Debug, Clone)]
-pub(super) enum Operand {
+pub(crate) enum Operand {
     Slot(Slot),
     Constant(Constant),
     /// The truth that the step before left.
@@ -51,7 +51,7 @@ pub(super) enum Operand {
 
 /// One step.
 #[derive(Debug, Clone)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// A truth that needs no message.
     Truth(Truth),
     /// A property equals a text whose bytes decide.
@@ -140,7 +140,7 @@ pub(super) enum Step {
 
 /// A compiled expression.
 #[derive(Debug, Clone)]
-pub(super) struct Program {
+pub(crate) struct Program {
     pub steps: Vec<Step>,
     /// How many truths wait at most.
     pub waiting: usize,
@@ -166,47 +166,117 @@ impl Program {
     #[inline]
     fn run_with<const WAITING: usize>(&self, values: &Values<'_>) -> Result<Truth, EvalError> {
         let mut waiting = Waiting { truths: [Truth::Null; WAITING], count: 0 };
-        let mut truth = Truth::Null;
-        let mut next = 0;
-        while let Some(step) = self.steps.get(next) {
-            next += 1;
-            match step {
-                Step::IsText { slot, negated, missing, text } => {
-                    truth =
-                        value_of(values, *slot).map_or(*missing, |value| Truth::from((value == &**text) != *negated));
-                }
-                Step::Number { slot, test, missing, at, number } => {
-                    truth = match value_of(values, *slot) {
-                        None => *missing,
-                        Some(text) => {
-                            number_test(*test, text, *number).map_err(|cause| EvalError { at: *at, cause })?
-                        }
-                    };
-                }
-                Step::AndThen { to } if truth == Truth::False => next = *to as usize,
-                Step::OrElse { to } if truth == Truth::True => next = *to as usize,
-                Step::AndThen { .. } | Step::OrElse { .. } | Step::Wait => waiting.push(truth),
-                Step::And => truth = truth.min(waiting.pop()),
-                Step::Or => truth = truth.max(waiting.pop()),
-                Step::Not => truth = truth.negated(),
-                Step::Is { truth: wanted, negated } => truth = Truth::from((truth == *wanted) != *negated),
-                Step::Same { negated } => truth = strict::same(waiting.pop(), truth).negated_if(*negated),
-                Step::UnlessMissing { slot, to } => {
-                    if value_of(values, *slot).is_none() {
-                        (truth, next) = (Truth::Null, *to as usize);
-                    }
-                }
-                Step::Equal { left, right, negated, at } => {
-                    // The truth that waits was pushed by the left side; the order in which sides are read is free.
-                    let right = side(right, values, truth, &mut waiting);
-                    let left = side(left, values, truth, &mut waiting);
-                    truth = value::equal(left, right).map_err(|cause| EvalError { at: *at, cause })?;
-                    truth = truth.negated_if(*negated);
-                }
-                test => truth = run_test(test, values)?,
+        run_steps(&self.steps, values, Truth::Null, &mut waiting)
+    }
+}
+
+/// Runs steps; `truth` is what the step before them left.
+#[inline]
+fn run_steps<const WAITING: usize>(
+    steps: &[Step],
+    values: &Values<'_>,
+    mut truth: Truth,
+    waiting: &mut Waiting<WAITING>,
+) -> Result<Truth, EvalError> {
+    let mut next = 0;
+    while let Some(step) = steps.get(next) {
+        next += 1;
+        match step {
+            Step::IsText { slot, negated, missing, text } => {
+                truth = value_of(values, *slot).map_or(*missing, |value| Truth::from((value == &**text) != *negated));
             }
+            Step::Number { slot, test, missing, at, number } => {
+                truth = match value_of(values, *slot) {
+                    None => *missing,
+                    Some(text) => number_test(*test, text, *number).map_err(|cause| EvalError { at: *at, cause })?,
+                };
+            }
+            Step::AndThen { to } if truth == Truth::False => next = *to as usize,
+            Step::OrElse { to } if truth == Truth::True => next = *to as usize,
+            Step::AndThen { .. } | Step::OrElse { .. } | Step::Wait => waiting.push(truth),
+            Step::And => truth = truth.min(waiting.pop()),
+            Step::Or => truth = truth.max(waiting.pop()),
+            Step::Not => truth = truth.negated(),
+            Step::Is { truth: wanted, negated } => truth = Truth::from((truth == *wanted) != *negated),
+            Step::Same { negated } => truth = strict::same(waiting.pop(), truth).negated_if(*negated),
+            Step::UnlessMissing { slot, to } => {
+                if value_of(values, *slot).is_none() {
+                    (truth, next) = (Truth::Null, *to as usize);
+                }
+            }
+            Step::Equal { left, right, negated, at } => {
+                // The truth that waits was pushed by the left side; the order in which sides are read is free.
+                let right = side(right, values, truth, waiting);
+                let left = side(left, values, truth, waiting);
+                truth = value::equal(left, right).map_err(|cause| EvalError { at: *at, cause })?;
+                truth = truth.negated_if(*negated);
+            }
+            test => truth = run_test(test, values)?,
         }
-        Ok(truth)
+    }
+    Ok(truth)
+}
+
+impl Step {
+    /// Runs this step alone, which jumps nowhere, after one that left `truth`, while `waiting` waits.
+    #[inline]
+    pub(crate) fn run_alone(&self, values: &Values<'_>, truth: Truth, waiting: Truth) -> Result<Truth, EvalError> {
+        run_steps(std::slice::from_ref(self), values, truth, &mut Waiting { truths: [waiting], count: 1 })
+    }
+
+    /// The text that its property must have, or must not, if that is all that it tests of one that is there.
+    pub(crate) fn equality(&self) -> Option<(&[u8], bool)> {
+        match self {
+            Self::IsText { text, negated, .. } => Some((text, *negated)),
+            Self::Strict(step) => step.equality(),
+            _ => None,
+        }
+    }
+
+    /// Whether it takes the truth that waits.
+    pub(crate) const fn takes_waiting(&self) -> bool {
+        matches!(self, Self::Equal { left: Operand::Waiting, .. })
+    }
+
+    /// Whether it looks at truths that steps before it left.
+    pub(crate) const fn takes_truths(&self) -> bool {
+        matches!(
+            self,
+            Self::Equal { left: Operand::Truth | Operand::Waiting, .. } | Self::Equal { right: Operand::Truth, .. }
+        )
+    }
+
+    /// The properties that it looks at: none, one or two.
+    pub(crate) const fn slots(&self) -> [Option<Slot>; 2] {
+        match self {
+            Self::IsText { slot, .. }
+            | Self::Number { slot, .. }
+            | Self::IsMissing { slot, .. }
+            | Self::Condition { slot }
+            | Self::In { slot, .. }
+            | Self::Find { slot, .. }
+            | Self::UnlessMissing { slot, .. } => [Some(*slot), None],
+            Self::Strict(step) => step.slots(),
+            Self::Equal { left, right, .. } | Self::Order { left, right, .. } => [left.slot(), right.slot()],
+            Self::Truth(_)
+            | Self::Is { .. }
+            | Self::Same { .. }
+            | Self::Not
+            | Self::AndThen { .. }
+            | Self::And
+            | Self::OrElse { .. }
+            | Self::Or
+            | Self::Wait => [None, None],
+        }
+    }
+}
+
+impl Operand {
+    const fn slot(&self) -> Option<Slot> {
+        match self {
+            Self::Slot(slot) => Some(*slot),
+            Self::Constant(_) | Self::Truth | Self::Waiting => None,
+        }
     }
 }
 

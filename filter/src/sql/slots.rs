@@ -25,7 +25,7 @@ struct Head {
 
 /// The names to be found.
 #[derive(Debug, Clone)]
-pub(super) struct Names {
+pub(crate) struct Names {
     /// Each name with its separator.
     entries: Vec<Box<[u8]>>,
     heads: SmallVec<[Head; 2]>,
@@ -34,7 +34,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new(names: &[Box<str>]) -> Self {
+    pub(crate) fn new(names: &[Box<str>]) -> Self {
         let with_separator = |name: &str| [name.as_bytes(), &[NAME_VALUE_SEPARATOR]].concat().into_boxed_slice();
         let entries: Vec<_> = names.iter().map(|name| with_separator(name)).collect();
         let mut sorted: Vec<u16> = Vec::new();
@@ -47,7 +47,7 @@ impl Names {
 
     /// Fills `values`, which are at least as many as the names and all missing.
     #[inline]
-    pub(super) fn find<'a>(&self, properties: &'a [u8], values: &mut [Option<&'a [u8]>]) {
+    pub(crate) fn find<'a>(&self, properties: &'a [u8], values: &mut [Option<&'a [u8]>]) {
         let found = match self.heads.len() {
             0 => true,
             _ if properties.len() > u32::MAX as usize => false,

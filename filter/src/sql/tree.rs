@@ -10,11 +10,11 @@ use crate::limits::SQL_NODES_MAX;
 pub(super) type NodeId = u32;
 
 /// A property's place among the names that an expression uses.
-pub(super) type Slot = u16;
+pub(crate) type Slot = u16;
 
 /// One of `<`, `<=`, `>`, `>=`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub(crate) enum Order {
     Less,
     LessEqual,
     Greater,
@@ -23,7 +23,7 @@ pub(super) enum Order {
 
 /// How a text is looked for in another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Find {
+pub(crate) enum Find {
     Contains,
     StartsWith,
     EndsWith,

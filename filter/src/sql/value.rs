@@ -10,7 +10,7 @@ use super::tree;
 /// Three-valued truth, in an order in which AND is the lower and OR the higher of two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub(super) enum Truth {
+pub(crate) enum Truth {
     /// Certainly not.
     False,
     /// Unknown.
@@ -22,7 +22,7 @@ pub(super) enum Truth {
 impl Truth {
     /// NOT, which leaves the unknown unknown.
     #[must_use]
-    pub(super) const fn negated(self) -> Self {
+    pub(crate) const fn negated(self) -> Self {
         match self {
             Self::False => Self::True,
             Self::Null => Self::Null,
@@ -30,7 +30,7 @@ impl Truth {
         }
     }
 
-    pub(super) const fn negated_if(self, negated: bool) -> Self {
+    pub(crate) const fn negated_if(self, negated: bool) -> Self {
         if negated { self.negated() } else { self }
     }
 }
@@ -77,7 +77,7 @@ impl EvalCause {
 
 /// A value while an expression is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     Null,
     Bool(bool),
     Int(i32),
@@ -170,7 +170,7 @@ fn compare(left: Value<'_>, right: Value<'_>) -> Result<Ordering, EvalCause> {
 
 /// Compares a text with a number of which it takes the type.
 #[inline]
-pub(super) fn compare_text(text: &[u8], number: Value<'_>) -> Result<Ordering, EvalCause> {
+pub(crate) fn compare_text(text: &[u8], number: Value<'_>) -> Result<Ordering, EvalCause> {
     match number {
         Value::Int(number) => java::parse_int(text).map(|value| value.cmp(&number)).ok_or(EvalCause::NotInt),
         Value::Long(number) => java::parse_long(text).map(|value| value.cmp(&number)).ok_or(EvalCause::NotLong),

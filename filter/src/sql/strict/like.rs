@@ -10,7 +10,7 @@ pub(in crate::sql) const WILD_PIECE_MAX: usize = 64;
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
-pub(in crate::sql) struct Pattern {
+pub(crate) struct Pattern {
     /// What stands between the `%`; the first and the last one are bound to the ends of the text.
     pieces: Vec<Piece>,
     source: Box<str>,
@@ -56,6 +56,14 @@ impl Pattern {
         }
         pieces.push(Piece::new(piece)?);
         Ok(Self { pieces, source: source.into(), escape })
+    }
+
+    /// What every text begins with that is like this, as far as it is plain.
+    pub(crate) fn prefix(&self) -> &[u8] {
+        match self.pieces.first() {
+            Some(Piece::Plain(finder)) => finder.needle(),
+            Some(Piece::Wild(_)) | None => &[],
+        }
     }
 
     /// Whether the whole of `text` is like this.

@@ -38,7 +38,7 @@ pub(super) use parser::parse;
 
 /// A comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Test {
+pub(crate) enum Test {
     Equal,
     NotEqual,
     Order(Order),
@@ -54,7 +54,7 @@ impl Test {
     }
 
     #[inline]
-    pub(super) const fn holds(self, ordering: Ordering) -> bool {
+    pub(crate) const fn holds(self, ordering: Ordering) -> bool {
         match self {
             Self::Equal => ordering.is_eq(),
             Self::NotEqual => ordering.is_ne(),
@@ -207,7 +207,7 @@ fn truth_of(value: Value<'_>) -> Truth {
 }
 
 /// Equality of truth values: unknown if one is.
-pub(super) fn same(left: Truth, right: Truth) -> Truth {
+pub(crate) fn same(left: Truth, right: Truth) -> Truth {
     if left == Truth::Null || right == Truth::Null { Truth::Null } else { Truth::from(left == right) }
 }
 
@@ -262,7 +262,7 @@ fn one_of(text: &[u8], numbers: &[Number], texts: &[Box<str>]) -> Truth {
 
 /// A step that only this dialect has: it tests properties and never fails.
 #[derive(Debug, Clone)]
-pub(super) enum StrictStep {
+pub(crate) enum StrictStep {
     Truth { slot: Slot },
     Number { slot: Slot, test: Test, number: Number },
     Text { slot: Slot, test: Test, text: Box<[u8]> },
@@ -273,8 +273,31 @@ pub(super) enum StrictStep {
 }
 
 impl StrictStep {
+    /// The properties that it tests: one or two.
+    pub(super) const fn slots(&self) -> [Option<Slot>; 2] {
+        match self {
+            Self::Truth { slot }
+            | Self::Number { slot, .. }
+            | Self::Text { slot, .. }
+            | Self::OneOf { slot, .. }
+            | Self::Like { slot, .. }
+            | Self::Find { slot, .. } => [Some(*slot), None],
+            Self::Properties { left, right, .. } => [Some(*left), Some(*right)],
+        }
+    }
+
+    /// The text that its property must have, or must not, if that is all that it tests.
+    pub(super) fn equality(&self) -> Option<(&[u8], bool)> {
+        match self {
+            Self::Text { test: Test::Equal, text, .. } => Some((text, false)),
+            Self::Text { test: Test::NotEqual, text, .. } => Some((text, true)),
+            _ => None,
+        }
+    }
+
     /// Tests the value that `value_of` has for its property; unknown if it is missing.
-    pub(super) fn run<'a>(&self, value_of: impl Fn(Slot) -> Option<&'a [u8]>) -> Truth {
+    #[inline]
+    pub(crate) fn run<'a>(&self, value_of: impl Fn(Slot) -> Option<&'a [u8]>) -> Truth {
         let test = |slot: &Slot, test: &dyn Fn(&[u8]) -> Truth| value_of(*slot).map_or(Truth::Null, test);
         match self {
             Self::Truth { slot } => test(slot, &boolean),

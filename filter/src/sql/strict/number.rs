@@ -3,9 +3,11 @@
 
 use std::cmp::Ordering;
 
+use super::super::java;
+
 /// A number.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::sql) enum Number {
+pub(crate) enum Number {
     Int(i64),
     /// Never NaN, which no text gives.
     Double(f64),
@@ -13,7 +15,12 @@ pub(in crate::sql) enum Number {
 
 impl Number {
     /// Reads a text: blanks around it, a sign, digits, a fraction, an exponent. `None` if it is no number.
+    #[inline]
     pub(in crate::sql) fn parse(text: &[u8]) -> Option<Self> {
+        java::few_digits(text).map_or_else(|| Self::parse_any(text), |int| Some(Self::Int(int.into())))
+    }
+
+    fn parse_any(text: &[u8]) -> Option<Self> {
         let text = text.trim_ascii();
         let unsigned = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+")).unwrap_or(text);
         if !matches!(unsigned.first(), Some(b'0'..=b'9' | b'.')) {
