@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use strata_protocol::code::request;
@@ -150,11 +149,7 @@ async fn a_held_pull_looks_at_each_message_once() {
     // The expression fails on each of them, which is counted.
     for number in 1..=20 {
         broker.send("T", b"not wanted", &price("x")).await;
-        let deadline = tokio::time::Instant::now() + running::TIMEOUT;
-        while failures() < number {
-            assert!(tokio::time::Instant::now() < deadline, "message {number} was never looked at");
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        running::eventually(&format!("message {number} is looked at"), || failures() >= number).await;
     }
     broker.held(1).await;
     assert!(!held.is_finished(), "what does not match must not end the pull");
@@ -316,10 +311,7 @@ async fn lag_counts_what_the_group_wants() {
         heartbeat(&broker, subscription("T", kind, text, version as i64 + 1)).await;
         assert_eq!(broker.ask(request::UPDATE_CONSUMER_OFFSET, &commit).await.code, 0);
         // A machine that stands still meanwhile makes it an estimate.
-        let deadline = tokio::time::Instant::now() + running::TIMEOUT;
-        while lag().1 == 1 && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        running::eventually("the lag is exact", || lag().1 == 0).await;
         assert_eq!(lag(), (wanted, 0), "{kind} {text}");
     }
     broker.stop().await;

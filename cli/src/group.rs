@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use strata_filter::{SQL92, SQL92_STRICT};
+use strata_filter::SQL92;
 use strata_protocol::body::{ConsumeOffset, ConsumerConnections, GroupConfig, GroupTable};
 use strata_protocol::code::request as code;
 use strata_protocol::command::Command;
@@ -14,19 +14,17 @@ use strata_protocol::request::{ConsumeStats, ConsumerGroupOf, DeleteGroup, Group
 use crate::args::{ClusterArgs, OutputArgs};
 use crate::cluster::{Cluster, Master, command, document, found, queue_of, queue_table};
 use crate::exit::{Exit, Failure, OrFail, Outcome};
+use crate::filter::DialectName;
 use crate::limits::RETRIES_MAX;
 use crate::output::{line, number, show, table, text};
 use crate::time::show_ms;
 
-/// What `--dialect` takes.
-const DIALECTS: [&str; 2] = ["sql92", "strict"];
-
 /// The group's attribute that `--dialect` sets, as the broker knows it.
 const DIALECT: &str = "filter.dialect";
 
-/// The attribute's value.
-fn dialect_of(name: &str) -> String {
-    String::from(if name == "strict" { SQL92_STRICT } else { SQL92 })
+/// The attribute with its value.
+fn attribute(dialect: DialectName) -> (String, String) {
+    (String::from(DIALECT), String::from(dialect.dialect().kind()))
 }
 
 /// The commands about consumer groups.
@@ -75,8 +73,8 @@ pub(crate) struct CreateArgs {
     #[arg(long)]
     orderly: bool,
     /// How its SQL92 expressions are read: as RocketMQ does, or as standard SQL
-    #[arg(long, value_name = "DIALECT", value_parser = DIALECTS)]
-    dialect: Option<String>,
+    #[arg(long, value_enum)]
+    dialect: Option<DialectName>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -92,8 +90,8 @@ pub(crate) struct UpdateArgs {
     #[arg(long)]
     orderly: Option<bool>,
     /// How its SQL92 expressions are read: as RocketMQ does, or as standard SQL
-    #[arg(long, value_name = "DIALECT", value_parser = DIALECTS)]
-    dialect: Option<String>,
+    #[arg(long, value_enum)]
+    dialect: Option<DialectName>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -253,7 +251,7 @@ async fn create(args: CreateArgs) -> Outcome {
     let new = GroupConfig {
         retry_max_times: args.retry_max,
         consume_message_orderly: args.orderly,
-        attributes: args.dialect.iter().map(|name| (DIALECT.to_owned(), dialect_of(name))).collect(),
+        attributes: args.dialect.map(attribute).into_iter().collect(),
         ..GroupConfig::new(&args.group)
     };
     // A broker that came later gets the group as the others have it.
@@ -273,7 +271,7 @@ async fn update(args: UpdateArgs) -> Outcome {
         let Some(mut config) = config(&mut cluster, &master, &args.group).await? else { continue };
         config.retry_max_times = args.retry_max.unwrap_or(config.retry_max_times);
         config.consume_message_orderly = args.orderly.unwrap_or(config.consume_message_orderly);
-        config.attributes.extend(args.dialect.iter().map(|name| (DIALECT.to_owned(), dialect_of(name))));
+        config.attributes.extend(args.dialect.map(attribute));
         put(&mut cluster, &master, &config).await?;
         holders.push(master);
     }

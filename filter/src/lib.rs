@@ -1,5 +1,4 @@
-//! The sieve: compiles a subscription once, answers for one message, or for columns
-//! of many.
+//! The sieve: compiles a subscription once, answers for one message, or for columns of many.
 //!
 //! Owns what expressions mean. It reads no log and knows no connection.
 #![forbid(unsafe_code)]

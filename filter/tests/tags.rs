@@ -17,24 +17,35 @@ fn indexed(properties: &str) -> i64 {
 
 #[test]
 fn messages_of_other_tags_are_passed_unseen() {
-    for (text, may) in [
-        ("TAGS = 'a'", [true, false, false]),
-        ("price > 10 AND ('a' = TAGS) AND TRUE", [true, false, false]),
-        ("TAGS IN ('a', 'b') AND color = 'blue'", [true, true, false]),
-        ("TAGS = 'a' AND x = 1 OR TAGS = 'b'", [true, true, false]),
-        ("TAGS = 'a' AND TAGS IN ('a', 'b')", [true, false, false]),
-        ("TAGS = 'a' OR x = 1", [true, true, true]),
-        ("NOT (TAGS = 'a')", [true, true, true]),
-        ("TAGS <> 'a'", [true, true, true]),
-        ("TAGS NOT IN ('a')", [true, true, true]),
-        ("tags = 'a'", [true, true, true]),
-        ("TAGS = 'a\u{fffd}'", [true, true, true]),
-        ("TAGS = x", [true, true, true]),
+    let both = &[Dialect::Sql92, Dialect::Strict][..];
+    let (sql92, strict) = (&both[..1], &both[1..]);
+    for (dialects, text, may) in [
+        (both, "TAGS = 'a'", [true, false, false]),
+        (both, "price > 10 AND ('a' = TAGS) AND TRUE", [true, false, false]),
+        (both, "TAGS IN ('a', 'b') AND color = 'blue'", [true, true, false]),
+        (both, "TAGS = 'a' AND x = 1 OR TAGS = 'b'", [true, true, false]),
+        (both, "TAGS = 'a' AND TAGS IN ('a', 'b')", [true, false, false]),
+        (both, "TAGS = 'a' OR x = 1", [true, true, true]),
+        (both, "NOT (TAGS = 'a')", [true, true, true]),
+        (both, "TAGS <> 'a'", [true, true, true]),
+        (both, "TAGS NOT IN ('a')", [true, true, true]),
+        (both, "tags = 'a'", [true, true, true]),
+        (both, "TAGS = 'a\u{fffd}'", [true, true, true]),
+        (both, "TAGS = x", [true, true, true]),
+        (strict, "TAGS = 'a' AND TAGS IS NOT NULL", [true, false, false]),
+        (strict, "\"TAGS\" IN ('a', 'b')", [true, true, false]),
+        (strict, "TAGS IN ('a', 1)", [true, true, true]),
+        (strict, "TAGS = 1", [true, true, true]),
+        (strict, "TAGS >= 'a'", [true, true, true]),
+        (strict, "TAGS LIKE 'a'", [true, true, true]),
+        (sql92, "TAGS = 'a' trailing", [true, false, false]),
     ] {
-        let expression = compile(Dialect::Sql92, text);
-        let found = ["a", "b", "c"].map(|tag| expression.may_have_code(tags_code(Some(tag))));
-        assert_eq!(found, may, "{text}");
-        assert_eq!(expression.may_have_code(0), may[2], "{text}, no tag");
+        for dialect in dialects {
+            let expression = compile(*dialect, text);
+            let found = ["a", "b", "c"].map(|tag| expression.may_have_code(tags_code(Some(tag))));
+            assert_eq!(found, may, "{dialect}: {text}");
+            assert_eq!(expression.may_have_code(0), may[2], "{dialect}: {text}, no tag");
+        }
     }
 }
 
@@ -50,6 +61,9 @@ fn atom() -> impl Strategy<Value = String> {
         "x = 1",
         "x > 2.0",
         "x = TAGS",
+        "TAGS IN ('a', 1)",
+        "TAGS LIKE 'a'",
+        "\"TAGS\" = 'b'",
         "TRUE",
         "FALSE",
     ];

@@ -126,10 +126,12 @@ fn position(bytes: &[u8], wanted: u8) -> Option<usize> {
     bytes.iter().position(|byte| *byte == wanted)
 }
 
-/// The value of `name`. Of several, the last counts, as in Java's map.
+/// The value of `name`. Of several, the last counts, as in Java's map; an empty value is none, as for
+/// RocketMQ's decoder.
 #[must_use]
 pub fn find<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    Properties::of(text).filter(|(found, _)| *found == name.as_bytes()).last().map(|(_, value)| value)
+    let named = |(found, value): &(&[u8], &[u8])| *found == name.as_bytes() && !value.is_empty();
+    Properties::of(text).filter(named).last().map(|(_, value)| value)
 }
 
 /// The value of `name` as text; `None` when it is absent or not UTF-8.
@@ -330,6 +332,7 @@ mod tests {
         assert_eq!(IndexTerms::of(b"TAGS\x01a\x02TAGS\x01\x02").tags, Some("a"));
         assert_eq!(IndexTerms::of(b"TAGS\x01\x02KEYS\x01\xff\x02"), IndexTerms::default());
         assert_eq!(find(text, "TAGS"), Some(&b"new"[..]));
+        assert_eq!(find(b"TAGS\x01a\x02TAGS\x01\x02", "TAGS"), Some(&b"a"[..]));
         assert_eq!(find_str(b"a\x01\xff", "a"), None);
     }
 
@@ -362,7 +365,7 @@ mod tests {
                 .collect();
             prop_assert_eq!(&read, &entries);
             for (name, _) in &entries {
-                let last = entries.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+                let last = entries.iter().rev().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str());
                 prop_assert_eq!(find_str(&text, name), last);
                 let removed = without(&text, &[name]);
                 prop_assert_eq!(find(&removed, name), None);

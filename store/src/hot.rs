@@ -21,7 +21,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use strata_protocol::record::{BLANK_BYTES_MIN, Magic, PHYSICAL_OFFSET_AT};
 
-use crate::disk::{Disk, Existing, remove_optional};
+use crate::disk::{Disk, Existing};
 use crate::limits::{HOT_CHUNK_BYTES_MAX, HOT_SLOTS_KEPT_MAX, HOT_SLOTS_KEPT_MIN, HOT_SLOTS_MAX};
 use crate::mapping::{Cells, Mapping, PAGE_BYTES};
 use crate::segment::{Segment, to_length, to_offset};
@@ -115,10 +115,8 @@ pub(crate) enum NotLaid {
 }
 
 impl Hot {
-    /// Makes a new hot file in the place of `path`, for segments of `segment_bytes`. What an old one held must
-    /// have been taken over.
+    /// Makes a new hot file at `path`, where there must be none, for segments of `segment_bytes`.
     pub(crate) fn create(disk: &dyn Disk, path: &Path, segment_bytes: usize, durable: i64) -> io::Result<Self> {
-        remove_optional(disk, path)?;
         let file = disk.create(path, Existing::Refused)?;
         let chunk = segment_bytes.next_multiple_of(PAGE_BYTES).min(HOT_CHUNK_BYTES_MAX);
         let kept = (segment_bytes / 8 / chunk).clamp(HOT_SLOTS_KEPT_MIN, HOT_SLOTS_KEPT_MAX);

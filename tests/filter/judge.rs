@@ -1,7 +1,7 @@
 //! Strata's verdicts on the questions that Apache is asked too.
 //!
-//! Owns the calls of `strata-filter`. A panic, or an explanation
-//! that says another thing than the evaluation, is a verdict of its own, so that it is reported like any difference.
+//! Owns the calls of `strata-filter`. A panic, or an explanation that says another thing than the evaluation, is a
+//! verdict of its own, so that it is reported like any difference.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

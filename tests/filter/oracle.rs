@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use strata_tests::setting::package;
 
 use crate::question::{Question, Verdict};
 
@@ -40,7 +41,7 @@ fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
 
 /// Fetches Apache's jars from Maven Central unless they are there; gives their folder.
 pub(crate) fn jars() -> Result<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("apache/apache");
+    let script = package().join("apache/apache");
     let fetched = command(&script).arg("get").stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let fetched = fetched.with_context(|| format!("cannot run {}", script.display()))?;
     ensure!(fetched.status.success(), "{} get: {}", script.display(), fetched.status);
@@ -51,7 +52,7 @@ pub(crate) fn jars() -> Result<PathBuf> {
 impl Oracle {
     /// Starts one with the jars of a folder; it compiles its source first, which takes a second.
     pub(crate) fn start(jars: &Path) -> Result<Self> {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("filter/oracle/Oracle.java");
+        let source = package().join("filter/oracle/Oracle.java");
         let child = command("java")
             .args(JVM)
             .arg("-cp")

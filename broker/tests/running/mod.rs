@@ -50,11 +50,8 @@ impl Running {
 
     /// Waits until so many pulls are held.
     pub async fn held(&self, pulls: u64) {
-        let deadline = tokio::time::Instant::now() + TIMEOUT;
-        while self.figure("strata_parked_pulls", "") != Some(pulls) {
-            assert!(tokio::time::Instant::now() < deadline, "not {pulls} pulls are held");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let is_so = || self.figure("strata_parked_pulls", "") == Some(pulls);
+        eventually(&format!("{pulls} pulls are held"), is_so).await;
     }
 
     /// The first figure of a name whose labels hold a text.
@@ -132,4 +129,13 @@ pub fn bodies(answer: &Command) -> Vec<String> {
 pub fn property(answer: &Command, name: &str) -> Option<String> {
     let record = records(&answer.body).next()?.unwrap();
     properties::find_str(record.properties(), name).map(str::to_owned)
+}
+
+/// Waits until something is so; its name is told when it never is.
+pub async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
+    while !is_so() {
+        assert!(tokio::time::Instant::now() < deadline, "it never came about that {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }

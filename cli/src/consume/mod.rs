@@ -112,7 +112,7 @@ fn selection(args: &ConsumeArgs) -> Outcome<Selection> {
         return Ok(Selection { kind: TAG, text: args.tag.clone().unwrap_or_else(|| String::from("*")) });
     };
     Expression::compile(args.dialect.dialect(), text).or_fail(Exit::Usage)?;
-    Ok(Selection { kind: args.dialect.kind(), text: text.clone() })
+    Ok(Selection { kind: args.dialect.dialect().kind(), text: text.clone() })
 }
 
 /// Runs the command.

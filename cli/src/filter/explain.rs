@@ -60,10 +60,11 @@ pub(crate) struct ExplainArgs {
 pub(super) async fn run(args: ExplainArgs) -> Outcome {
     let message = message_of(&args).await?;
     let stored = message.as_ref().map(|(_, properties)| properties.as_slice());
-    let this = Judged::of(args.dialect, Expression::compile(args.dialect.dialect(), &args.expression), stored);
-    let other = args.dialect.other();
-    let other = Judged::of(other, Expression::compile(other.dialect(), &args.expression), stored);
-    let compiled = Expression::compile(args.dialect.dialect(), &args.expression).ok();
+    let compile = |dialect: DialectName| Expression::compile(dialect.dialect(), &args.expression);
+    let (this, other) = (args.dialect, args.dialect.other());
+    let (compiled, otherwise) = (compile(this), compile(other));
+    let (this, other) = (Judged::of(this, &compiled, stored), Judged::of(other, &otherwise, stored));
+    let compiled = compiled.ok();
     let explained = compiled.as_ref().map(|compiled| explain(compiled, stored.unwrap_or_default()));
     let mut document = Document::new(&args.expression, &this, explained.as_ref());
     if let Some((place, properties)) = &message {

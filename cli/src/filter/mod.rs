@@ -4,7 +4,6 @@
 
 use clap::{Subcommand, ValueEnum};
 use strata_filter::sql::Dialect;
-use strata_filter::{SQL92, SQL92_STRICT};
 
 mod eval;
 mod explain;
@@ -38,14 +37,6 @@ impl DialectName {
         match self {
             Self::Sql92 => Dialect::Sql92,
             Self::Strict => Dialect::Strict,
-        }
-    }
-
-    /// The expression type of subscriptions.
-    pub(crate) const fn kind(self) -> &'static str {
-        match self {
-            Self::Sql92 => SQL92,
-            Self::Strict => SQL92_STRICT,
         }
     }
 

@@ -22,10 +22,10 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    pub(super) fn of(dialect: DialectName, compiled: Result<Expression, Refusal>, stored: Option<&[u8]>) -> Self {
+    pub(super) fn of(dialect: DialectName, compiled: &Result<Expression, Refusal>, stored: Option<&[u8]>) -> Self {
         match compiled {
             Ok(compiled) => Self { dialect, refused: None, outcome: stored.map(|stored| compiled.evaluate(stored)) },
-            Err(refused) => Self { dialect, refused: Some(refused), outcome: None },
+            Err(refused) => Self { dialect, refused: Some(refused.clone()), outcome: None },
         }
     }
 
@@ -286,7 +286,7 @@ mod tests {
     /// What is shown of an expression in Apache's dialect, beside what a judge of the other dialect would say.
     fn told(expression: &str, stored: Option<&[u8]>, other: Option<&Judged>) -> (String, serde_json::Value) {
         let compile = || Expression::compile(Dialect::Sql92, expression);
-        let judged = Judged::of(DialectName::Sql92, compile(), stored);
+        let judged = Judged::of(DialectName::Sql92, &compile(), stored);
         let compiled = compile().ok();
         let explained = compiled.as_ref().map(|compiled| explain(compiled, stored.unwrap_or_default()));
         let mut document = Document::new(expression, &judged, explained.as_ref());

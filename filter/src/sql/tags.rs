@@ -6,6 +6,7 @@
 use strata_protocol::hash::java_hash;
 use strata_protocol::properties::TAGS;
 
+use super::strict::{StrictKind, Test};
 use super::tree::{Kind, NodeId, Tree};
 
 /// What a value that is not UTF-8 is compared as; the index does not have its code.
@@ -35,7 +36,15 @@ fn compared(tree: &Tree, kind: &Kind) -> Option<Vec<i32>> {
     {
         return codes(tree, *slot, list);
     }
-    if let Kind::Equal { left, right, negated: false } = kind
+    // The strict dialect's numbers equal more than one text.
+    if let Kind::Strict(StrictKind::OneOf { operand, numbers, texts, negated: false }) = kind
+        && numbers.is_empty()
+        && let Kind::Property(slot) = tree.kind(*operand)
+    {
+        return codes(tree, *slot, texts);
+    }
+    if let Kind::Equal { left, right, negated: false }
+    | Kind::Strict(StrictKind::Compare { test: Test::Equal, left, right }) = kind
         && let (Kind::Property(slot), Kind::Text(text)) | (Kind::Text(text), Kind::Property(slot)) =
             (tree.kind(*left), tree.kind(*right))
     {

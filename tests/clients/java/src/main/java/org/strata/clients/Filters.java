@@ -214,10 +214,16 @@ final class Filters {
         inbox.exactly(expected);
         DefaultMQPullConsumer consumer = puller(stage, queue);
         Check.equal("pulled", expected, pulled(consumer, queue, "rare = 'true'"));
-        PullResult last = consumer.pull(queue, MessageSelector.bySql("n = " + (count - 1)), 0, 32, Stage.CALL_MILLIS);
-        // Apache looks at 800 messages for each pull.
-        PullStatus status = Stage.STRATA ? PullStatus.FOUND : PullStatus.NO_MATCHED_MSG;
-        Check.equal("status of the first pull for the last message", status, last.getPullStatus());
+        MessageSelector selector = MessageSelector.bySql("n = " + (count - 1));
+        PullResult last = consumer.pull(queue, selector, 0, 32, Stage.CALL_MILLIS);
+        int pulls = 1;
+        while (last.getPullStatus() == PullStatus.NO_MATCHED_MSG && pulls < count) {
+            last = consumer.pull(queue, selector, last.getNextBeginOffset(), 32, Stage.CALL_MILLIS);
+            pulls++;
+        }
+        Check.equal("status for the last message", PullStatus.FOUND, last.getPullStatus());
+        // Apache looks at 800 messages for each pull. Strata's pulls end by time, of which a busy machine steals.
+        Check.within("pulls until the last message", 1, Stage.STRATA ? 8 : count / 800 + 1, pulls);
     }
 
     /** A consumer that waits is woken by what it wants and is not held up by what it does not want. */
