@@ -276,6 +276,9 @@ impl Epoch {
         tokio::time::sleep_until(dies).await;
         let cut = self.die(site).await?;
         let (mut history, violations) = traffic.end(&mut self.next).await?;
+        if let Some(cut) = cut {
+            loss::forgive_refusals(&mut history, cut.ms);
+        }
         if let Some((since_ms, cut)) = cut.and_then(|cut| Some((self.losable_since(cut)?, cut))) {
             self.forgive(&mut history, since_ms, cut).await?;
         }

@@ -167,7 +167,18 @@ pub struct Session {
     /// What it got, in this order.
     pub deliveries: Vec<Delivery>,
     /// An answer that a consumer should never get.
-    pub trouble: Option<String>,
+    pub trouble: Option<Trouble>,
+}
+
+/// An answer that a consumer should never get.
+#[derive(Debug, Clone)]
+pub struct Trouble {
+    /// What was wrong with it.
+    pub what: String,
+    /// It gave nothing and said why. A disk that is gone excuses that, but nothing excuses wrong messages.
+    pub refused: bool,
+    /// When it came, ms since 1970.
+    pub at_ms: i64,
 }
 
 /// A consumer's wish to have its progress stored.

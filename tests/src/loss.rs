@@ -75,6 +75,14 @@ pub fn forgive(run: &mut History, dump: &Dump, moments: Moments) -> Loss {
     loss
 }
 
+/// Takes from the logs of one run what consumers were told when the power was gone and the server not yet: what it had not
+/// read by then it could not read any more.
+pub fn forgive_refusals(run: &mut History, cut_ms: i64) {
+    for session in &mut run.sessions {
+        session.trouble.take_if(|trouble| trouble.refused && trouble.at_ms >= cut_ms);
+    }
+}
+
 /// When a message was acknowledged that is gone.
 fn missing(sent: &Sent, dump: &Dump) -> Option<i64> {
     let Outcome::Stored(place) = &sent.outcome else { return None };
@@ -95,7 +103,7 @@ mod tests {
 
     use super::*;
     use crate::dump::Stored;
-    use crate::history::{Commit, Digest, Kind, Place, Ticket};
+    use crate::history::{Commit, Digest, Kind, Place, Session, Ticket, Trouble};
 
     fn sent(number: u64, offset: i64, answered_ms: i64) -> Sent {
         let queue = Queue::new("t", 0);
@@ -149,5 +157,18 @@ mod tests {
         assert_eq!(left, [true, true, false, false], "what was acknowledged before the window stays acknowledged");
         let commits: Vec<i64> = run.commits.iter().map(|commit| commit.offset).collect();
         assert_eq!(commits, [1, 1], "the queue ended at 1 when the server was started");
+    }
+
+    #[test]
+    fn only_refusals_after_the_cut_are_forgiven() {
+        let left = |refused, at_ms| {
+            let trouble = Some(Trouble { what: String::new(), refused, at_ms });
+            let (group, queue) = (Arc::from("g"), Queue::new("t", 0));
+            let session = Session { group, queue, run: 0, begin: 0, deliveries: Vec::new(), trouble };
+            let mut run = History { sessions: vec![session], ..History::default() };
+            forgive_refusals(&mut run, 10_000);
+            run.sessions[0].trouble.is_some()
+        };
+        assert_eq!([left(true, 9_999), left(true, 10_000), left(false, 10_001)], [true, false, true]);
     }
 }

@@ -42,8 +42,8 @@ fn without_jumps(session: &Session, report: &mut Report) {
         }
         wanted = delivery.offset + 1;
     }
-    if let Some(what) = &session.trouble {
-        let (group, queue, what) = (Arc::clone(group), queue.clone(), what.clone());
+    if let Some(trouble) = &session.trouble {
+        let (group, queue, what) = (Arc::clone(group), queue.clone(), trouble.what.clone());
         report.violations.push(Violation::Trouble { group, queue, run: *run, what });
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::dump::{QueueDump, Stored};
-use crate::history::{Commit, Digest, Found, Place, Queue, Run, SentBack, Session};
+use crate::history::{Commit, Digest, Found, Place, Queue, Run, SentBack, Session, Trouble};
 use crate::message::{self, Marks};
 
 const SEED: u64 = 11;
@@ -315,7 +315,8 @@ fn a_repetition_within_a_run_and_trouble_are_found() {
         ),
         "{found:?}"
     );
-    let found = broken(|world| world.history.sessions[0].trouble = Some(String::from("code 1")));
+    let trouble = Trouble { what: String::from("code 1"), refused: true, at_ms: 1 };
+    let found = broken(|world| world.history.sessions[0].trouble = Some(trouble));
     assert!(matches!(&found[..], [Violation::Trouble { run: 0, .. }]), "{found:?}");
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::clock::now_ms;
 use crate::draw::Draw;
 use crate::dump::Stored;
-use crate::history::{Commit, Found, History, Queue, SentBack, Session};
+use crate::history::{Commit, Found, History, Queue, SentBack, Session, Trouble};
 use crate::talk::{Ask, Pulled, Talk, TalkError};
 use anyhow::{Result, bail};
 use strata_protocol::code::ResponseCode;
@@ -151,25 +151,29 @@ impl Reader {
     }
 }
 
-/// Whether the answer says that the store could not be flushed and takes nothing more.
+/// Whether the answer says that the store could not be written or flushed and takes nothing more.
 fn is_latched(code: i32, remark: &str) -> bool {
-    ResponseCode::of(code) == Some(ResponseCode::ServiceNotAvailable) && remark.contains("the flush failed")
+    ResponseCode::of(code) == Some(ResponseCode::ServiceNotAvailable)
+        && ["the flush failed", "takes no writes"].iter().any(|words| remark.contains(words))
 }
 
 /// Notes what a pull gave, and where to go on.
-fn take(pulled: &Pulled, offset: &mut i64, session: &mut Session) -> Result<(), String> {
+fn take(pulled: &Pulled, offset: &mut i64, session: &mut Session) -> Result<(), Trouble> {
     let words = || format!("a pull at {offset} was answered with {}: {}", pulled.code, pulled.remark);
+    let trouble = |what, refused| Trouble { what, refused, at_ms: now_ms() };
     if ResponseCode::of(pulled.code) != Some(ResponseCode::Success) {
-        return Err(words());
+        return Err(trouble(words(), true));
     }
     let mut end = *offset;
     for record in records(&pulled.records) {
-        let stored = record.map(|record| Stored::of(&record)).map_err(|error| format!("{}: {error}", words()))?;
+        let stored = record.map(|record| Stored::of(&record));
+        let stored = stored.map_err(|error| trouble(format!("{}: {error}", words()), false))?;
         end = stored.offset + 1;
         session.deliveries.push(stored.delivery());
     }
     if pulled.next != end || end == *offset {
-        return Err(format!("a pull at {offset} gave messages up to {end} and sends on to {}", pulled.next));
+        let what = format!("a pull at {offset} gave messages up to {end} and sends on to {}", pulled.next);
+        return Err(trouble(what, false));
     }
     *offset = end;
     Ok(())
