@@ -4,7 +4,8 @@
 //! `cargo test --release -p strata-tests --test filter`. `STRATA_FILTER_CASES` sets the number of cases (a case is one
 //! expression on one message; a refusal is one case), `STRATA_SEED` the choices, `STRATA_CASE=text` runs the sources of
 //! questions whose name holds the text. Ten million cases, with all sequences of up to five tokens:
-//! `STRATA_FILTER_CASES=10000000 cargo test --release -p strata-tests --test filter`.
+//! `STRATA_FILTER_CASES=10000000 cargo test --release -p strata-tests --test filter`. With `STRATA_FILTER_SPEED=1` it
+//! compares nothing but what a verdict costs.
 //!
 //! A difference is made as small as it gets and printed with both verdicts. The table of coverage says how often each
 //! rule of the grammar met each verdict; one that never did fails the run. A fault planted in Strata's verdicts must be
@@ -27,6 +28,7 @@ mod oracle;
 mod question;
 mod rules;
 mod shrink;
+mod speed;
 mod sweep;
 mod values;
 mod work;
@@ -64,6 +66,10 @@ fn all() -> Result<usize> {
     let only = setting::text("STRATA_CASE").unwrap_or_default();
     say(&format!("filter: {cases} cases; again with STRATA_SEED={seed}"));
     let jars = oracle::jars()?;
+    if setting::number("STRATA_FILTER_SPEED", 0_u8)? > 0 {
+        speed::measure(&mut Oracle::start(&jars)?, seed)?;
+        return Ok(0);
+    }
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get).clamp(1, 4) as u64;
     let mut oracles = start(&jars, workers)?;
     planted(&mut oracles, seed)?;

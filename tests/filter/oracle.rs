@@ -112,6 +112,23 @@ impl Oracle {
         Ok((verdict, self.text(u32::from_be_bytes(length) as usize)?))
     }
 
+    /// How long Apache takes to judge all these messages, in nanoseconds of its thread's CPU, in the fastest of some
+    /// passes, and how many match.
+    pub(crate) fn time(&mut self, expression: &str, messages: &[String], passes: u32) -> Result<(u64, u32)> {
+        let mut bytes = vec![2];
+        put(&mut bytes, expression.as_bytes())?;
+        bytes.extend(u32::try_from(messages.len())?.to_be_bytes());
+        for message in messages {
+            put(&mut bytes, message.as_bytes())?;
+        }
+        bytes.extend(passes.to_be_bytes());
+        self.questions.write_all(&bytes).context("the oracle takes no more questions")?;
+        let (mut nanoseconds, mut matches) = ([0; 8], [0; 4]);
+        self.answers.read_exact(&mut nanoseconds).context("the oracle answers no more")?;
+        self.answers.read_exact(&mut matches)?;
+        Ok((u64::from_be_bytes(nanoseconds), u32::from_be_bytes(matches)))
+    }
+
     fn byte(&mut self) -> Result<u8> {
         let mut byte = [0];
         self.answers.read_exact(&mut byte).context("the oracle answers no more")?;

@@ -4,6 +4,7 @@
 //! first 0x01; entries without a name, without 0x01 or with an empty value do not exist; of equal names the last counts.
 //! Most of what a filter costs is spent here, so that entries are passed over by their ends and first eight bytes alone.
 
+use memchr::memchr;
 use smallvec::SmallVec;
 use strata_protocol::properties::{NAME_VALUE_SEPARATOR, PROPERTY_SEPARATOR};
 use wide::u8x16;
@@ -21,6 +22,8 @@ const NAMES_FEW: usize = 8;
 struct Head {
     word: u64,
     mask: u64,
+    /// Bytes of the whole name and its separator.
+    length: usize,
 }
 
 /// The names to be found.
@@ -50,7 +53,6 @@ impl Names {
     pub(crate) fn find<'a>(&self, properties: &'a [u8], values: &mut [Option<&'a [u8]>]) {
         let found = match self.heads.len() {
             0 => true,
-            _ if properties.len() > u32::MAX as usize => false,
             1 => self.find_last::<1>(properties, values),
             2 => self.find_last::<2>(properties, values),
             3 => self.find_last::<3>(properties, values),
@@ -62,26 +64,28 @@ impl Names {
         }
     }
 
-    /// Remembers for each name the last entry that begins like it, without a branch that the processor must guess, and
-    /// looks at those entries alone. `false` if one of them is another name's or has no value, so that an entry before
-    /// it may count.
+    /// Remembers for each name the last entry that begins like it, and looks at those entries alone. `false` if one of
+    /// them has no value, so that an entry before it may count.
     #[inline]
     fn find_last<'a, const N: usize>(&self, properties: &'a [u8], values: &mut [Option<&'a [u8]>]) -> bool {
         let Some(heads) = self.heads.first_chunk::<N>() else { return false };
-        // Begin and end in one word, so that one choice moves both.
-        let mut last = [0_u64; N];
-        each_entry(properties, |from, end| {
+        // Where the entries begin, and 1, so that 0 is none.
+        let mut last = [0; N];
+        let mut look_at = |from: usize| {
             let word = first_word(properties, from);
-            let place = (from as u64) << 32 | end as u64;
             for (head, last) in heads.iter().zip(&mut last) {
-                let begins = (word ^ head.word) & head.mask == 0;
-                *last = std::hint::select_unpredictable(begins, place, *last);
+                *last = std::hint::select_unpredictable(head.begins(word), from + 1, *last);
             }
-        });
+        };
+        look_at(0);
+        let firsts = heads.each_ref().map(|head| u8x16::splat(head.word as u8));
+        each_begin(properties, &firsts, look_at);
         let mut all = true;
-        for (slot, place) in last.into_iter().enumerate() {
-            let (from, end) = ((place >> 32) as usize, place as u32 as usize);
-            all &= end == 0 || self.take(properties, (from, end), slot, values);
+        for (slot, (place, value)) in last.into_iter().zip(values).enumerate().filter(|(_, (place, _))| *place > 0) {
+            let entries = properties.get(place - 1..).unwrap_or_default();
+            let entry = entries.get(..end_of(entries)).unwrap_or_default();
+            *value = self.value_of(entry, slot);
+            all &= value.is_some();
         }
         all
     }
@@ -94,34 +98,28 @@ impl Names {
         }
         each_entry(properties, |from, end| {
             let word = first_word(properties, from);
-            for (slot, head) in self.heads.iter().enumerate() {
-                if (word ^ head.word) & head.mask == 0 {
-                    self.take(properties, (from, end), slot, values);
-                }
+            for (slot, _) in self.heads.iter().enumerate().filter(|(_, head)| head.begins(word)) {
+                self.take(properties.get(from..end).unwrap_or_default(), slot, values);
             }
         });
     }
 
-    /// Takes the value of an entry whose first bytes are a name's, if all are and the value is not empty.
+    /// The value of an entry whose first bytes are a name's, if all are and the value is not empty.
     #[inline]
-    fn take<'a>(
-        &self,
-        properties: &'a [u8],
-        (from, end): (usize, usize),
-        slot: usize,
-        values: &mut [Option<&'a [u8]>],
-    ) -> bool {
-        let entry = properties.get(from..end).unwrap_or_default();
+    fn value_of<'a>(&self, entry: &'a [u8], slot: usize) -> Option<&'a [u8]> {
         // Up to eight bytes are known to be equal, the separator behind the name among them.
-        let found = self.entries.get(slot).and_then(|name| match name.len() {
+        let value = match self.heads.get(slot)?.length {
             length @ ..=8 => entry.get(length..),
-            _ => entry.strip_prefix(&**name),
-        });
-        let (Some(found), Some(value)) = (found.filter(|found| !found.is_empty()), values.get_mut(slot)) else {
-            return false;
+            _ => entry.strip_prefix(&**self.entries.get(slot)?),
         };
-        *value = Some(found);
-        true
+        value.filter(|value| !value.is_empty())
+    }
+
+    /// Takes the value of such an entry.
+    fn take<'a>(&self, entry: &'a [u8], slot: usize, values: &mut [Option<&'a [u8]>]) {
+        if let (Some(found), Some(value)) = (self.value_of(entry, slot), values.get_mut(slot)) {
+            *value = Some(found);
+        }
     }
 
     /// Looks for an entry's name among many.
@@ -131,7 +129,7 @@ impl Names {
         let name = &entry[..=length];
         let found = self.sorted.binary_search_by(|slot| (*self.entries[usize::from(*slot)]).cmp(name));
         if let Some(slot) = found.ok().and_then(|at| self.sorted.get(at)) {
-            self.take(properties, (from, end), usize::from(*slot), values);
+            self.take(entry, usize::from(*slot), values);
         }
     }
 }
@@ -140,8 +138,65 @@ impl Head {
     fn new(entry: &[u8]) -> Self {
         let bits = entry.len().min(8) * 8;
         let mask = u64::MAX >> (64 - bits);
-        Self { word: first_word(entry, 0) & mask, mask }
+        Self { word: first_word(entry, 0) & mask, mask, length: entry.len() }
     }
+
+    /// Whether an entry whose first bytes are `word` may be the name's.
+    #[inline]
+    const fn begins(&self, word: u64) -> bool {
+        (word ^ self.word) & self.mask == 0
+    }
+}
+
+/// Calls `with` with the begin of each entry but the first that begins with one of the bytes, in their order.
+#[inline]
+fn each_begin<const N: usize>(properties: &[u8], firsts: &[u8x16; N], mut with: impl FnMut(usize)) {
+    let mut from = 0;
+    while from + 1 < properties.len() {
+        let mut found = begins(properties, from, firsts);
+        while found != 0 {
+            with(from + found.trailing_zeros() as usize + 1);
+            found &= found - 1;
+        }
+        from += BLOCK;
+    }
+}
+
+/// Which bytes of the block at `from` are separators with one of `firsts` behind them. More than one byte is left
+/// there.
+#[inline]
+fn begins<const N: usize>(bytes: &[u8], from: usize, firsts: &[u8x16; N]) -> u64 {
+    if let Some(block) = bytes.get(from..).and_then(|rest| rest.first_chunk()) {
+        return begin_mask(block, firsts);
+    }
+    match bytes.last_chunk() {
+        Some(block) => begin_mask(block, firsts) >> (from + BLOCK + 1 - bytes.len()),
+        None => begin_mask(&padded(bytes), firsts),
+    }
+}
+
+/// Which bytes of a block are separators with one of `firsts` behind them.
+#[inline]
+fn begin_mask<const N: usize>(block: &[u8; BLOCK + 1], firsts: &[u8x16; N]) -> u64 {
+    let separator = u8x16::splat(PROPERTY_SEPARATOR);
+    let lanes = block[..BLOCK].as_chunks::<LANE>().0.iter().zip(block[1..].as_chunks::<LANE>().0);
+    lanes.rev().fold(0, |mask, (lane, behind)| {
+        let behind = u8x16::new(*behind);
+        let is_first = firsts.iter().fold(u8x16::ZERO, |any, first| any | behind.simd_eq(*first));
+        mask << LANE | u64::from((is_first & u8x16::new(*lane).simd_eq(separator)).to_bitmask())
+    })
+}
+
+/// Where the first entry ends.
+#[inline]
+fn end_of(entries: &[u8]) -> usize {
+    let near = entries
+        .first_chunk::<LANE>()
+        .map_or(0, |lane| u8x16::new(*lane).simd_eq(u8x16::splat(PROPERTY_SEPARATOR)).to_bitmask());
+    if near != 0 {
+        return near.trailing_zeros() as usize;
+    }
+    memchr(PROPERTY_SEPARATOR, entries).unwrap_or(entries.len())
 }
 
 /// Calls `with` with the begin and end of each entry, in their order.
@@ -189,17 +244,17 @@ fn separators(bytes: &[u8], from: usize) -> u64 {
     // The last block is short. Where there are 64 bytes at all, it is read from further ahead.
     match bytes.last_chunk::<BLOCK>() {
         Some(block) => mask(block) >> (from + BLOCK - bytes.len()),
-        None => mask_of_few(bytes),
+        None => mask(&padded(bytes)),
     }
 }
 
-/// [`mask`] of a text that is shorter than a block.
-fn mask_of_few(bytes: &[u8]) -> u64 {
-    let mut block = [0; BLOCK];
+/// A text that is shorter than a block, with zeros behind it.
+fn padded<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut block = [0; N];
     if let Some(part) = block.get_mut(..bytes.len()) {
         part.copy_from_slice(bytes);
     }
-    mask(&block)
+    block
 }
 
 /// Which bytes of a block are separators. Sixteen are compared at once.

@@ -8,6 +8,8 @@
  *             a 32-bit length and its bytes. Properties are given as they lie in a stored message.
  * An answer:  'R' when the expression does not compile, else 'C' and for each properties text 'T', 'F', 'N' (null) or
  *             'E' (it threw). With causes: a text, 32-bit length and bytes, what was thrown, or nothing.
+ * A timing:   byte, 2; expression and properties texts as above; a 32-bit count of passes over them all.
+ * An answer:  64 bits, the thread's CPU nanoseconds of the fastest pass; 32 bits, how many were TRUE in it.
  */
 import java.io.BufferedInputStream;
 import java.io.BufferedOutputStream;
@@ -17,6 +19,7 @@ import java.io.EOFException;
 import java.io.FileOutputStream;
 import java.io.FileDescriptor;
 import java.io.IOException;
+import java.lang.management.ManagementFactory;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.Map;
@@ -74,6 +77,10 @@ public final class Oracle {
                 return;
             }
             cause = "";
+            if (wanted == 2) {
+                time();
+                continue;
+            }
             answer();
             if (wanted == 1) {
                 byte[] text = cause.getBytes(StandardCharsets.UTF_8);
@@ -94,9 +101,31 @@ public final class Oracle {
         for (int at = 0; at < count; at++) {
             byte[] properties = bytes();
             if (compiled != null) {
-                out.writeByte(evaluate(compiled, properties));
+                out.writeByte(judge(compiled, record(properties)));
             }
         }
+    }
+
+    /** Properties are decoded for each evaluation, as a broker does. */
+    private void time() throws IOException {
+        Expression compiled = compile(new String(bytes(), StandardCharsets.UTF_8));
+        ByteBuffer[] records = new ByteBuffer[in.readInt()];
+        for (int at = 0; at < records.length; at++) {
+            records[at] = record(bytes());
+        }
+        long best = Long.MAX_VALUE;
+        int matches = 0;
+        for (int passes = in.readInt(); passes > 0; passes--) {
+            long began = ManagementFactory.getThreadMXBean().getCurrentThreadCpuTime();
+            matches = 0;
+            for (ByteBuffer record : records) {
+                matches += judge(compiled, record) == 'T' ? 1 : 0;
+            }
+            best = Math.min(best, ManagementFactory.getThreadMXBean().getCurrentThreadCpuTime() - began);
+        }
+        out.writeLong(best);
+        out.writeInt(matches);
+        out.flush();
     }
 
     /** As ConsumerFilterManager does: whatever is thrown is a refusal. */
@@ -110,8 +139,8 @@ public final class Oracle {
     }
 
     /** As ExpressionMessageFilter does, except that null and what was thrown are told apart from FALSE. */
-    private char evaluate(Expression compiled, byte[] properties) {
-        Map<String, String> decoded = MessageDecoder.decodeProperties(record(properties));
+    private char judge(Expression compiled, ByteBuffer record) {
+        Map<String, String> decoded = MessageDecoder.decodeProperties(record);
         try {
             Object result = compiled.evaluate(new MessageEvaluationContext(decoded));
             if (result == null) {
