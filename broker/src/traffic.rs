@@ -8,29 +8,21 @@ use parking_lot::Mutex;
 /// Time between samples, ms. RocketMQ samples statistics every 10 s too.
 pub(crate) const SAMPLE_MS: i64 = 10_000;
 
-/// Samples kept: an hour.
-const SAMPLES_MAX: usize = 361;
-
-/// Samples kept of one in an hour: a day, for longer windows.
-const HOURS_MAX: usize = 25;
-
-/// An hour, ms.
-const HOUR_MS: i64 = 3_600_000;
+/// How far apart samples are kept, ms, and how many: for a minute, ten minutes, an hour and a day. A topic that is busy
+/// all day costs 1.5 KiB.
+const TIERS: [(i64, usize); 4] = [(SAMPLE_MS, 7), (60_000, 11), (600_000, 7), (3_600_000, 25)];
 
 /// One stream of messages: what came into a topic, or left it for a group.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     messages: AtomicU64,
     bytes: AtomicU64,
-    /// Touched every [`SAMPLE_MS`] and by statistics requests only.
-    samples: Mutex<Samples>,
+    /// Touched every [`SAMPLE_MS`] and by statistics requests only. Most streams of many topics never flow.
+    samples: Mutex<Option<Box<Samples>>>,
 }
 
-#[derive(Debug, Default)]
-struct Samples {
-    recent: VecDeque<Sample>,
-    hourly: VecDeque<Sample>,
-}
+/// For each of [`TIERS`], oldest first.
+type Samples = [VecDeque<Sample>; TIERS.len()];
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Sample {
@@ -76,25 +68,23 @@ impl Traffic {
     pub(crate) fn sample(&self, elapsed_ms: i64) {
         let now = Sample { at_ms: elapsed_ms, messages: self.messages(), bytes: self.bytes() };
         let mut samples = self.samples.lock();
-        let last = samples.recent.back().copied().unwrap_or_default();
+        let last = samples.as_ref().and_then(|tiers| tiers[0].back()).copied().unwrap_or_default();
         if (last.messages, last.bytes) == (now.messages, now.bytes) {
             return;
         }
-        if samples.recent.is_empty() {
-            // What came before the first sample came in the time that it ends.
-            let before = Sample { at_ms: elapsed_ms - SAMPLE_MS, ..Sample::default() };
-            samples.recent.push_back(before);
-            samples.hourly.push_back(before);
-        }
-        if samples.hourly.back().is_some_and(|last| elapsed_ms - last.at_ms >= HOUR_MS) {
-            samples.hourly.push_back(now);
-        }
-        samples.recent.push_back(now);
-        if samples.recent.len() > SAMPLES_MAX {
-            samples.recent.pop_front();
-        }
-        if samples.hourly.len() > HOURS_MAX {
-            samples.hourly.pop_front();
+        for ((period_ms, most), tier) in TIERS.iter().zip(samples.get_or_insert_default().iter_mut()) {
+            if tier.is_empty() {
+                // What came before the first sample came in the time that it ends.
+                tier.push_back(Sample { at_ms: elapsed_ms - SAMPLE_MS, ..Sample::default() });
+            }
+            let is_due = tier.back().is_none_or(|last| elapsed_ms - last.at_ms >= *period_ms);
+            // The first tier has every sample, also one that came a little early.
+            if is_due || *period_ms == SAMPLE_MS {
+                tier.push_back(now);
+            }
+            if tier.len() > *most {
+                tier.pop_front();
+            }
         }
     }
 
@@ -102,7 +92,10 @@ impl Traffic {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of a day are far below 52 bits")]
     pub(crate) fn window(&self, elapsed_ms: i64, seconds: i64) -> Window {
         let samples = self.samples.lock();
-        let samples = if seconds * 1_000 > HOUR_MS { &samples.hourly } else { &samples.recent };
+        let long_enough = |tier: &usize| TIERS[*tier].0 * (TIERS[*tier].1 as i64 - 1) >= seconds * 1_000;
+        let tier = (0..TIERS.len()).find(long_enough).unwrap_or(TIERS.len() - 1);
+        let none = VecDeque::new();
+        let samples = samples.as_ref().map_or(&none, |tiers| &tiers[tier]);
         let from = elapsed_ms - seconds * 1_000;
         // Between two samples the counts are those of the earlier one, to within one sampling period.
         let before = samples.iter().rev().find(|sample| sample.at_ms <= from);
@@ -130,12 +123,32 @@ mod tests {
         traffic.sample(30_000);
         traffic.sample(40_000);
         traffic.add(1, 10);
-        assert_eq!(traffic.samples.lock().recent.len(), 3, "a stream that did not move is not sampled");
+        let kept = |traffic: &Traffic| traffic.samples.lock().as_ref().map_or(0, |tiers| tiers[0].len());
+        assert_eq!(kept(&traffic), 3, "a stream that did not move is not sampled");
         assert_eq!(traffic.window(40_000, 60), Window { messages: 16, bytes: 160, seconds: 30.0 });
         assert_eq!(traffic.window(40_000, 10), Window { messages: 1, bytes: 10, seconds: 10.0 });
         assert_eq!(traffic.window(120_000, 10).messages, 1);
-        traffic.sample(2 * HOUR_MS);
+        let hour_ms = 3_600_000;
+        traffic.sample(2 * hour_ms);
         traffic.add(2, 20);
-        assert_eq!(traffic.window(3 * HOUR_MS, 86_400).messages, 18, "a day is counted, not only the last hour");
+        assert_eq!(traffic.window(3 * hour_ms, 86_400).messages, 18, "a day is counted, not only the last hour");
+    }
+
+    #[test]
+    fn a_busy_day_is_told_by_few_samples() {
+        let traffic = Traffic::default();
+        let mut now_ms = 0;
+        for _ in 0..2 * 8_640 {
+            traffic.add(10, 100);
+            now_ms += SAMPLE_MS;
+            traffic.sample(now_ms);
+        }
+        // One message a second. A window begins at the last sample before it, which is a period ago at most.
+        for (seconds, period_ms) in [(10, 10_000), (60, 10_000), (600, 60_000), (3_600, 600_000), (86_400, 3_600_000)] {
+            let counted = traffic.window(now_ms, seconds).messages as i64;
+            assert!((seconds..=seconds + period_ms / 1_000).contains(&counted), "{counted} in {seconds} s");
+        }
+        let kept = traffic.samples.lock().as_ref().map_or(0, |tiers| tiers.iter().map(VecDeque::len).sum());
+        assert_eq!(kept, TIERS.iter().map(|(_, most)| most).sum::<usize>());
     }
 }

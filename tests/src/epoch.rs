@@ -190,7 +190,12 @@ fn setup_of(plan: &Plan, data: &Path, draw: &mut Draw) -> Result<Setup> {
         binary: plan.binary.clone(),
         data: data.to_path_buf(),
         ports: Ports::free(draw)?,
-        settings: vec![plan.flush.setting(), format!("mappedFileSizeCommitLog={}", plan.segment_bytes)],
+        settings: vec![
+            plan.flush.setting(),
+            format!("mappedFileSizeCommitLog={}", plan.segment_bytes),
+            // A machine that other work keeps busy is no fault here.
+            String::from("waitTimeMillsInSendQueue=5000"),
+        ],
         log: data.with_extension("log"),
     })
 }

@@ -188,13 +188,18 @@ fn report(flood: Flood, course: &Course, target: &Target, args: &ProduceBenchArg
 /// Asks each queue for its end, which must be behind the last acknowledged message. Brokers may index a
 /// message a little later than they acknowledge it; one that is at fault already is not waited for.
 pub(super) async fn check_ends(sending: &mut Sending, target: &Target) -> Outcome {
+    let target = target.again().await?;
     let mut ends = sending.end();
     ends.truncate(BENCH_ENDS_QUEUES_MAX);
-    let deadline = Instant::now() + BENCH_SETTLE_MAX;
+    let (mut seen, mut deadline) = (0, Instant::now() + BENCH_SETTLE_MAX);
     loop {
         let topics = &sending.load().topics;
         let queues = ends.iter().map(|(topic, queue, _)| (*topic, *queue));
         let found = target.offsets(request::GET_MAX_OFFSET, topics, queues).await?;
+        let shown = found.iter().sum::<i64>();
+        if shown > seen {
+            (seen, deadline) = (shown, Instant::now() + BENCH_SETTLE_MAX);
+        }
         let mut pairs = ends.iter().zip(&found);
         let Some(((topic, queue, end), found)) = pairs.find(|((_, _, end), found)| end != *found) else {
             return Ok(());

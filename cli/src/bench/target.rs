@@ -106,6 +106,12 @@ impl Target {
         Ok(Self { client, address, patience })
     }
 
+    /// The same on a new connection: Apache's broker closes one that was silent for two minutes, as this is while a
+    /// long run lasts.
+    pub(super) async fn again(&self) -> Outcome<Self> {
+        Self::at(&self.address.to_string(), self.patience).await
+    }
+
     /// Connections for the run.
     pub(super) fn wires(&self, count: u32) -> Outcome<Vec<Wire>> {
         (0..count as usize).map(|place| Wire::connect(self.address, place, self.patience)).collect()

@@ -82,8 +82,11 @@ impl Book {
         if let (Some(bytes), None) = (&topic.encoded[form.index()], order) {
             return Some(bytes.clone());
         }
-        let brokers = topic.queues().keys().filter_map(|name| self.brokers.get(name).map(|group| group.data(name)));
-        let bytes = Bytes::from(route::encode(form, topic.queues().values(), brokers, order));
+        let brokers = topic.queues().iter().filter_map(|queues| {
+            let name = &queues.broker_name;
+            self.brokers.get(name).map(|group| group.data(name))
+        });
+        let bytes = Bytes::from(route::encode(form, topic.queues().iter(), brokers, order));
         if order.is_none() {
             topic.encoded[form.index()] = Some(bytes.clone());
         }

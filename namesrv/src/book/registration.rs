@@ -159,7 +159,7 @@ impl Book {
         let (mut topics, mut pairs) = (self.topics.len(), self.topics.pairs());
         for topic in table.topic_config_table.keys() {
             match self.topics.topic(topic) {
-                Some(known) => pairs += usize::from(!known.queues().contains_key(name)),
+                Some(known) => pairs += usize::from(known.on(name).is_none()),
                 None => (topics, pairs) = (topics + 1, pairs + 1),
             }
         }

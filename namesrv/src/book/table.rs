@@ -3,7 +3,7 @@
 //! Owns the count of all pairs of topic and broker, which is what the table costs, and the rule that whatever
 //! changes a topic's queues forgets its encoded route. A topic without queues is not in it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,16 +11,27 @@ use strata_protocol::body::QueueData;
 
 use crate::route::FORMS;
 
-/// A topic's queues by broker name, and the encoded route in each form until something of it changes.
+/// A topic's queues on each broker, and the encoded route in each form until something of it changes.
 #[derive(Debug, Default)]
 pub(super) struct Topic {
-    queues: BTreeMap<String, QueueData>,
+    /// In the order of the brokers' names. A list and no map: most topics are on few brokers, and there may be many topics.
+    queues: Vec<QueueData>,
     pub(super) encoded: [Option<Bytes>; FORMS],
 }
 
 impl Topic {
-    pub(super) fn queues(&self) -> &BTreeMap<String, QueueData> {
+    pub(super) fn queues(&self) -> &[QueueData] {
         &self.queues
+    }
+
+    /// The queues on one broker.
+    pub(super) fn on(&self, broker: &str) -> Option<&QueueData> {
+        self.place(broker).ok().and_then(|at| self.queues.get(at))
+    }
+
+    /// Where a broker's queues are, or would be.
+    fn place(&self, broker: &str) -> Result<usize, usize> {
+        self.queues.binary_search_by(|queues| queues.broker_name.as_str().cmp(broker))
     }
 }
 
@@ -51,7 +62,7 @@ impl Topics {
 
     /// A topic's queues on one broker.
     pub(super) fn queues(&self, topic: &str, broker: &str) -> Option<&QueueData> {
-        self.topic(topic)?.queues.get(broker)
+        self.topic(topic)?.on(broker)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Topic)> {
@@ -64,20 +75,23 @@ impl Topics {
             self.by_name.insert(Arc::from(topic), Topic::default());
         }
         let Some(entry) = self.by_name.get_mut(topic) else { return };
-        if entry.queues.get(&queues.broker_name) == Some(&queues) {
-            return;
+        match entry.place(&queues.broker_name) {
+            Ok(at) if entry.queues[at] == queues => return,
+            Ok(at) => entry.queues[at] = queues,
+            Err(at) => {
+                entry.queues.reserve_exact(1);
+                entry.queues.insert(at, queues);
+                self.pairs += 1;
+            }
         }
         entry.encoded = Default::default();
-        if entry.queues.insert(queues.broker_name.clone(), queues).is_none() {
-            self.pairs += 1;
-        }
     }
 
     /// Takes a topic's queues away, on those brokers that `gone` names.
     pub(super) fn take(&mut self, topic: &str, gone: impl Fn(&str) -> bool) {
         let Some(entry) = self.by_name.get_mut(topic) else { return };
         let before = entry.queues.len();
-        entry.queues.retain(|broker, _| !gone(broker));
+        entry.queues.retain(|queues| !gone(&queues.broker_name));
         self.pairs -= before - entry.queues.len();
         entry.encoded = Default::default();
         if entry.queues.is_empty() {
@@ -89,7 +103,8 @@ impl Topics {
     pub(super) fn take_broker(&mut self, broker: &str, gone: impl Fn(&str) -> bool) {
         let pairs = &mut self.pairs;
         self.by_name.retain(|name, entry| {
-            if gone(name) && entry.queues.remove(broker).is_some() {
+            if let Some(at) = entry.place(broker).ok().filter(|_| gone(name)) {
+                entry.queues.remove(at);
                 entry.encoded = Default::default();
                 *pairs -= 1;
             }
@@ -102,8 +117,8 @@ impl Topics {
     pub(super) fn touch(&mut self, broker: &str, mut edit: impl FnMut(&mut QueueData)) -> usize {
         let mut touched = 0;
         for topic in self.by_name.values_mut() {
-            if let Some(queues) = topic.queues.get_mut(broker) {
-                edit(queues);
+            if let Ok(at) = topic.place(broker) {
+                edit(&mut topic.queues[at]);
                 topic.encoded = Default::default();
                 touched += 1;
             }

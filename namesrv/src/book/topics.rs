@@ -60,7 +60,7 @@ impl Book {
                 Listed::UnitSubscriptionOnly => subscription && !unit,
             }
         };
-        let matching = self.topics.iter().filter(|(_, topic)| topic.queues().values().any(wanted));
+        let matching = self.topics.iter().filter(|(_, topic)| topic.queues().iter().any(wanted));
         matching.map(|(name, _)| Arc::clone(name)).collect()
     }
 
