@@ -1,7 +1,7 @@
 //! What a verdict costs Apache RocketMQ's filter and Strata's, on the same messages in turns.
 //!
-//! Owns the messages and the expression. Each does what a broker does for a stored message: finds the properties in their text,
-//! and evaluates. The time is that of the thread's CPU, in the fastest of all passes.
+//! Owns the messages and the expression. Each does what a broker does for a stored message: finds the properties in
+//! their text, and evaluates. The time is that of the thread's CPU, in the fastest of all passes.
 
 use std::hint::black_box;
 

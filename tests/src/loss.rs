@@ -75,8 +75,8 @@ pub fn forgive(run: &mut History, dump: &Dump, moments: Moments) -> Loss {
     loss
 }
 
-/// Takes from the logs of one run what consumers were told when the power was gone and the server not yet: what it had not
-/// read by then it could not read any more.
+/// Takes from the logs of one run what consumers were refused when the power was gone and the server not yet: what it
+/// had not read by then it could not read any more.
 pub fn forgive_refusals(run: &mut History, cut_ms: i64) {
     for session in &mut run.sessions {
         session.trouble.take_if(|trouble| trouble.refused && trouble.at_ms >= cut_ms);

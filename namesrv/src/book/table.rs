@@ -14,7 +14,7 @@ use crate::route::FORMS;
 /// A topic's queues on each broker, and the encoded route in each form until something of it changes.
 #[derive(Debug, Default)]
 pub(super) struct Topic {
-    /// In the order of the brokers' names. A list and no map: most topics are on few brokers, and there may be many topics.
+    /// In the order of the brokers' names. A list and no map, whose nodes are large: most topics are on few brokers.
     queues: Vec<QueueData>,
     pub(super) encoded: [Option<Bytes>; FORMS],
 }
