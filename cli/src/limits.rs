@@ -171,3 +171,8 @@ pub(crate) const FILTER_CACHED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Lines without a question that `strata filter eval` describes; beyond it they are counted.
 pub(crate) const FILTER_FAULTS_LISTED_FAULTS_MAX: u64 = 10;
+
+/// Turns of a thread of the runtime after which it looks at the tasks that all threads share. A thread's own list holds
+/// 256, and of more busy connections than that the oldest are put there: looked at seldom, they wait for half a second
+/// under overload while others go on; looked at every time, those in the thread's own list never have a turn.
+pub(crate) const SHARED_QUEUE_TURNS: u32 = 2;

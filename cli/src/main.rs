@@ -29,6 +29,7 @@ mod topic;
 
 use args::{Cli, Command};
 use exit::{Exit, OrFail, Outcome};
+use limits::SHARED_QUEUE_TURNS;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Outcome {
     log_to_stderr(matches!(command, Command::Start(_) | Command::Namesrv(_) | Command::Broker(_)));
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .global_queue_interval(SHARED_QUEUE_TURNS)
         .enable_all()
         .build()
         .or_fail_with(Exit::Failed, "the runtime cannot start")?;
