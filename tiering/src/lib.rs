@@ -4,4 +4,15 @@
 //! log; whoever rolls hands it records, whoever reads gets records.
 #![forbid(unsafe_code)]
 
+pub mod bucket;
+pub mod cold;
+pub mod index;
 pub mod limits;
+pub mod manifest;
+pub mod object;
+pub mod pace;
+pub mod roll;
+pub mod rows;
+pub mod tier;
+
+mod chance;

@@ -1,5 +1,7 @@
 //! Bounds of the cold tier, each with its unit and its reason.
 
+use std::time::Duration;
+
 /// Rows of a row group.
 pub const GROUP_ROWS_MAX: usize = 32_768;
 
@@ -11,3 +13,132 @@ pub const PAGE_ROWS_MAX: usize = 4_096;
 
 /// Properties of a roll that have a column of their own.
 pub const PROPERTY_COLUMNS_MAX: usize = 16;
+
+/// Time that a store has for one attempt at a request without much of a body. Healthy stores answer within a second,
+/// busy ones within some; behind that another attempt is the better one.
+pub const ATTEMPT_MAX: Duration = Duration::from_secs(15);
+
+/// Bytes that a store has to move in each second at least, beside the time of an attempt.
+pub const TRANSFER_BYTES_PER_SECOND_MIN: u64 = 256 * 1024;
+
+/// Attempts of one call. With the pauses between them a call outlives a restart of a small store.
+pub const TRIES_MAX: u32 = 6;
+
+/// The longest pause behind the first failed attempt; each further one doubles it.
+pub const FIRST_PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// The longest pause between two attempts.
+pub const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Failed attempts in a row, of whatever calls, behind which a store counts as down.
+pub const BREAKER_FAILURES_MAX: u32 = 12;
+
+/// Time that nothing is sent to a store that is down, until one call may find out whether it is back.
+pub const BREAKER_PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// The same time after many such calls in vain. A store that is back is noticed so late at most.
+pub const BREAKER_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes of one object. What is read whole is held in memory.
+pub const OBJECT_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+/// Bytes of one part of an upload, and of an object that is put in one piece. Stores ask for 5 MiB at least and for
+/// 10,000 parts at most; a part that failed is sent again, so it should not be large.
+pub const PART_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Parts of one upload that are under way at once. Two saturate most links, four also those with a long way.
+pub const PARTS_AT_ONCE_MAX: usize = 4;
+
+/// Ranges of one call that are read at once.
+pub const RANGES_AT_ONCE_MAX: usize = 16;
+
+/// Bytes of a store's error that are kept: enough for its code and its words.
+pub const ERROR_BYTES_MAX: usize = 400;
+
+/// Every so many edits of the manifest one stays for good, and a checkpoint is put: an opening reads so many edits,
+/// and a search without a hint so many times fewer names.
+pub const POST_EDITS: u64 = 64;
+
+/// Edits that are fetched at once.
+pub const EDITS_AT_ONCE_MAX: u64 = 8;
+
+/// Reads of a document before its damage is believed: bytes that a network or a cache flipped come right again.
+pub const DAMAGE_READS_MAX: u32 = 3;
+
+/// Bytes of one edit. A roll of thousands of objects has less.
+pub const EDIT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of one line of a checkpoint, which is one roll, so that a damaged one cannot take all memory.
+pub const CHECKPOINT_LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Races for a claim that one writer loses before it gives up.
+pub const CLAIM_TRIES_MAX: u32 = 16;
+
+/// Searches of one opening. Each is begun because others wrote more than 64 edits since the last one.
+pub const SEARCHES_MAX: u32 = 16;
+
+/// Objects of one roll: more than a merge of many segments makes, and what an index may claim.
+pub const INDEX_OBJECTS_MAX: usize = 4_096;
+
+/// Bytes of the table of queues that an index may claim: two million queues with long names.
+pub const INDEX_QUEUES_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Level of zstd for pages: 16 % fewer bytes than level 1 for 40 % more time; above it time grows and bytes do not shrink.
+pub const COMPRESSION_LEVEL: i32 = 3;
+
+/// Bytes of a page but the body's: pages of small columns end by their rows.
+pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of a page of bodies: a selective replay fetches one for each message it wants.
+pub const BODY_PAGE_BYTES: usize = 64 * 1024;
+
+/// Of how many values that are not there a bloom filter takes one to be: of 640 row groups (20 GiB) less than one.
+pub const BLOOM_WRONG: f64 = 0.001;
+
+/// Bytes of texts in statistics.
+pub const STATISTICS_TEXT_BYTES_MAX: usize = 64;
+
+/// Bytes of a piece of an object that is being written.
+pub const PIECE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of an object below which none ends while more is to come: a request for each costs as much as its bytes.
+pub const OBJECT_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+/// Bytes of an object, about. It is in memory until it is put, beside a row group; a GiB that does not compress is six
+/// of these, with the index and the edit at most eight requests.
+pub const OBJECT_BYTES_GOAL: u64 = 176 * 1024 * 1024;
+
+/// Bytes of records from which a roll's often-used properties are told.
+pub const SAMPLE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Rows between two looks at the budget of CPU: about a millisecond of work.
+pub const PACE_ROWS: u32 = 256;
+
+/// Milliseconds of one sleep of a roll, so that it notices that the broker stops.
+pub const PACE_SLEEP_MS_MAX: u64 = 1_000;
+
+/// Bytes of a file of the cache on the local disk; one part of an object is within one.
+pub const CACHE_BLOCK_BYTES: usize = 32 * 1024 * 1024;
+
+/// Bytes that wait to be written to the cache on the local disk; beyond it they are not kept.
+pub const CACHE_WRITE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes between two ranges that are fetched too rather than asked for twice: what a store sends in the time of a
+/// request, at 50 MB/s and some milliseconds.
+pub const FETCH_GAP_BYTES_MAX: u64 = 256 * 1024;
+
+/// Bytes of one request to read.
+pub const FETCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Blocks of cold records that are made at once: one core at most.
+pub const DECODES_AT_ONCE_MAX: usize = 1;
+
+/// Queues of which it is remembered where they were read last.
+pub const HINTS_MAX: usize = 65_536;
+
+/// Bytes of bodies that are fetched at once for a reader that goes on: a store that answers after 30 ms gives more than a
+/// core decodes meanwhile.
+pub const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Readings ahead that are under way at once.
+pub const AHEAD_TASKS_MAX: usize = 8;

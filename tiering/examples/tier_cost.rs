@@ -1,0 +1,141 @@
+//! What rolling and replaying cost: CPU a message of 1 KiB, beside the codec alone and beside arrow's own scan.
+//!
+//! `cargo run --release -p strata-tiering --example tier_cost -- [messages]`
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program that prints figures")]
+
+#[path = "../tests/tier/log.rs"]
+mod log;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use log::{Draft, Log, Slot};
+use rustix::time::{ClockId, clock_gettime};
+use strata_tiering::bucket::{Bucket, Location, Patience};
+use strata_tiering::cold::{Ask, CacheOptions, ColdStatus, KeepAll};
+use strata_tiering::manifest::Writer;
+use strata_tiering::pace::{Budget, Pace};
+use strata_tiering::tier::{Tier, TierOptions};
+
+/// Words of which bodies are made.
+const WORDS: usize = 4_000;
+
+fn cpu() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+}
+
+/// A body of 1,024 bytes: an order as JSON, and words.
+fn body(nth: usize, dice: &mut Dice, words: &[String]) -> Vec<u8> {
+    let status = ["NEW", "PAID", "SHIPPED", "DONE"][dice.below(4) as usize];
+    let region = ["hz", "sh", "bj", "sz"][dice.below(4) as usize];
+    let mut text = format!(
+        "{{\"orderId\":\"{:016}\",\"user\":{},\"amount\":{}.{:02},\"status\":\"{status}\",\"region\":\"{region}\",\"items\":[",
+        nth * 7919,
+        dice.below(10_000_000),
+        dice.below(1_000),
+        dice.below(100)
+    );
+    for _ in 0..6 {
+        text.push_str(&format!("{{\"sku\":{},\"n\":{}}},", dice.below(1_000_000), 1 + dice.below(5)));
+    }
+    text.push_str("]}");
+    while text.len() < 1_024 {
+        text.push_str(&words[dice.below(WORDS as u64) as usize]);
+        text.push(' ');
+    }
+    text.truncate(1_024);
+    text.into_bytes()
+}
+
+fn fill(messages: usize) -> Log {
+    let mut dice = Dice(1);
+    let letters = |dice: &mut Dice| (0..3 + dice.below(8)).map(|_| char::from(b'a' + dice.below(26) as u8)).collect();
+    let words: Vec<String> = (0..WORDS).map(|_| letters(&mut dice)).collect();
+    let mut log = Log::at(0);
+    for nth in 0..messages {
+        let properties = format!(
+            "KEYS\u{1}ORD{:012}\u{2}UNIQ_KEY\u{1}7F0000010B4A18B4AAC2{:012X}\u{2}CLUSTER\u{1}DefaultCluster\u{2}TAGS\u{1}Tag{}\u{2}\
+             color\u{1}{}\u{2}price\u{1}{}\u{2}WAIT\u{1}true\u{2}MSG_REGION\u{1}DefaultRegion\u{2}TRACE_ON\u{1}true\u{2}",
+            nth * 7919 % 100_000_000_000,
+            nth * 131_071,
+            dice.below(4),
+            ["red", "blue", "green"][dice.below(3) as usize],
+            1 + dice.below(1_000),
+        );
+        let body = body(nth, &mut dice, &words);
+        let queue_id = (nth % 8) as i32;
+        let time = 1_700_000_000_000 + nth as i64 / 20;
+        log.append(&Draft { topic: "orders", queue_id, properties: properties.as_bytes(), body: &body, time });
+    }
+    log
+}
+
+fn main() {
+    let messages = std::env::args().nth(1).map_or(400_000, |text| text.parse().unwrap());
+    let log = Arc::new(fill(messages));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let per = |took: Duration| took.as_secs_f64() * 1e6 / messages as f64;
+
+    let mut codec = zstd::bulk::Compressor::new(3).unwrap();
+    let all: Vec<u8> = log.queues.values().flat_map(|queue| &queue.slots).flat_map(|slot| match slot {
+        Slot::Record(record) => record.as_slice(),
+        Slot::Lost => &[],
+    }).copied().collect();
+    let began = cpu();
+    let compressed: usize = all.chunks(64 * 1024).map(|chunk| codec.compress(chunk).unwrap().len()).sum();
+    let raw = cpu() - began;
+    println!("codec alone, records in pieces of 64 KiB: {:.2} us, {} B a message", per(raw), compressed / messages);
+    drop(all);
+
+    let bucket = runtime.block_on(Bucket::open(&Location::parse("memory://").unwrap(), [], Patience::default())).unwrap();
+    let options = TierOptions { broker: "b".into(), writer: Writer::Fenced, cache: CacheOptions::default() };
+    let tier = Arc::new(runtime.block_on(Tier::open(bucket, options)).unwrap());
+    let mut pace = Pace::new(Budget { cpu_percent: 100, bytes_per_second: None });
+    let began = cpu();
+    let rolled = tier.roll(&*log, runtime.handle(), (&mut pace, &AtomicBool::new(false))).unwrap();
+    let took = cpu() - began;
+    let bytes: u64 = rolled.roll.objects.iter().map(|object| object.bytes).sum();
+    println!(
+        "rolled and read back: {:.2} us a message, {:.2} times the codec; {} objects, {} B a message, index {} B (front {} B)",
+        per(took),
+        took.as_secs_f64() / raw.as_secs_f64(),
+        rolled.roll.objects.len(),
+        bytes / messages as u64,
+        rolled.roll.index.bytes,
+        rolled.roll.front,
+    );
+    for pull in [32, 128, 1_024] {
+        let (began, wall) = (cpu(), Instant::now());
+        let count = runtime.block_on(replay(&tier, pull));
+        assert_eq!(count, messages);
+        println!("replayed in pulls of {pull}: {:.2} us of CPU a message, {:.1} s", per(cpu() - began), wall.elapsed().as_secs_f64());
+    }
+}
+
+async fn replay(tier: &Tier, pull: usize) -> usize {
+    let mut count = 0;
+    for queue_id in 0..8 {
+        let mut offset = 0;
+        loop {
+            let ask = Ask { topic: "orders", queue_id, offset, messages_max: pull, bytes_max: 4 << 20 };
+            let read = tier.cold().read(&ask, &KeepAll).await.unwrap();
+            if read.status == ColdStatus::PastEnd {
+                break;
+            }
+            count += read.messages;
+            offset = read.next_offset;
+        }
+    }
+    count
+}

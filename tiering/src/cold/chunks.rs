@@ -1,0 +1,192 @@
+//! Parts of objects, from memory, from the local disk, or from the store.
+//!
+//! Owns the cache of bytes. Objects never change, so a part is right for ever; what is too old goes when there is no
+//! room. Parts are checked by whoever reads them: pages by their records' checksums, indexes by their own.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use foyer::{BlockEngineConfig, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder, RecoverMode};
+use thiserror::Error;
+
+use super::ColdError;
+use super::flights::{Flights, boxed};
+use crate::bucket::Bucket;
+use crate::limits::{CACHE_BLOCK_BYTES, CACHE_WRITE_BYTES_MAX, FETCH_BYTES_MAX, FETCH_GAP_BYTES_MAX};
+
+/// How much of what was fetched is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheOptions {
+    /// Bytes of memory: half for records that were made from objects, the rest for parts of objects and what is known
+    /// of them.
+    pub memory_bytes: usize,
+    /// The folder on the local disk and the bytes that it may take; `None` for none.
+    pub disk: Option<(PathBuf, usize)>,
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self { memory_bytes: 256 * 1024 * 1024, disk: None }
+    }
+}
+
+/// The cache on the local disk cannot be used.
+#[derive(Debug, Error)]
+#[error("the cache of cold reads in {}: {reason}; free or remove that folder, nothing in it is needed", folder.display())]
+pub struct CacheError {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Why.
+    pub reason: String,
+}
+
+/// Fetches parts of the objects of one broker.
+pub(super) struct Chunks {
+    bucket: Bucket,
+    home: String,
+    cache: HybridCache<String, Bytes>,
+    reading: Flights<(Arc<str>, u64), Result<Bytes, ColdError>>,
+    fetched: AtomicU64,
+    requests: AtomicU64,
+}
+
+impl Chunks {
+    pub(super) async fn open(bucket: Bucket, home: &str, options: &CacheOptions) -> Result<Self, CacheError> {
+        let folder = options.disk.as_ref().map(|(folder, _)| folder.clone()).unwrap_or_default();
+        let failed = |reason: String| CacheError { folder: folder.clone(), reason };
+        let builder = HybridCacheBuilder::new()
+            .with_name("cold")
+            .memory(options.memory_bytes / 4)
+            .with_weighter(|key: &String, bytes: &Bytes| key.len() + bytes.len())
+            .storage();
+        let built = match &options.disk {
+            None => builder.build().await,
+            Some((folder, bytes)) => {
+                let device = FsDeviceBuilder::new(folder).with_capacity(*bytes).build();
+                let device = device.map_err(|error| failed(error.to_string()))?;
+                let engine = BlockEngineConfig::new(device)
+                    .with_block_size(CACHE_BLOCK_BYTES)
+                    .with_buffer_pool_size(CACHE_WRITE_BYTES_MAX);
+                builder.with_engine_config(engine).with_recover_mode(RecoverMode::Quiet).build().await
+            }
+        };
+        let cache = built.map_err(|error| failed(error.to_string()))?;
+        let (fetched, requests) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { bucket, home: home.to_owned(), cache, reading: Flights::new(), fetched, requests })
+    }
+
+    pub(super) async fn close(&self) {
+        if let Err(error) = self.cache.close().await {
+            tracing::warn!(%error, "the cache of cold reads was not stored; it fills again");
+        }
+    }
+
+    /// Bytes and requests that the store was asked for.
+    pub(super) fn fetched(&self) -> (u64, u64) {
+        (self.fetched.load(Ordering::Relaxed), self.requests.load(Ordering::Relaxed))
+    }
+
+    /// Reads one range of an object.
+    pub(super) async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, ColdError> {
+        let key = format!("{name}:{}-{}", range.start, range.end);
+        match self.cache.get(&key).await {
+            Ok(Some(found)) if found.value().len() as u64 == range.end - range.start => {
+                return Ok(found.value().clone());
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the cache of cold reads cannot be read"),
+        }
+        let path = format!("{}/{name}", self.home);
+        let bytes = self.bucket.read_range(&path, range).await?;
+        self.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.cache.insert(key, bytes.clone());
+        Ok(bytes)
+    }
+
+    /// Reads ranges of an object that lie in segments of it, by whole segments, each of which is fetched once for all
+    /// who want it.
+    pub(super) async fn read_segments(
+        self: &Arc<Self>,
+        name: &Arc<str>,
+        ranges: &[Range<u64>],
+        segments: &[Range<u64>],
+    ) -> Result<Vec<Bytes>, ColdError> {
+        let holds = |all: &&Range<u64>| ranges.iter().any(|range| all.start < range.end && range.start < all.end);
+        let wanted: Vec<Range<u64>> = segments.iter().filter(holds).cloned().collect();
+        let reads = wanted.iter().map(|segment| self.segment(name, segment.clone()));
+        let parts = futures_util::future::try_join_all(reads).await?;
+        Ok(ranges.iter().map(|range| cut(&wanted, &parts, range)).collect())
+    }
+
+    /// One segment.
+    pub(super) async fn segment(self: &Arc<Self>, name: &Arc<str>, range: Range<u64>) -> Result<Bytes, ColdError> {
+        let (shared, own, of) = (Arc::clone(self), Arc::clone(name), Arc::clone(name));
+        let broken = move |reason| Err(ColdError::Broken { name: of, reason });
+        let key = (Arc::clone(name), range.start);
+        self.reading.join(key, broken, move || boxed(async move { shared.read(&own, range).await })).await
+    }
+
+    /// Reads ranges of an object in as few requests as is sensible; gives their bytes in their order.
+    pub(super) async fn read_all(&self, name: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, ColdError> {
+        let merged = merge(ranges);
+        let reads = merged.iter().map(|range| self.read(name, range.clone()));
+        let parts = futures_util::future::try_join_all(reads).await?;
+        Ok(ranges.iter().map(|range| cut(&merged, &parts, range)).collect())
+    }
+}
+
+/// The bytes of a range, which lies in one of the merged ones.
+fn cut(merged: &[Range<u64>], parts: &[Bytes], range: &Range<u64>) -> Bytes {
+    let found = merged.iter().position(|all| all.start <= range.start && range.end <= all.end);
+    let Some((all, bytes)) = found.and_then(|at| Some((merged.get(at)?, parts.get(at)?))) else { return Bytes::new() };
+    let inside = |at: u64| usize::try_from(at - all.start).unwrap_or(usize::MAX).min(bytes.len());
+    bytes.slice(inside(range.start)..inside(range.end))
+}
+
+/// Neighbours are fetched at once where that costs less than another request, up to what one request may hold.
+fn merge(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut sorted: Vec<_> = ranges.to_vec();
+    sorted.sort_by_key(|range| range.start);
+    let mut out: Vec<Range<u64>> = Vec::new();
+    for range in sorted {
+        match out.last_mut() {
+            Some(last)
+                if range.start <= last.end + FETCH_GAP_BYTES_MAX
+                    && (range.end <= last.end || range.end - last.start <= FETCH_BYTES_MAX) =>
+            {
+                last.end = last.end.max(range.end);
+            }
+            _ => out.push(range),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_ranges_become_one_and_far_ones_do_not() {
+        let gap = FETCH_GAP_BYTES_MAX;
+        assert_eq!(merge(&[5..10, 0..4, 12..20]), [0..20]);
+        assert_eq!(merge(&[0..4, 5 + gap..9 + gap]), [0..4, 5 + gap..9 + gap]);
+        let most = FETCH_BYTES_MAX;
+        assert_eq!(merge(&[0..most, most..most + 1]), [0..most, most..most + 1]);
+        assert_eq!(merge(&[0..most, 5..10]), [0..most]);
+    }
+
+    #[test]
+    fn each_range_gets_its_own_bytes() {
+        let whole: Bytes = (0..100_u8).collect();
+        let ranges = [70..80_u64, 3..9, 0..3];
+        let merged = merge(&ranges);
+        let parts: Vec<_> = merged.iter().map(|range| whole.slice(range.start as usize..range.end as usize)).collect();
+        let found: Vec<_> = ranges.iter().map(|range| cut(&merged, &parts, range)).collect();
+        assert_eq!(found, [whole.slice(70..80), whole.slice(3..9), whole.slice(0..3)]);
+    }
+}

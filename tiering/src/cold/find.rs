@@ -1,0 +1,190 @@
+//! Questions by key and by log offset.
+//!
+//! Bloom filters tell which row groups may hold a key; its column tells which rows; the records themselves decide.
+
+use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, ListArray, StringViewArray};
+use bytes::Bytes;
+use strata_protocol::properties::{IndexTerms, KEY_SEPARATOR};
+use strata_protocol::record::RecordView;
+
+use super::columns::GroupRows;
+use super::{Cold, ColdError, Shared};
+use crate::index::{IndexError, Piece};
+use crate::manifest::Roll;
+use crate::rows::names::{KEYS, MSG_ID, PHYSICAL_OFFSET};
+
+/// What kind of key is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// The producer's message id.
+    UniqueKey,
+    /// One of the application's keys.
+    Key,
+}
+
+/// A question by key.
+#[derive(Debug, Clone)]
+pub struct KeyAsk<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// The key.
+    pub key: &'a str,
+    /// Its kind.
+    pub kind: KeyKind,
+    /// Store times, ms since 1970.
+    pub times: RangeInclusive<i64>,
+    /// Messages at most.
+    pub max: usize,
+}
+
+impl Cold {
+    /// The listed messages that carry a key, newest first. Those whose log offset is `below` or higher are left out:
+    /// the log has them.
+    ///
+    /// # Errors
+    /// The store refused, or an object is damaged.
+    pub async fn by_key(&self, ask: &KeyAsk<'_>, below: u64) -> Result<Vec<Bytes>, ColdError> {
+        let shared = &self.shared;
+        let manifest = shared.manifest.load_full();
+        let first = Shared::first_of(&manifest, ask.topic);
+        let mut found = Vec::new();
+        for roll in manifest.rolls()[first..].iter().rev() {
+            if found.len() >= ask.max {
+                break;
+            }
+            let in_time = roll.first_time <= *ask.times.end() && roll.last_time >= *ask.times.start();
+            if in_time && roll.from < below {
+                shared.by_key_in(roll, ask, below, &mut found).await?;
+            }
+        }
+        found.truncate(ask.max);
+        Ok(found)
+    }
+
+    /// The listed record at a log offset, `None` when none begins there.
+    ///
+    /// # Errors
+    /// The store refused, or an object is damaged.
+    pub async fn record_at(&self, log_offset: i64) -> Result<Option<Bytes>, ColdError> {
+        let shared = &self.shared;
+        let manifest = shared.manifest.load_full();
+        let Ok(offset) = u64::try_from(log_offset) else { return Ok(None) };
+        let Some(roll) = manifest.roll_of(offset) else { return Ok(None) };
+        let rows = roll.objects.iter().map(|object| object.rows).sum();
+        for part in shared.groups(roll, 0..rows).await? {
+            let leaf = part.object.layout.leaf(PHYSICAL_OFFSET);
+            let bounds = leaf.and_then(|leaf| part.object.layout.bounds(part.group, leaf));
+            if bounds.is_some_and(|(low, high)| !(low..=high).contains(&log_offset)) {
+                continue;
+            }
+            let offsets = shared.numbers(&part, PHYSICAL_OFFSET).await?;
+            let Some(nth) = offsets.iter().position(|offset| *offset == log_offset) else { continue };
+            let records = shared.rows(&part, &[nth as u64..nth as u64 + 1]).await?;
+            let live = |bytes: &Bytes| {
+                RecordView::parse(bytes).is_ok_and(|record| !manifest.is_dropped(record.topic(), offset))
+            };
+            return Ok(records.into_iter().next().filter(live));
+        }
+        Ok(None)
+    }
+}
+
+impl Shared {
+    async fn by_key_in(
+        self: &Arc<Self>,
+        roll: &Roll,
+        ask: &KeyAsk<'_>,
+        below: u64,
+        found: &mut Vec<Bytes>,
+    ) -> Result<(), ColdError> {
+        let index = self.index(roll).await?;
+        let Some(rows) = index.rows_of(ask.topic) else { return Ok(()) };
+        let path = match ask.kind {
+            KeyKind::UniqueKey => MSG_ID.to_owned(),
+            KeyKind::Key => format!("{KEYS}.list.element"),
+        };
+        let mut here = Vec::new();
+        let mut blooms: Option<(Arc<str>, Piece)> = None;
+        for part in self.groups(roll, rows).await? {
+            let name = &part.object.name;
+            let known = blooms.as_ref().filter(|(of, _)| of == name).map(|(_, piece)| piece.clone());
+            let filters = match known {
+                Some(filters) => filters,
+                None => {
+                    let filters = self.filters(roll, &part).await?;
+                    blooms = Some((Arc::clone(name), filters.clone()));
+                    filters
+                }
+            };
+            let Some(leaf) = part.object.layout.leaf(&path) else { continue };
+            if !part.object.layout.may_hold(&filters, (part.group, leaf), ask.key) {
+                continue;
+            }
+            let columns = self.column(&part, std::slice::from_ref(&part.rows), &path).await?;
+            let rows = rows_with(&columns, ask.key, part.rows.start);
+            for record in self.rows(&part, &rows).await? {
+                let Ok(view) = RecordView::parse(&record) else { continue };
+                if u64::try_from(view.physical_offset()).is_ok_and(|offset| offset < below) && matches(&view, ask) {
+                    here.push((view.physical_offset(), record));
+                }
+            }
+        }
+        here.sort_by_key(|(offset, _)| std::cmp::Reverse(*offset));
+        found.extend(here.into_iter().map(|(_, record)| record));
+        Ok(())
+    }
+
+    /// The bloom filters of the object of a part.
+    async fn filters(self: &Arc<Self>, roll: &Roll, part: &GroupRows) -> Result<Piece, ColdError> {
+        let index = self.index(roll).await?;
+        let number = roll.objects.iter().position(|object| *object.name == *part.object.name);
+        let repeated = number.and_then(|number| index.blooms(number));
+        let name = &roll.index.name;
+        let missing = IndexError::Damaged { what: "the filters of an object are missing" };
+        let repeated = repeated.ok_or_else(|| ColdError::index(name, missing))?;
+        let bytes = self.chunks.read(name, repeated.from..repeated.to).await?;
+        repeated.piece(bytes).map_err(|error| ColdError::index(name, error))
+    }
+}
+
+/// The rows among columns that begin at `first` whose value, or one of whose values, is the key.
+fn rows_with(columns: &[ArrayRef], key: &str, first: u64) -> Vec<Range<u64>> {
+    let mut out = Vec::new();
+    let mut row = first;
+    for column in columns {
+        for nth in 0..column.len() {
+            if holds(column, nth, key) {
+                out.push(row..row + 1);
+            }
+            row += 1;
+        }
+    }
+    out
+}
+
+fn holds(column: &ArrayRef, row: usize, key: &str) -> bool {
+    if let Some(list) = column.as_any().downcast_ref::<ListArray>() {
+        let values = if list.is_null(row) { return false } else { list.value(row) };
+        return (0..values.len()).any(|nth| text(&values, nth) == Some(key));
+    }
+    text(column, row) == Some(key)
+}
+
+fn text(column: &ArrayRef, row: usize) -> Option<&str> {
+    let texts = column.as_any().downcast_ref::<StringViewArray>()?;
+    (!texts.is_null(row)).then(|| texts.value(row))
+}
+
+fn matches(record: &RecordView<'_>, ask: &KeyAsk<'_>) -> bool {
+    if record.topic() != ask.topic || !ask.times.contains(&record.store_timestamp()) {
+        return false;
+    }
+    let terms = IndexTerms::of(record.properties());
+    match ask.kind {
+        KeyKind::UniqueKey => terms.unique_key == Some(ask.key),
+        KeyKind::Key => terms.keys.is_some_and(|keys| keys.split(KEY_SEPARATOR).any(|found| found == ask.key)),
+    }
+}

@@ -1,0 +1,142 @@
+//! From a queue's offset to the roll that holds it.
+//!
+//! Owns the indexes of rolls in memory, and the halving over them. Each index tells every queue's next offset when the
+//! roll ended, so the first one whose next offset is above the asked one holds it.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use foyer::{Cache, CacheBuilder};
+
+use super::flights::{Flights, boxed};
+use super::{CacheOptions, ColdError, Shared};
+use crate::index::{Index, Span};
+use crate::limits::HINTS_MAX;
+use crate::manifest::{Manifest, Roll};
+
+type Made<T> = Result<T, ColdError>;
+
+/// What is known of rolls.
+pub(super) struct Places {
+    indexes: Cache<Arc<str>, Arc<Index>>,
+    reading: Flights<Arc<str>, Made<Arc<Index>>>,
+    /// Where a queue was read last: the next read is there too, or one roll on.
+    hints: Cache<(u64, i32), u64>,
+    hasher: RandomState,
+}
+
+impl Places {
+    pub(super) fn new(options: &CacheOptions) -> Self {
+        let indexes = CacheBuilder::new(options.memory_bytes / 8)
+            .with_name("cold-indexes")
+            .with_weighter(|_: &Arc<str>, index: &Arc<Index>| index.bytes());
+        let hints = CacheBuilder::new(HINTS_MAX).with_name("cold-hints");
+        Self { indexes: indexes.build(), reading: Flights::new(), hints: hints.build(), hasher: RandomState::new() }
+    }
+
+    pub(super) fn hint_key(&self, (topic, queue_id): (&str, i32)) -> (u64, i32) {
+        (self.hasher.hash_one(topic), queue_id)
+    }
+}
+
+/// A queue's part of one roll.
+#[derive(Debug, Clone)]
+pub(super) struct Spot {
+    pub(super) manifest: Arc<Manifest>,
+    /// The roll's place in the manifest.
+    pub(super) at: usize,
+    pub(super) index: Arc<Index>,
+    pub(super) span: Span,
+}
+
+impl Spot {
+    pub(super) fn roll(&self) -> Option<&Roll> {
+        self.manifest.rolls().get(self.at).map(|roll| &**roll)
+    }
+}
+
+impl Shared {
+    /// The front of a roll's index.
+    pub(super) async fn index(self: &Arc<Self>, roll: &Roll) -> Made<Arc<Index>> {
+        let name: Arc<str> = (&*roll.index.name).into();
+        if let Some(found) = self.places.indexes.get(&name) {
+            return Ok(Arc::clone(found.value()));
+        }
+        let (shared, own, of, front) = (Arc::clone(self), Arc::clone(&name), Arc::clone(&name), roll.front);
+        let broken = move |reason| Err(ColdError::Broken { name: of, reason });
+        let make = move || {
+            boxed(async move {
+                let bytes = shared.chunks.read(&own, 0..front).await?;
+                let index = Arc::new(Index::read(&bytes).map_err(|error| ColdError::index(&own, error))?);
+                shared.places.indexes.insert(own, Arc::clone(&index));
+                Ok(index)
+            })
+        };
+        self.places.reading.join(name, broken, make).await
+    }
+
+    /// The queue in a roll, `None` when it was not known when the roll ended.
+    pub(super) async fn spot(self: &Arc<Self>, manifest: &Arc<Manifest>, at: usize, queue: (&str, i32)) -> Made<Option<Spot>> {
+        let Some(roll) = manifest.rolls().get(at) else { return Ok(None) };
+        let index = self.index(roll).await?;
+        let span = index.find(queue.0, queue.1);
+        Ok(span.map(|span| Spot { manifest: Arc::clone(manifest), at, index, span }))
+    }
+
+    /// The first roll that belongs to the topic's present life.
+    pub(super) fn first_of(manifest: &Manifest, topic: &str) -> usize {
+        let dropped = manifest.dropped().get(topic).copied().unwrap_or(0);
+        manifest.rolls().partition_point(|roll| roll.to <= dropped)
+    }
+
+    /// The queue in the first roll that ends behind `offset` of it; `None` when all end before.
+    pub(super) async fn locate(self: &Arc<Self>, queue: (&str, i32), offset: i64) -> Made<Option<Spot>> {
+        let manifest = self.manifest.load_full();
+        let first = Self::first_of(&manifest, queue.0);
+        let hint = self.places.hints.get(&self.places.hint_key(queue)).map(|found| *found.value());
+        let hinted = hint.map(|from| manifest.rolls().partition_point(|roll| roll.from < from));
+        for at in hinted.into_iter().flat_map(|at| [at, at + 1]).filter(|at| *at >= first) {
+            if let Some(spot) = self.spot(&manifest, at, queue).await?
+                && (spot.span.base..spot.span.next).contains(&offset)
+            {
+                self.hint(queue, &spot);
+                return Ok(Some(spot));
+            }
+        }
+        let (mut low, mut high) = (first, manifest.rolls().len());
+        let mut found = None;
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.spot(&manifest, middle, queue).await? {
+                Some(spot) if spot.span.next > offset => {
+                    high = middle;
+                    found = Some(spot);
+                }
+                // A queue that was not known yet began later.
+                Some(_) | None => low = middle + 1,
+            }
+        }
+        if let Some(spot) = &found {
+            self.hint(queue, spot);
+        }
+        Ok(found)
+    }
+
+    fn hint(&self, queue: (&str, i32), spot: &Spot) {
+        if let Some(roll) = spot.roll() {
+            self.places.hints.insert(self.places.hint_key(queue), roll.from);
+        }
+    }
+
+    /// The queue's first offset that is listed, and the offset behind the last one; `None` when nothing of the topic's
+    /// present life is.
+    pub(super) async fn range(self: &Arc<Self>, queue: (&str, i32)) -> Made<Option<(i64, i64)>> {
+        let manifest = self.manifest.load_full();
+        let first = Self::first_of(&manifest, queue.0);
+        let Some(last) = manifest.rolls().len().checked_sub(1).filter(|last| *last >= first) else { return Ok(None) };
+        let Some(end) = self.spot(&manifest, last, queue).await? else { return Ok(None) };
+        // A queue that the oldest roll does not know began later, and queues begin at 0.
+        let begin = self.spot(&manifest, first, queue).await?.map_or(0, |spot| spot.span.base);
+        Ok(Some((begin.min(end.span.next), end.span.next)))
+    }
+}

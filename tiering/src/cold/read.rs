@@ -1,0 +1,322 @@
+//! Reading a queue from an offset on, under a budget.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use foyer::{Cache, CacheBuilder};
+
+use super::blocks::{BlockKey, Fetch, Object};
+use super::locate::Spot;
+use super::{Cold, ColdError, Records, SCAN_TIME_MAX, Shared};
+use crate::index::At;
+use crate::limits::{AHEAD_TASKS_MAX, HINTS_MAX};
+
+/// What a read asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Queue.
+    pub queue_id: i32,
+    /// The first offset.
+    pub offset: i64,
+    /// Messages in the answer at most.
+    pub messages_max: usize,
+    /// Bytes of the answer at most; its first message is given even if it alone has more.
+    pub bytes_max: usize,
+}
+
+/// Decides which messages a reader gets.
+pub trait Sift: Send + Sync {
+    /// Whether all are wanted.
+    fn is_open(&self) -> bool {
+        false
+    }
+
+    /// Whether the message is wanted.
+    fn wants(&self, record: &[u8]) -> bool;
+}
+
+/// Keeps everything.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeepAll;
+
+impl Sift for KeepAll {
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    fn wants(&self, _record: &[u8]) -> bool {
+        true
+    }
+}
+
+/// How a cold read ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColdStatus {
+    /// There are messages in the answer.
+    Found,
+    /// Messages were looked at and none was wanted; go on at the next offset.
+    NoMatch,
+    /// The offset is below the first one that is listed, which is the next offset.
+    BeforeBegin,
+    /// The offset is not listed yet: the log has it.
+    PastEnd,
+    /// The messages from the offset to the next offset were damaged before they were rolled.
+    Lost,
+}
+
+/// The answer to a cold read.
+#[derive(Debug, Clone)]
+pub struct ColdRead {
+    /// How it ended.
+    pub status: ColdStatus,
+    /// Records, one after another.
+    pub slices: Vec<Bytes>,
+    /// Number of records.
+    pub messages: usize,
+    /// Bytes of all slices.
+    pub bytes: usize,
+    /// Where to read next.
+    pub next_offset: i64,
+}
+
+impl ColdRead {
+    const fn nothing(status: ColdStatus, next_offset: i64) -> Self {
+        Self { status, slices: Vec::new(), messages: 0, bytes: 0, next_offset }
+    }
+}
+
+/// What readers did last, to see who reads on.
+pub(super) struct Readers {
+    /// Where the last read of a queue ended, by the queue. Several groups at several places only miss it.
+    ends: Cache<(u64, i32), i64>,
+    /// Readings ahead that are under way.
+    ahead: Arc<tokio::sync::Semaphore>,
+}
+
+impl Readers {
+    pub(super) fn new() -> Self {
+        let ends = CacheBuilder::new(HINTS_MAX).with_name("cold-readers").build();
+        Self { ends, ahead: Arc::new(tokio::sync::Semaphore::new(AHEAD_TASKS_MAX)) }
+    }
+}
+
+impl Cold {
+    /// Reads messages of a queue from an offset on, and begins to read ahead where a reader goes on.
+    ///
+    /// Never skips in silence: the next offset passes only messages that were given, not wanted, or told as lost.
+    ///
+    /// # Errors
+    /// The store refused, or an object is damaged; nothing is known of the offset then.
+    pub async fn read(&self, ask: &Ask<'_>, sift: &dyn Sift) -> Result<ColdRead, ColdError> {
+        let shared = &self.shared;
+        let queue = (ask.topic, ask.queue_id);
+        let key = shared.places.hint_key(queue);
+        let goes_on = shared.readers.ends.get(&key).is_some_and(|end| *end.value() == ask.offset);
+        let mut walk = Walk {
+            shared,
+            ask,
+            sift,
+            read: ColdRead::nothing(ColdStatus::NoMatch, ask.offset),
+            goes_on,
+            until: Instant::now() + SCAN_TIME_MAX,
+        };
+        walk.run().await?;
+        let read = walk.read;
+        shared.readers.ends.insert(key, read.next_offset);
+        Ok(read)
+    }
+
+    /// The queue's first listed offset and the one behind its last; `None` when nothing of it is listed.
+    ///
+    /// # Errors
+    /// As for a read.
+    pub async fn range(&self, topic: &str, queue_id: i32) -> Result<Option<(i64, i64)>, ColdError> {
+        self.shared.range((topic, queue_id)).await
+    }
+}
+
+/// A read under way.
+struct Walk<'a> {
+    shared: &'a Arc<Shared>,
+    ask: &'a Ask<'a>,
+    sift: &'a dyn Sift,
+    read: ColdRead,
+    goes_on: bool,
+    until: Instant,
+}
+
+/// Whether a read goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    On,
+    Over,
+}
+
+impl Walk<'_> {
+    async fn run(&mut self) -> Result<(), ColdError> {
+        let begin = self.ask.offset;
+        loop {
+            let queue = (self.ask.topic, self.ask.queue_id);
+            let Some(spot) = self.shared.locate(queue, self.read.next_offset).await? else {
+                if self.read.next_offset == begin {
+                    self.read.status = ColdStatus::PastEnd;
+                }
+                return Ok(());
+            };
+            if self.read.next_offset < spot.span.base {
+                if self.read.next_offset == begin {
+                    self.read = ColdRead::nothing(ColdStatus::BeforeBegin, spot.span.base);
+                }
+                return Ok(());
+            }
+            if self.in_roll(&spot).await? == Next::Over {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads on in one roll.
+    async fn in_roll(&mut self, spot: &Spot) -> Result<Next, ColdError> {
+        let Some(roll) = spot.roll() else { return Ok(Next::Over) };
+        let mut object: Option<Object> = None;
+        while self.read.next_offset < spot.span.next {
+            let row = match spot.index.at(&spot.span, self.read.next_offset) {
+                At::Row(row) => row,
+                At::Lost(until) => {
+                    if self.read.next_offset == self.ask.offset {
+                        self.read = ColdRead::nothing(ColdStatus::Lost, until.min(spot.span.next));
+                    }
+                    return Ok(Next::Over);
+                }
+            };
+            let held = object.as_ref().filter(|object| object.layout.holds(row, object.first_row));
+            let held = match held {
+                Some(held) => held.clone(),
+                None => match self.shared.object(roll, row).await? {
+                    Some(found) => object.insert(found).clone(),
+                    None => return Ok(Next::Over),
+                },
+            };
+            let Some(piece) = Piece::of(spot, &held, row) else { return Ok(Next::Over) };
+            let Some(records) = self.records(&held, &piece).await? else { return Ok(Next::Over) };
+            if self.take(spot, &records, &piece) == Next::Over {
+                return Ok(Next::Over);
+            }
+            self.goes_on = true;
+            if Instant::now() >= self.until {
+                return Ok(Next::Over);
+            }
+        }
+        Ok(Next::On)
+    }
+
+    /// The records of a piece; `None` when there are messages already and these would have to be waited for.
+    async fn records(&self, object: &Object, piece: &Piece) -> Result<Option<Records>, ColdError> {
+        let key = Shared::block_key(object, piece.group, piece.row, &piece.within);
+        if let Some(found) = self.shared.block_in_memory(&key) {
+            if self.goes_on {
+                self.read_ahead(object, piece, &key);
+            }
+            return Ok(Some(found));
+        }
+        if self.read.messages > 0 {
+            return Ok(None);
+        }
+        let fetch = if self.goes_on { Fetch::Segments } else { Fetch::Pages };
+        let records = self.shared.block(object, &key, fetch).await?;
+        if self.goes_on {
+            self.read_ahead(object, piece, &key);
+        }
+        Ok(Some(records))
+    }
+
+    /// Has the block behind one made before it is asked for.
+    fn read_ahead(&self, object: &Object, piece: &Piece, key: &BlockKey) {
+        if key.rows.end >= piece.within.end {
+            return;
+        }
+        let next = Shared::block_key(object, piece.group, key.rows.end, &piece.within);
+        if self.shared.block_in_memory(&next).is_some() {
+            return;
+        }
+        let Ok(permit) = Arc::clone(&self.shared.readers.ahead).try_acquire_owned() else { return };
+        let (shared, object) = (Arc::clone(self.shared), object.clone());
+        tokio::spawn(async move {
+            if let Err(error) = shared.block(&object, &next, Fetch::Segments).await {
+                // Whoever needs it asks again and is told.
+                tracing::debug!(%error, "reading ahead");
+            }
+            drop(permit);
+        });
+    }
+
+    /// Takes what is wanted of a block from the piece's row on.
+    fn take(&mut self, spot: &Spot, records: &Records, piece: &Piece) -> Next {
+        let first = piece.row - piece.block_from;
+        let mut open: Option<Range<usize>> = None;
+        let mut over = Next::On;
+        for nth in usize::try_from(first).unwrap_or(usize::MAX)..records.len() {
+            let at = records.range(nth);
+            let bytes = at.end - at.start;
+            let full = self.read.messages >= self.ask.messages_max
+                || self.read.messages > 0 && self.read.bytes + bytes > self.ask.bytes_max;
+            if full {
+                over = Next::Over;
+                break;
+            }
+            let row = piece.first_row + piece.block_from + nth as u64;
+            let offset = spot.index.offset_of(&spot.span, row);
+            if offset > self.read.next_offset {
+                // Lost ones lie between; the next read tells them.
+                over = Next::Over;
+                break;
+            }
+            self.read.next_offset = offset + 1;
+            if !self.sift.is_open() && !self.sift.wants(&records.bytes[at.clone()]) {
+                continue;
+            }
+            self.read.messages += 1;
+            self.read.bytes += bytes;
+            self.read.status = ColdStatus::Found;
+            match &mut open {
+                Some(open) if open.end == at.start => open.end = at.end,
+                open => {
+                    let before = open.replace(at);
+                    self.read.slices.extend(before.map(|range| records.bytes.slice(range)));
+                }
+            }
+        }
+        self.read.slices.extend(open.map(|range| records.bytes.slice(range)));
+        over
+    }
+}
+
+/// A row and the rows of its queue in the same row group.
+#[derive(Debug, Clone)]
+struct Piece {
+    group: usize,
+    /// Row of the group.
+    row: u64,
+    /// Rows of the group that belong to the queue.
+    within: Range<u64>,
+    /// Row of the group at which the row's block begins.
+    block_from: u64,
+    /// The group's first row in the roll.
+    first_row: u64,
+}
+
+impl Piece {
+    fn of(spot: &Spot, object: &Object, row: u64) -> Option<Self> {
+        let (group, in_group) = object.layout.group_of(row.checked_sub(object.first_row)?)?;
+        let rows = object.layout.groups().nth(group)?;
+        let first_row = row - in_group;
+        let (from, to) = (spot.span.row, spot.span.row + u64::from(spot.span.rows));
+        let within = from.saturating_sub(first_row)..(to.saturating_sub(first_row)).min(rows);
+        let block_from = Shared::block_key(object, group, in_group, &within).rows.start;
+        Some(Self { group, row: in_group, within, block_from, first_row })
+    }
+}

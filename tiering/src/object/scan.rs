@@ -1,0 +1,84 @@
+//! A scan of some rows and columns of one row group, as a conversation: which bytes are needed, and what they hold.
+
+use std::ops::Range;
+
+use arrow_array::RecordBatch;
+use bytes::Bytes;
+use parquet::DecodeResult;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
+
+use super::{Layout, ObjectError};
+use crate::limits::PAGE_ROWS_MAX;
+
+/// What comes next in a scan.
+#[derive(Debug)]
+pub enum Step {
+    /// These bytes of the object are needed: fetch them and [`Scan::give`] them.
+    Need(Vec<Range<u64>>),
+    /// The next rows.
+    Rows(RecordBatch),
+    /// There are no more.
+    End,
+}
+
+/// A scan under way.
+#[derive(Debug)]
+pub struct Scan {
+    decoder: ParquetPushDecoder,
+}
+
+impl Scan {
+    /// Begins a scan of ranges of rows of a row group, ascending and disjoint; `columns` are leaves, `None` for all.
+    ///
+    /// # Errors
+    /// The object has no such row group.
+    pub fn new(
+        layout: &Layout,
+        group: usize,
+        rows: &[Range<u64>],
+        columns: Option<&[usize]>,
+    ) -> Result<Self, ObjectError> {
+        let schema = layout.arrow().parquet_schema();
+        let mask = match columns {
+            None => ProjectionMask::all(),
+            Some(leaves) => ProjectionMask::leaves(schema, leaves.iter().copied()),
+        };
+        let mut selectors = Vec::with_capacity(rows.len() * 2);
+        let mut at = 0;
+        for range in rows {
+            let number = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
+            selectors.push(RowSelector::skip(number(range.start.saturating_sub(at))));
+            selectors.push(RowSelector::select(number(range.end.saturating_sub(range.start))));
+            at = range.end;
+        }
+        let decoder = ParquetPushDecoderBuilder::new_with_metadata(layout.arrow().clone())
+            .with_batch_size(PAGE_ROWS_MAX)
+            .with_row_groups(vec![group])
+            .with_projection(mask)
+            .with_row_selection(RowSelection::from(selectors))
+            .build()?;
+        Ok(Self { decoder })
+    }
+
+    /// Goes on.
+    ///
+    /// # Errors
+    /// The bytes that were given are no pages.
+    pub fn step(&mut self) -> Result<Step, ObjectError> {
+        Ok(match self.decoder.try_decode()? {
+            DecodeResult::NeedsData(ranges) => Step::Need(ranges),
+            DecodeResult::Data(batch) => Step::Rows(batch),
+            DecodeResult::Finished => Step::End,
+        })
+    }
+
+    /// Gives bytes that were asked for.
+    ///
+    /// # Errors
+    /// Their number does not fit the ranges.
+    pub fn give(&mut self, ranges: Vec<Range<u64>>, bytes: Vec<Bytes>) -> Result<(), ObjectError> {
+        Ok(self.decoder.push_ranges(ranges, bytes)?)
+    }
+}

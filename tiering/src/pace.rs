@@ -1,0 +1,111 @@
+//! The budgets of rolling: how much of a core and of the network it may take.
+//!
+//! Owns sleeping. Rolling is never urgent before the disk is full, and whoever produces must not feel it.
+
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::limits::{PACE_ROWS, PACE_SLEEP_MS_MAX};
+
+/// What rolling may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Hundredths of one core.
+    pub cpu_percent: u32,
+    /// Bytes a second that are put; `None` for as many as the store takes.
+    pub bytes_per_second: Option<u64>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { cpu_percent: 50, bytes_per_second: None }
+    }
+}
+
+/// Keeps a budget in the thread that rolls.
+#[derive(Debug)]
+pub struct Pace {
+    budget: Budget,
+    rows: u32,
+    /// When the last stretch began, by the wall and by the thread's CPU time.
+    began: Instant,
+    cpu: Duration,
+    /// When the next put may begin.
+    next_put: Instant,
+}
+
+impl Pace {
+    /// Begins; call it in the thread that will work.
+    #[must_use]
+    pub fn new(budget: Budget) -> Self {
+        let now = Instant::now();
+        Self { budget, rows: 0, began: now, cpu: thread_time(), next_put: now }
+    }
+
+    /// Counts a row; gives now and then `true`, when it may have slept and others should be looked at.
+    #[inline]
+    pub fn row(&mut self) -> bool {
+        self.rows += 1;
+        if self.rows < PACE_ROWS {
+            return false;
+        }
+        self.after_rows();
+        true
+    }
+
+    /// Sleeps as long as what was computed since the last time asks for.
+    pub fn after_rows(&mut self) {
+        self.rows = 0;
+        let cpu = thread_time();
+        let worked = cpu.saturating_sub(self.cpu);
+        let percent = self.budget.cpu_percent.clamp(1, 100);
+        let due = worked * 100 / percent;
+        let sleep = due.saturating_sub(self.began.elapsed()).min(Duration::from_millis(PACE_SLEEP_MS_MAX));
+        if !sleep.is_zero() {
+            std::thread::sleep(sleep);
+        }
+        (self.began, self.cpu) = (Instant::now(), cpu);
+    }
+
+    /// Waits until so many bytes may be put.
+    pub fn before_put(&mut self, bytes: u64) {
+        let Some(rate) = self.budget.bytes_per_second.filter(|rate| *rate > 0) else { return };
+        let now = Instant::now();
+        std::thread::sleep(self.next_put.saturating_duration_since(now));
+        let took = Duration::from_secs_f64(bytes as f64 / rate as f64);
+        self.next_put = self.next_put.max(now) + took;
+    }
+}
+
+/// CPU time of the calling thread.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_core_is_half_a_core() {
+        let mut pace = Pace::new(Budget { cpu_percent: 50, bytes_per_second: None });
+        let (began, cpu) = (Instant::now(), thread_time());
+        let mut sum = 0_u64;
+        while thread_time() - cpu < Duration::from_millis(200) {
+            (0..1_000_u64).for_each(|n| sum = sum.wrapping_add(n * n));
+            pace.after_rows();
+        }
+        assert!(sum > 0);
+        assert!(began.elapsed() >= Duration::from_millis(380), "took {:?}", began.elapsed());
+    }
+
+    #[test]
+    fn bytes_wait_for_their_turn() {
+        let mut pace = Pace::new(Budget { cpu_percent: 100, bytes_per_second: Some(1_000_000) });
+        let began = Instant::now();
+        (0..3).for_each(|_| pace.before_put(100_000));
+        assert!(began.elapsed() >= Duration::from_millis(195), "took {:?}", began.elapsed());
+    }
+}

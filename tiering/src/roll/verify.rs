@@ -1,0 +1,92 @@
+//! Reading back of what was put: nothing is listed, and nothing local deleted, on the word of a store alone.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{RollError, Roller};
+use crate::object::{Finished, Layout, ObjectError, Scan, Step};
+use crate::rows::Rebuilder;
+
+/// Reads an object back: its bytes are those that were put, its layout is read from the bytes that came back, and its
+/// rows give back the records that were written, in their order.
+pub(super) fn verify_object(
+    roller: &mut Roller<'_>,
+    (path, name): (&str, &str),
+    finished: &Finished,
+) -> Result<(), RollError> {
+    let differs = |what: &str| RollError::Differs { name: name.to_owned(), what: what.to_owned() };
+    let unreadable = |error: ObjectError| RollError::Differs { name: name.to_owned(), what: error.to_string() };
+    let (runtime, bucket) = (roller.runtime, roller.bucket);
+    let read = |range: Range<u64>| -> Result<Bytes, RollError> {
+        Ok(runtime.block_on(bucket.read_range(path, range))?)
+    };
+    let layout = Layout::read(&finished.end.tail).map_err(unreadable)?;
+    let (mut bytes_crc, mut records) = (0, Records::default());
+    let mut at = 0;
+    for group in 0..layout.groups().len() {
+        let end = layout.range_of(group).map_or(at, |range| range.end);
+        let bytes = read(at..end)?;
+        if bytes.len() as u64 != end - at {
+            return Err(differs("fewer bytes than were asked for"));
+        }
+        bytes_crc = crc32c::crc32c_append(bytes_crc, &bytes);
+        records.take(&layout, group, (at, &bytes)).map_err(unreadable)?;
+        roller.pace.after_rows();
+        if roller.is_stopped() {
+            return Err(RollError::Differs { name: name.to_owned(), what: "the broker stops".to_owned() });
+        }
+        at = end;
+    }
+    let end = read(at..finished.bytes)?;
+    if crc32c::crc32c_append(bytes_crc, &end) != finished.crc32c {
+        return Err(differs("other bytes"));
+    }
+    if (records.rows, records.crc) != (finished.rows, finished.records_crc) {
+        return Err(differs("other records"));
+    }
+    Ok(())
+}
+
+/// The records of an object, as they come back.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    /// Rows so far.
+    pub(crate) rows: u64,
+    /// crc32c over the records' checksums so far.
+    pub(crate) crc: u32,
+    record: Vec<u8>,
+}
+
+impl Records {
+    /// Takes the rows of a row group, whose pages are in `bytes`, which begin at `at` in the object.
+    pub(crate) fn take(&mut self, layout: &Layout, group: usize, (at, bytes): (u64, &Bytes)) -> Result<(), ObjectError> {
+        let rows = layout.groups().nth(group).unwrap_or(0);
+        let mut scan = Scan::new(layout, group, &[0..rows], None)?;
+        loop {
+            match scan.step()? {
+                Step::Need(ranges) => {
+                    let cut = |range: &Range<u64>| {
+                        let from = usize::try_from(range.start.checked_sub(at)?).ok()?;
+                        let to = usize::try_from(range.end.checked_sub(at)?).ok()?;
+                        (from <= to && to <= bytes.len()).then(|| bytes.slice(from..to))
+                    };
+                    let parts: Option<Vec<Bytes>> = ranges.iter().map(cut).collect();
+                    let outside = || ObjectError::Damaged { what: format!("pages of row group {group} lie outside of it") };
+                    scan.give(ranges, parts.ok_or_else(outside)?)?;
+                }
+                Step::Rows(batch) => {
+                    let rebuilder = Rebuilder::new(&batch)?;
+                    for row in 0..batch.num_rows() {
+                        self.record.clear();
+                        rebuilder.rebuild(row, &mut self.record)?;
+                        let crc = crc32c::crc32c(&self.record);
+                        self.crc = crc32c::crc32c_append(self.crc, &crc.to_le_bytes());
+                        self.rows += 1;
+                    }
+                }
+                Step::End => return Ok(()),
+            }
+        }
+    }
+}

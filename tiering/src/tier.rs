@@ -1,0 +1,164 @@
+//! The tier of one broker: its manifest, what rolls into it, and what reads from it.
+//!
+//! Owns the ledger, and the newest manifest that readers see. Everything that changes the manifest goes through
+//! [`Tier::commit`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use arc_swap::ArcSwap;
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+
+use crate::bucket::{Bucket, BucketError, Puts, probe};
+use crate::cold::{CacheError, CacheOptions, Cold};
+use crate::manifest::{CommitError, Edit, Ledger, Manifest, ManifestError, Writer, broker_folder};
+use crate::pace::Pace;
+use crate::roll::{RollError, RollOptions, Rolled, Roller, Source, often_used};
+use crate::rows::PropertyColumn;
+
+/// What a tier is opened with.
+#[derive(Debug, Clone)]
+pub struct TierOptions {
+    /// The broker's name; its objects lie in a folder of that name.
+    pub broker: String,
+    /// How the manifest is kept from two writers.
+    pub writer: Writer,
+    /// What is kept of objects that were read.
+    pub cache: CacheOptions,
+}
+
+/// Why a tier cannot be opened.
+#[derive(Debug, Error)]
+pub enum TierError {
+    /// The store cannot be asked.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// The manifest cannot be read.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The manifest cannot be claimed.
+    #[error(transparent)]
+    Claim(#[from] CommitError),
+    /// The cache cannot be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+/// The cold tier of one broker, with the right to change it.
+pub struct Tier {
+    bucket: Bucket,
+    home: String,
+    broker: String,
+    epoch: u64,
+    puts: Puts,
+    ledger: Mutex<Ledger>,
+    manifest: Arc<ArcSwap<Manifest>>,
+    cold: Cold,
+    /// Rolls that were begun, so that no two of them use the same names.
+    attempts: AtomicU32,
+}
+
+impl std::fmt::Debug for Tier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tier").field("bucket", &self.bucket).field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+impl Tier {
+    /// Probes the store, reads the manifest, and claims it.
+    ///
+    /// # Errors
+    /// See [`TierError`].
+    pub async fn open(bucket: Bucket, options: TierOptions) -> Result<Self, TierError> {
+        let home = broker_folder(&options.broker);
+        let puts = probe(&bucket).await?;
+        let mut ledger = Ledger::open(bucket.clone(), &home).await?;
+        let epoch = ledger.claim(puts, options.writer).await?;
+        let manifest = Arc::new(ArcSwap::new(ledger.manifest()));
+        let cold = Cold::open(bucket.clone(), &home, Arc::clone(&manifest), &options.cache).await?;
+        let (ledger, attempts) = (Mutex::new(ledger), AtomicU32::new(0));
+        Ok(Self { bucket, home, broker: options.broker, epoch, puts, ledger, manifest, cold, attempts })
+    }
+
+    /// Everything that is listed now.
+    #[must_use]
+    pub fn manifest(&self) -> Arc<Manifest> {
+        self.manifest.load_full()
+    }
+
+    /// What reads from it.
+    #[must_use]
+    pub const fn cold(&self) -> &Cold {
+        &self.cold
+    }
+
+    /// The store.
+    #[must_use]
+    pub const fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+
+    /// The broker's folder in the store.
+    #[must_use]
+    pub fn home(&self) -> &str {
+        &self.home
+    }
+
+    /// What the store makes of conditional puts.
+    #[must_use]
+    pub const fn puts(&self) -> Puts {
+        self.puts
+    }
+
+    /// The epoch that was claimed.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Makes an edit, and shows it to readers.
+    ///
+    /// # Errors
+    /// See [`CommitError`]; committing the same edit again settles what is unsettled.
+    pub async fn commit(&self, edit: Edit) -> Result<Arc<Manifest>, CommitError> {
+        let mut ledger = self.ledger.lock().await;
+        let manifest = ledger.commit(edit).await?;
+        self.manifest.store(Arc::clone(&manifest));
+        Ok(manifest)
+    }
+
+    /// Rolls a part of the log in the calling thread, which must not be one of the runtime's, and lists it.
+    ///
+    /// # Errors
+    /// Nothing is listed, or it is not known whether it is ([`CommitError::Unsettled`]): rolling the part again settles
+    /// it.
+    pub fn roll(
+        &self,
+        source: &dyn Source,
+        runtime: &Handle,
+        (pace, stop): (&mut Pace, &AtomicBool),
+    ) -> Result<Rolled, RollError> {
+        let properties = runtime.block_on(self.columns(source))?;
+        let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
+        let options = RollOptions { broker: self.broker.clone(), epoch: self.epoch, attempt, properties };
+        let mut roller = Roller { bucket: &self.bucket, home: &self.home, runtime, pace, stop };
+        let rolled = roller.roll(source, &options)?;
+        runtime.block_on(self.commit(Edit::Add { rolls: vec![rolled.roll.clone()] }))?;
+        Ok(rolled)
+    }
+
+    /// The properties that get columns; new ones are listed first, since an id is for good.
+    async fn columns(&self, source: &dyn Source) -> Result<Vec<PropertyColumn>, CommitError> {
+        let manifest = self.manifest();
+        let names = often_used(source, manifest.properties());
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let ids = manifest.property_ids(&names);
+        if ids.keys().any(|name| !manifest.properties().contains_key(name)) {
+            self.commit(Edit::Properties { ids: ids.clone() }).await?;
+        }
+        let column = |name: &&str| Some(PropertyColumn { name: (*name).to_owned(), id: *ids.get(*name)? });
+        Ok(names.iter().filter_map(column).collect())
+    }
+}
