@@ -176,6 +176,12 @@ pub enum UpkeepError {
         /// What the system said.
         source: io::Error,
     },
+    /// No sealed segment begins there.
+    #[error("no sealed segment begins at log offset {from}")]
+    NotSealed {
+        /// The log offset.
+        from: i64,
+    },
     /// The flush before it failed.
     #[error(transparent)]
     Flush(#[from] FlushFailed),

@@ -7,7 +7,7 @@
 //! and checksums. Nothing exists per queue.
 //!
 //! Reading order: [`limits`], `head` (what an append changes), `append`, `flush`, `locate` and `read`,
-//! `seal` and `sidecar`, `scan` and `recover`, `retain`.
+//! `seal` and `sidecar`, `scan` and `recover`, `retain`; `sealed_copy` for whoever keeps copies elsewhere.
 #![deny(unsafe_code)]
 
 mod append;
@@ -15,6 +15,7 @@ mod catalog;
 mod checkpoint;
 mod clock;
 mod disk;
+mod early;
 mod error;
 mod flush;
 mod head;
@@ -37,6 +38,7 @@ mod scan;
 mod scrub;
 mod seal;
 mod sealed;
+mod sealed_copy;
 mod segment;
 mod sidecar;
 mod store;
@@ -56,4 +58,5 @@ pub use read::{Keep, KeepAll, Read, ReadBudget, ReadStatus};
 pub use recover::{DamagedRange, Recovery};
 pub use retain::{Swept, TopicRetention};
 pub use scrub::Scrubbed;
+pub use sealed_copy::{Loaded, LostRecord, SealedCopy, SealedRange};
 pub use store::{QueueRange, Store, StoreStats};

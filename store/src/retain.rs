@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::checkpoint::{Checkpoint, TrustedTime};
 use crate::disk::{Disk, remove_optional};
+use crate::early::Sighting;
 use crate::error::UpkeepError;
 use crate::index::SegmentIndex;
 use crate::limits::{CHECKPOINT_INTERVAL_MS, SWEEP_SEGMENTS_MAX};
@@ -48,6 +49,8 @@ pub(crate) struct Keeping {
     topics: OnceLock<TopicRetention>,
     /// Monotonic time of the last checkpoint.
     noted: Mutex<Duration>,
+    /// Since when the active segment holds something.
+    pub(crate) sighting: Sighting,
     /// What reading the log again has found.
     pub(crate) scrub: crate::scrub::Figures,
 }
@@ -60,8 +63,15 @@ impl Keeping {
             trusted,
             topics: OnceLock::new(),
             noted: Mutex::new(now),
+            sighting: Sighting::default(),
             scrub: crate::scrub::Figures::default(),
         }
+    }
+
+    /// How many milliseconds ago a record was stored that is stamped `stored_ms`, by the trusted clock.
+    pub(crate) fn age_ms(&self, stored_ms: i64, now: Duration, wall_ms: i64) -> i64 {
+        let trusted_ms = self.trusted.at(now, wall_ms);
+        trusted_ms.saturating_sub(self.trusted.kept_from(stored_ms))
     }
 }
 
@@ -199,7 +209,7 @@ impl Shared {
             let ratio = f64::from_bits(self.counters.disk_ratio.load(Ordering::Relaxed));
             let (oldest, log_bytes) = {
                 let head = self.head.lock();
-                (head.sealed.first().cloned(), head.log_end() - head.log_start())
+                (head.sealed.first().cloned(), head.used_bytes())
             };
             let Some(oldest) = oldest else { break };
             let parts = self.parts(&oldest);
@@ -237,9 +247,9 @@ impl Shared {
     }
 
     /// Whether the oldest segment must go although nobody asked how old it is.
-    fn lacks_space(&self, ratio: f64, log_bytes: i64) -> bool {
+    fn lacks_space(&self, ratio: f64, log_bytes: u64) -> bool {
         let options = &self.options.retention;
-        let too_large = options.log_bytes_max.is_some_and(|max| u64::try_from(log_bytes).unwrap_or(0) > max);
+        let too_large = options.log_bytes_max.is_some_and(|max| log_bytes > max);
         too_large || ratio >= options.force_ratio
     }
 

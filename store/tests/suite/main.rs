@@ -3,7 +3,9 @@
 
 mod basic;
 mod common;
+mod copies;
 mod damage;
+mod early;
 mod finding;
 mod flushing;
 mod hot;
