@@ -182,6 +182,16 @@ pub enum UpkeepError {
         /// The log offset.
         from: i64,
     },
+    /// A segment was to be deleted that is not copied elsewhere any more.
+    #[error("the log from {from} to {to} is not deleted: only what lies below {copied} was copied")]
+    NotCopied {
+        /// Log offset of the segment's first byte.
+        from: i64,
+        /// Log offset behind its last byte.
+        to: i64,
+        /// Log offset up to which everything was copied.
+        copied: i64,
+    },
     /// The flush before it failed.
     #[error(transparent)]
     Flush(#[from] FlushFailed),

@@ -7,7 +7,7 @@
 //! and checksums. Nothing exists per queue.
 //!
 //! Reading order: [`limits`], `head` (what an append changes), `append`, `flush`, `locate` and `read`,
-//! `seal` and `sidecar`, `scan` and `recover`, `retain`; `sealed_copy` for whoever keeps copies elsewhere.
+//! `seal` and `sidecar`, `scan` and `recover`, `retain`; `sealed_copy` and `gate` for whoever keeps copies elsewhere.
 #![deny(unsafe_code)]
 
 mod append;
@@ -18,6 +18,7 @@ mod disk;
 mod early;
 mod error;
 mod flush;
+mod gate;
 mod head;
 mod hot;
 mod index;
@@ -50,6 +51,7 @@ pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, Existing, RealDisk};
 pub use error::{AppendError, FlushFailed, OpenError, UpkeepError};
 pub use flush::Done;
+pub use gate::CopiedTo;
 pub use keys::KeyKind;
 pub use message::{Appended, AppendedEvent, Listener, NewMessage};
 pub use options::{FlushMode, Retention, StoreOptions};

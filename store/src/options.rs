@@ -62,6 +62,9 @@ pub struct StoreOptions {
     /// Milliseconds after which a segment that holds a record is sealed although it is not full, so that what is
     /// sealed never lags behind by more than this and two seconds. `None`: only full ones are.
     pub seal_after_ms: Option<u64>,
+    /// Nothing is deleted before [`crate::Store::keep_until_copied`] has said up to where the log was copied, so that
+    /// no sweep comes before that call.
+    pub awaits_copies: bool,
     /// Whether the store's own threads seal, warm and sweep. Tests that own time switch this off and
     /// call [`crate::Store::seal_pending`] and [`crate::Store::sweep`] themselves; flushing always runs.
     pub upkeep: bool,
@@ -79,6 +82,7 @@ impl StoreOptions {
             store_host: SocketAddr::from((Ipv4Addr::LOCALHOST, 10_911)),
             record_bytes_max: RECORD_BYTES_MAX,
             seal_after_ms: None,
+            awaits_copies: false,
             upkeep: true,
         }
     }

@@ -16,6 +16,7 @@ use crate::checkpoint::{Checkpoint, TrustedTime};
 use crate::disk::{Disk, remove_optional};
 use crate::early::Sighting;
 use crate::error::UpkeepError;
+use crate::gate::Gate;
 use crate::index::SegmentIndex;
 use crate::limits::{CHECKPOINT_INTERVAL_MS, SWEEP_SEGMENTS_MAX};
 use crate::locate::first_live;
@@ -49,6 +50,8 @@ pub(crate) struct Keeping {
     topics: OnceLock<TopicRetention>,
     /// Monotonic time of the last checkpoint.
     noted: Mutex<Duration>,
+    /// What waits to be copied.
+    pub(crate) gate: Gate,
     /// Since when the active segment holds something.
     pub(crate) sighting: Sighting,
     /// What reading the log again has found.
@@ -63,6 +66,7 @@ impl Keeping {
             trusted,
             topics: OnceLock::new(),
             noted: Mutex::new(now),
+            gate: Gate::default(),
             sighting: Sighting::default(),
             scrub: crate::scrub::Figures::default(),
         }
@@ -87,7 +91,8 @@ impl Store {
     /// A segment goes when every topic in it has passed its time (`retention`, else the store's
     /// `keep_ms`, counted from the segment's last store time), when the log is larger than
     /// `log_bytes_max`, or when the disk is filled to `force_ratio`. Below `delete_ratio` one expired
-    /// segment goes a sweep, from it on all do.
+    /// segment goes a sweep, from it on all do. None goes before it was copied, where
+    /// [`Store::keep_until_copied`] or the options ask for that.
     ///
     /// Time is `now_ms`, but trusted time at most, which follows the wall clock no faster than twice the
     /// monotonic one: a clock that jumps forward deletes nothing at once, and time during which the store
@@ -221,8 +226,12 @@ impl Shared {
             };
             match verdict {
                 Verdict::Unknown => return parts.map(|_| swept),
-                Verdict::Keep => break,
+                Verdict::Keep => {
+                    self.keeping.gate.note(None);
+                    break;
+                }
                 Verdict::Expired if expired > 0 && ratio < self.options.retention.delete_ratio => break,
+                Verdict::Expired | Verdict::Forced if !self.is_copied(&oldest) => break,
                 Verdict::Expired => expired += 1,
                 Verdict::Forced => {
                     let (first, end) = (oldest.first, oldest.end);
@@ -273,6 +282,7 @@ impl Shared {
     /// Deletes the oldest segment: first the queues' offsets are safe, then it is gone for readers,
     /// then its file goes. A crash in between leaves a file that is deleted when the store is opened.
     fn trim(&self, oldest: &Arc<Sealed>, rows: Vec<QueueRow>) -> Result<(), UpkeepError> {
+        self.refuse_uncopied(oldest)?;
         let floor = self.paths.floor();
         write_floor(&*self.disk, &floor, oldest.end, rows).map_err(UpkeepError::io("write", &floor))?;
         {

@@ -137,6 +137,8 @@ pub struct StoreStats {
     pub sealing: usize,
     /// Bytes of all segment files, without what sealed ones gave back behind their records.
     pub log_bytes: u64,
+    /// Whether segments that retention would delete wait to be copied, see [`Store::keep_until_copied`].
+    pub deletion_waits: bool,
     /// Share of the disk in use at the last look, 0 to 1.
     pub disk_used_ratio: f64,
 }
@@ -279,6 +281,7 @@ impl Store {
             segments: head.sealed.len() + head.frozen.len() + 1,
             sealing: head.frozen.len(),
             log_bytes: sealed + (live + head.active.bytes) as u64,
+            deletion_waits: self.shared.keeping.gate.waits(),
             disk_used_ratio: f64::from_bits(counters.disk_ratio.load(Ordering::Relaxed)),
         }
     }

@@ -8,6 +8,7 @@ mod damage;
 mod early;
 mod finding;
 mod flushing;
+mod gate;
 mod hot;
 mod inspect;
 mod model;
