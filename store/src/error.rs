@@ -53,6 +53,12 @@ pub enum OpenError {
         /// What removing it loses.
         cost: &'static str,
     },
+    /// A log is to begin in a folder that has one.
+    #[error("{} belongs to a log that is here already; choose an empty folder, or move this one's files away", path.display())]
+    Begun {
+        /// A file of that log.
+        path: PathBuf,
+    },
     /// A repair cannot do what only the owner may decide.
     #[error("{} {what}", path.display())]
     ByHand {

@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 mod append;
+mod begin;
 mod catalog;
 mod checkpoint;
 mod clock;
@@ -47,6 +48,7 @@ mod sums;
 mod tombstones;
 mod upkeep;
 
+pub use begin::{NextOffset, begin_at, begin_at_on};
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, Existing, RealDisk};
 pub use error::{AppendError, FlushFailed, OpenError, UpkeepError};

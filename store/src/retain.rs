@@ -284,7 +284,8 @@ impl Shared {
     fn trim(&self, oldest: &Arc<Sealed>, rows: Vec<QueueRow>) -> Result<(), UpkeepError> {
         self.refuse_uncopied(oldest)?;
         let floor = self.paths.floor();
-        write_floor(&*self.disk, &floor, oldest.end, rows).map_err(UpkeepError::io("write", &floor))?;
+        let last_time = self.head.lock().last_time;
+        write_floor(&*self.disk, &floor, (oldest.end, last_time), rows).map_err(UpkeepError::io("write", &floor))?;
         {
             let mut head = self.head.lock();
             Arc::make_mut(&mut head.sealed).remove(0);
@@ -385,8 +386,15 @@ pub(crate) fn rows_before(sidecar: &Sidecar, tombstones: &Tombstones) -> Vec<Que
     rows
 }
 
-/// Writes the floor: what is known of queues when the log begins at `first`.
-pub(crate) fn write_floor(disk: &dyn Disk, path: &Path, first: i64, rows: Vec<QueueRow>) -> io::Result<()> {
-    let index = SegmentIndex::default();
+/// Writes the floor: what is known of queues when the log begins at `first`, and the store time below which no
+/// record goes, so that the log's times never go back, also when none of its records is left.
+pub(crate) fn write_floor(
+    disk: &dyn Disk,
+    path: &Path,
+    (first, last_time): (i64, i64),
+    rows: Vec<QueueRow>,
+) -> io::Result<()> {
+    let mut index = SegmentIndex::default();
+    (index.first_time, index.last_time) = (Some(last_time), last_time);
     sidecar::write(disk, path, Source { first, end: first, tail: 0, blocks: &[], index: &index, rows })
 }

@@ -155,6 +155,21 @@ fn what_a_segment_gave_back_does_not_make_the_log_large() {
 }
 
 #[test]
+fn times_do_not_go_back_when_no_message_is_left() {
+    let fixture = sealed(&["A"], keep(1));
+    fixture.clock.pass(100 * HOUR);
+    let last = append(&fixture.store, "A", 0, b"newest").store_timestamp;
+    fixture.store.seal_active().unwrap();
+    fixture.clock.pass(100 * HOUR);
+    assert_eq!(fixture.sweep() + fixture.sweep(), 2);
+    fixture.store.close().unwrap();
+    let Fixture { folder: _folder, options, store, .. } = fixture;
+    drop(store);
+    let (store, _) = Store::open(options, TestClock::at(START)).unwrap();
+    assert_eq!(append(&store, "A", 0, b"with a clock that was set back").store_timestamp, last);
+}
+
+#[test]
 fn the_disk_decides_from_its_marks_on() {
     let fixture = sealed(&["A", "B", "C"], keep(10));
     fixture.clock.pass(100 * HOUR);

@@ -65,6 +65,7 @@ const BUGS: &[(Bug, &str, bool, bool)] = &[
     (Bug::TombstonesLost, "deletion", true, false),
     (Bug::RecoveryUnflushed, "kill-reopen", false, false),
     (Bug::FreedTooMuch, "seal-early", true, false),
+    (Bug::FloorLost, "begin", true, false),
 ];
 
 /// A disk in front of the simulated one.

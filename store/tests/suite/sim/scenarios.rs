@@ -31,6 +31,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("roll", roll),
     scenario("seal", seal),
     scenario("seal-early", seal_early),
+    scenario("begin", begin),
     scenario("exact-fit", exact_fit),
     scenario("retention", retention),
     scenario("retention-of-all", retention_of_all),
@@ -154,6 +155,18 @@ fn seal_early(rig: &mut Rig) {
     rig.seal_active();
     rig.close();
     rig.open();
+    some(rig, "T", 1);
+}
+
+/// A log that goes on where another one ended.
+fn begin(rig: &mut Rig) {
+    rig.begin(5 * super::rig::SEGMENT_BYTES as i64, &[("T", 0, 70), ("U", 0, 1)]);
+    rig.open();
+    some(rig, "T", 1);
+    rig.kill();
+    rig.open();
+    some(rig, "U", 1);
+    rig.seal_active();
     some(rig, "T", 1);
 }
 
