@@ -172,6 +172,8 @@ impl Shared {
             return Err(AppendError::Busy { what: "full segments", waiting });
         }
         let first = head.active.end();
+        // The blank that ends this segment needs memory too, before a new one is taken for its successor.
+        self.cover(head, &head.active, head.tail + BLANK_BYTES_MIN)?;
         let mut spare = self.ahead.spare.lock();
         let ready = spare.segment.take_if(|segment| segment.first == first);
         let segment = match ready {

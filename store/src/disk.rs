@@ -128,6 +128,17 @@ pub trait Disk: Send + Sync {
     fn resize(&self, file: &File, bytes: u64) -> io::Result<()> {
         file.set_len(bytes)
     }
+
+    /// Gives back the space that `bytes` of `file` from `at` on take. They are zero afterwards; the file stays as long
+    /// as it is, and writing there takes space again.
+    ///
+    /// # Errors
+    /// What the system says, also that its file system cannot.
+    fn free(&self, file: &File, at: u64, bytes: u64) -> io::Result<()> {
+        let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+        let punch = || rustix::fs::fallocate(file, flags, at, bytes);
+        rustix::io::retry_on_intr(punch).map_err(io::Error::from)
+    }
 }
 
 /// The machine's disk.

@@ -53,6 +53,12 @@ pub enum OpenError {
         /// What removing it loses.
         cost: &'static str,
     },
+    /// A log is to begin in a folder that has one.
+    #[error("{} belongs to a log that is here already; choose an empty folder, or move this one's files away", path.display())]
+    Begun {
+        /// A file of that log.
+        path: PathBuf,
+    },
     /// A repair cannot do what only the owner may decide.
     #[error("{} {what}", path.display())]
     ByHand {
@@ -175,6 +181,22 @@ pub enum UpkeepError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// No sealed segment begins there.
+    #[error("no sealed segment begins at log offset {from}")]
+    NotSealed {
+        /// The log offset.
+        from: i64,
+    },
+    /// A segment was to be deleted that is not copied elsewhere any more.
+    #[error("the log from {from} to {to} is not deleted: only what lies below {copied} was copied")]
+    NotCopied {
+        /// Log offset of the segment's first byte.
+        from: i64,
+        /// Log offset behind its last byte.
+        to: i64,
+        /// Log offset up to which everything was copied.
+        copied: i64,
     },
     /// The flush before it failed.
     #[error(transparent)]

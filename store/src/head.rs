@@ -108,6 +108,13 @@ impl Head {
         sealed.or_else(frozen).unwrap_or(self.active.first)
     }
 
+    /// Bytes that the records of all segments take, without what is unused behind them.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        let sealed: u64 = self.sealed.iter().map(|sealed| sealed.used()).sum();
+        let frozen: usize = self.frozen.iter().map(|frozen| frozen.tail).sum();
+        sealed + (frozen + self.tail) as u64
+    }
+
     /// Whether `bytes` of records and a blank fit behind the tail.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         bytes + BLANK_BYTES_MIN <= self.active.bytes - self.tail

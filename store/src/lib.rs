@@ -7,16 +7,19 @@
 //! and checksums. Nothing exists per queue.
 //!
 //! Reading order: [`limits`], `head` (what an append changes), `append`, `flush`, `locate` and `read`,
-//! `seal` and `sidecar`, `scan` and `recover`, `retain`.
+//! `seal` and `sidecar`, `scan` and `recover`, `retain`; `sealed_copy` and `gate` for whoever keeps copies elsewhere.
 #![deny(unsafe_code)]
 
 mod append;
+mod begin;
 mod catalog;
 mod checkpoint;
 mod clock;
 mod disk;
+mod early;
 mod error;
 mod flush;
+mod gate;
 mod head;
 mod hot;
 mod index;
@@ -37,6 +40,7 @@ mod scan;
 mod scrub;
 mod seal;
 mod sealed;
+mod sealed_copy;
 mod segment;
 mod sidecar;
 mod store;
@@ -44,10 +48,12 @@ mod sums;
 mod tombstones;
 mod upkeep;
 
+pub use begin::{NextOffset, begin_at, begin_at_on};
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, Existing, RealDisk};
 pub use error::{AppendError, FlushFailed, OpenError, UpkeepError};
 pub use flush::Done;
+pub use gate::CopiedTo;
 pub use keys::KeyKind;
 pub use message::{Appended, AppendedEvent, Listener, NewMessage};
 pub use options::{FlushMode, Retention, StoreOptions};
@@ -56,4 +62,5 @@ pub use read::{Keep, KeepAll, Read, ReadBudget, ReadStatus};
 pub use recover::{DamagedRange, Recovery};
 pub use retain::{Swept, TopicRetention};
 pub use scrub::Scrubbed;
+pub use sealed_copy::{Loaded, LostRecord, SealedCopy, SealedRange};
 pub use store::{QueueRange, Store, StoreStats};

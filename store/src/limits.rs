@@ -110,6 +110,14 @@ pub const SCRUB_AFTER_MS: u64 = 60_000;
 /// Milliseconds from the beginning of one such pass to the next.
 pub const SCRUB_INTERVAL_MS: u64 = 24 * 3_600_000;
 
+/// Milliseconds after which a segment may be sealed although it is not full. The store looks every two seconds, and
+/// each sealed segment costs two files and a mapping.
+pub const SEAL_AFTER_MS_MIN: u64 = 1_000;
+
+/// Bytes of a sealed segment that are asked of the disk at once when it is read as a whole: a few requests under way
+/// keep a disk busy, and no more than two such pieces wait to be looked at.
+pub const LOAD_WINDOW_BYTES: usize = 4 * 1024 * 1024;
+
 /// Bytes of a segment that share one checksum in the sidecar.
 pub const BLOCK_BYTES: usize = 64 * 1024;
 
@@ -118,4 +126,5 @@ pub const TOMBSTONES_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 const _: () = assert!(RECORD_BYTES_MAX as u64 <= SEGMENT_BYTES_DEFAULT / 2);
 const _: () = assert!(WARM_CHUNK_BYTES <= WARM_AHEAD_BYTES);
+const _: () = assert!(LOAD_WINDOW_BYTES.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(SCRUB_CHUNK_BYTES.is_multiple_of(BLOCK_BYTES));

@@ -16,6 +16,7 @@
 //!   mapping's own: the kernel does it at once for all threads. Slices below the mark see the same
 //!   bytes before and after, because `lay` is called once what lies below the mark was copied, and `lift`
 //!   for ranges only that were written to the file and flushed; no slice reaches above the mark.
+//! - [`Mapping::page_out`] drops pages that the file holds too; the kernel reads them again for whoever looks.
 //! - A mapping lives as long as any slice: slices borrow it or hold its `Arc`, and deleting a file
 //!   does not take pages from those who map it.
 //! - Other processes are kept off by the folder's lock. A process that ignores it, or a disk that
@@ -121,6 +122,38 @@ impl Mapping {
             // The last byte lies in the next page when the range does not begin at one.
             std::hint::black_box((page.first().copied(), page.last().copied()));
         }
+    }
+
+    /// Asks the system to read the bytes from `from` to `to` from disk; does not wait for them.
+    ///
+    /// # Errors
+    /// What the system says; they are read when they are asked for then.
+    pub(crate) fn read_ahead(&self, from: usize, to: usize) -> io::Result<()> {
+        let to = to.min(self.len());
+        if from >= to {
+            return Ok(());
+        }
+        self.raw.advise_range(Advice::WillNeed, from, to - from)
+    }
+
+    /// Asks the system to drop the pages of the file from `from` to `to` from memory. Who reads them next waits for the
+    /// disk and sees the same bytes. Pages of the hot file stay: nothing else may hold what they do.
+    ///
+    /// # Errors
+    /// What the system says, also one that cannot; the pages stay until their memory is needed then.
+    pub(crate) fn page_out(&self, from: usize, to: usize) -> io::Result<()> {
+        let from = from.next_multiple_of(PAGE_BYTES);
+        let to = to.min(self.len()).min(self.hot_from.load(Ordering::Relaxed));
+        if from >= to {
+            return Ok(());
+        }
+        // SAFETY: the range is this mapping's and begins at a page; its pages are a shared file's, so whoever looks at
+        // one again gets the same bytes from the file.
+        let dropped = unsafe {
+            let at = self.raw.as_mut_ptr().add(from);
+            rustix::mm::madvise(at.cast(), to - from, rustix::mm::Advice::LinuxPageOut)
+        };
+        dropped.map_err(io::Error::from)
     }
 
     /// The only writer of this mapping, `None` when it was given out or the mapping is read-only.

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::error::OpenError;
-use crate::limits::{RECORD_BYTES_MAX, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+use crate::limits::{RECORD_BYTES_MAX, SEAL_AFTER_MS_MIN, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 
 /// When an append is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,8 @@ pub enum FlushMode {
 pub struct Retention {
     /// Milliseconds that a message is kept, unless its topic says otherwise.
     pub keep_ms: u64,
-    /// Bytes of log that are kept; the oldest sealed segments beyond it go. `None`: no bound.
+    /// Bytes of records that are kept; the oldest sealed segments beyond it go. What a segment that was sealed early
+    /// gave back does not count. `None`: no bound.
     pub log_bytes_max: Option<u64>,
     /// Share of the disk in use from which expired segments go all at once instead of one a sweep.
     pub delete_ratio: f64,
@@ -58,6 +59,12 @@ pub struct StoreOptions {
     pub store_host: SocketAddr,
     /// Bytes of a whole record.
     pub record_bytes_max: usize,
+    /// Milliseconds after which a segment that holds a record is sealed although it is not full, so that what is
+    /// sealed never lags behind by more than this and two seconds. `None`: only full ones are.
+    pub seal_after_ms: Option<u64>,
+    /// Nothing is deleted before [`crate::Store::keep_until_copied`] has said up to where the log was copied, so that
+    /// no sweep comes before that call.
+    pub awaits_copies: bool,
     /// Whether the store's own threads seal, warm and sweep. Tests that own time switch this off and
     /// call [`crate::Store::seal_pending`] and [`crate::Store::sweep`] themselves; flushing always runs.
     pub upkeep: bool,
@@ -74,6 +81,8 @@ impl StoreOptions {
             retention: Retention::default(),
             store_host: SocketAddr::from((Ipv4Addr::LOCALHOST, 10_911)),
             record_bytes_max: RECORD_BYTES_MAX,
+            seal_after_ms: None,
+            awaits_copies: false,
             upkeep: true,
         }
     }
@@ -86,6 +95,9 @@ impl StoreOptions {
                 "segment_bytes is {}, it must lie between {SEGMENT_BYTES_MIN} and {SEGMENT_BYTES_MAX}",
                 self.segment_bytes
             ));
+        }
+        if let Some(after_ms) = self.seal_after_ms.filter(|after_ms| *after_ms < SEAL_AFTER_MS_MIN) {
+            return bad(format!("seal_after_ms is {after_ms}, it must be {SEAL_AFTER_MS_MIN} at least"));
         }
         let kept = &self.retention;
         for (name, ratio) in [

@@ -43,6 +43,11 @@ impl Store {
     /// (`ConsumeQueue.getOffsetInQueueByTime`, whose result is brought into the queue's range). While a
     /// segment that decides cannot be opened the answer may be too low, never too high: who starts
     /// there gets messages twice instead of missing some.
+    ///
+    /// It speaks of the messages that are kept here. Where older ones were copied elsewhere, an answer that is the
+    /// queue's first offset here may lie below it there: Lower when the first message here was stored at `timestamp_ms`
+    /// or later, Upper when it was stored later ([`Store::earliest_store_time`]). All other answers are final, since
+    /// store times never go back.
     #[must_use]
     pub fn offset_by_time(&self, topic: &str, queue_id: i32, timestamp_ms: i64, boundary: Boundary) -> i64 {
         let shared = &self.shared;
@@ -69,7 +74,8 @@ impl Store {
         }
     }
 
-    /// When the message at an offset was stored, ms since 1970; `None` when there is none.
+    /// When the message at an offset was stored, ms since 1970; `None` when there is none here: it was deleted, lost,
+    /// not visible yet, or its segment cannot be opened now. Of a lost one whose segment is here a time near its own.
     #[must_use]
     pub fn store_time(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
         let range = self.shared.bounds(topic, queue_id)?;
@@ -77,14 +83,15 @@ impl Store {
         inside.then(|| self.shared.time_at(topic, queue_id, offset, range.max)).flatten()
     }
 
-    /// When the first message kept in a queue was stored.
+    /// When the first message kept in a queue was stored; `None` when none is kept here or it cannot be told now.
     #[must_use]
     pub fn earliest_store_time(&self, topic: &str, queue_id: i32) -> Option<i64> {
         let range = self.shared.bounds(topic, queue_id)?;
         self.store_time(topic, queue_id, range.min)
     }
 
-    /// When the first record kept in the log was stored; `None` for an empty log.
+    /// When the first record kept in the log was stored, one in no queue or of a deleted topic included; `None` for a
+    /// log that holds none. Segments that cannot be opened now are passed over, so it may be too late then.
     #[must_use]
     pub fn earliest_log_time(&self) -> Option<i64> {
         let (sealed, live) = {
@@ -98,7 +105,7 @@ impl Store {
     }
 
     /// The record at a log offset, `None` when none begins there, or it is not visible, damaged,
-    /// deleted, or its topic was.
+    /// deleted, or its topic was. What lies below [`Store::log_range`] is not asked for here at all.
     #[must_use]
     pub fn record_at(&self, physical_offset: i64) -> Option<Bytes> {
         let source = self.shared.source_at(physical_offset)?;
@@ -108,7 +115,9 @@ impl Store {
 
     /// The messages that carry a key, newest first as RocketMQ answers. Each is confirmed on its
     /// properties, so equal hashes of other keys give nothing. `begin_ms` and `end_ms` bound the
-    /// store time, both included; at most [`QUERY_MESSAGES_MAX`] messages are given.
+    /// store time, both included; at most [`QUERY_MESSAGES_MAX`] messages are given. They are
+    /// the newest of those kept here; where fewer than `max` are, older ones may have been copied elsewhere, all of
+    /// them below [`Store::log_range`] as it was before.
     #[must_use]
     #[allow(clippy::too_many_arguments, reason = "key, time range and count are one question")]
     pub fn query_by_key(

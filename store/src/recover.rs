@@ -94,13 +94,7 @@ impl Store {
         let began = clock.monotonic();
         let options = options.checked()?;
         let paths = Paths::new(options.root.clone());
-        prepare_folders(&*disk, &paths)?;
-        let lock = FolderLock::take(&*disk, &paths.root)?;
-        // Names that a process left and did not flush before it was killed are believed from now on.
-        for folder in [&paths.root, &paths.log, &paths.side] {
-            disk.sync_folder(folder).map_err(OpenError::io("flush", folder))?;
-        }
-        check_version(&*disk, &paths.root)?;
+        let lock = take_folder(&*disk, &paths)?;
         let tombstones = Tombstones::load(&paths.tombstones())?;
         let found = segments(&*disk, &paths, &options)?;
         let floor = checked_floor(&paths.floor())?;
@@ -130,6 +124,18 @@ impl Store {
         recovery.elapsed = clock.monotonic().saturating_sub(began);
         Ok((store, recovery))
     }
+}
+
+/// Takes a store's folder, which is made when it does not exist.
+pub(crate) fn take_folder(disk: &dyn Disk, paths: &Paths) -> Result<FolderLock, OpenError> {
+    prepare_folders(disk, paths)?;
+    let lock = FolderLock::take(disk, &paths.root)?;
+    // Names that a process left and did not flush before it was killed are believed from now on.
+    for folder in [&paths.root, &paths.log, &paths.side] {
+        disk.sync_folder(folder).map_err(OpenError::io("flush", folder))?;
+    }
+    check_version(disk, &paths.root)?;
+    Ok(lock)
 }
 
 /// Makes the folders that are missing. A store that has no format file yet may have been interrupted

@@ -14,7 +14,9 @@ use parking_lot::Mutex;
 
 use crate::checkpoint::{Checkpoint, TrustedTime};
 use crate::disk::{Disk, remove_optional};
+use crate::early::Sighting;
 use crate::error::UpkeepError;
+use crate::gate::Gate;
 use crate::index::SegmentIndex;
 use crate::limits::{CHECKPOINT_INTERVAL_MS, SWEEP_SEGMENTS_MAX};
 use crate::locate::first_live;
@@ -48,6 +50,10 @@ pub(crate) struct Keeping {
     topics: OnceLock<TopicRetention>,
     /// Monotonic time of the last checkpoint.
     noted: Mutex<Duration>,
+    /// What waits to be copied.
+    pub(crate) gate: Gate,
+    /// Since when the active segment holds something.
+    pub(crate) sighting: Sighting,
     /// What reading the log again has found.
     pub(crate) scrub: crate::scrub::Figures,
 }
@@ -60,8 +66,16 @@ impl Keeping {
             trusted,
             topics: OnceLock::new(),
             noted: Mutex::new(now),
+            gate: Gate::default(),
+            sighting: Sighting::default(),
             scrub: crate::scrub::Figures::default(),
         }
+    }
+
+    /// How many milliseconds ago a record was stored that is stamped `stored_ms`, by the trusted clock.
+    pub(crate) fn age_ms(&self, stored_ms: i64, now: Duration, wall_ms: i64) -> i64 {
+        let trusted_ms = self.trusted.at(now, wall_ms);
+        trusted_ms.saturating_sub(self.trusted.kept_from(stored_ms))
     }
 }
 
@@ -77,7 +91,8 @@ impl Store {
     /// A segment goes when every topic in it has passed its time (`retention`, else the store's
     /// `keep_ms`, counted from the segment's last store time), when the log is larger than
     /// `log_bytes_max`, or when the disk is filled to `force_ratio`. Below `delete_ratio` one expired
-    /// segment goes a sweep, from it on all do.
+    /// segment goes a sweep, from it on all do. None goes before it was copied, where
+    /// [`Store::keep_until_copied`] or the options ask for that.
     ///
     /// Time is `now_ms`, but trusted time at most, which follows the wall clock no faster than twice the
     /// monotonic one: a clock that jumps forward deletes nothing at once, and time during which the store
@@ -199,7 +214,7 @@ impl Shared {
             let ratio = f64::from_bits(self.counters.disk_ratio.load(Ordering::Relaxed));
             let (oldest, log_bytes) = {
                 let head = self.head.lock();
-                (head.sealed.first().cloned(), head.log_end() - head.log_start())
+                (head.sealed.first().cloned(), head.used_bytes())
             };
             let Some(oldest) = oldest else { break };
             let parts = self.parts(&oldest);
@@ -211,8 +226,12 @@ impl Shared {
             };
             match verdict {
                 Verdict::Unknown => return parts.map(|_| swept),
-                Verdict::Keep => break,
+                Verdict::Keep => {
+                    self.keeping.gate.note(None);
+                    break;
+                }
                 Verdict::Expired if expired > 0 && ratio < self.options.retention.delete_ratio => break,
+                Verdict::Expired | Verdict::Forced if !self.is_copied(&oldest) => break,
                 Verdict::Expired => expired += 1,
                 Verdict::Forced => {
                     let (first, end) = (oldest.first, oldest.end);
@@ -237,9 +256,9 @@ impl Shared {
     }
 
     /// Whether the oldest segment must go although nobody asked how old it is.
-    fn lacks_space(&self, ratio: f64, log_bytes: i64) -> bool {
+    fn lacks_space(&self, ratio: f64, log_bytes: u64) -> bool {
         let options = &self.options.retention;
-        let too_large = options.log_bytes_max.is_some_and(|max| u64::try_from(log_bytes).unwrap_or(0) > max);
+        let too_large = options.log_bytes_max.is_some_and(|max| log_bytes > max);
         too_large || ratio >= options.force_ratio
     }
 
@@ -263,8 +282,10 @@ impl Shared {
     /// Deletes the oldest segment: first the queues' offsets are safe, then it is gone for readers,
     /// then its file goes. A crash in between leaves a file that is deleted when the store is opened.
     fn trim(&self, oldest: &Arc<Sealed>, rows: Vec<QueueRow>) -> Result<(), UpkeepError> {
+        self.refuse_uncopied(oldest)?;
         let floor = self.paths.floor();
-        write_floor(&*self.disk, &floor, oldest.end, rows).map_err(UpkeepError::io("write", &floor))?;
+        let last_time = self.head.lock().last_time;
+        write_floor(&*self.disk, &floor, (oldest.end, last_time), rows).map_err(UpkeepError::io("write", &floor))?;
         {
             let mut head = self.head.lock();
             Arc::make_mut(&mut head.sealed).remove(0);
@@ -365,8 +386,15 @@ pub(crate) fn rows_before(sidecar: &Sidecar, tombstones: &Tombstones) -> Vec<Que
     rows
 }
 
-/// Writes the floor: what is known of queues when the log begins at `first`.
-pub(crate) fn write_floor(disk: &dyn Disk, path: &Path, first: i64, rows: Vec<QueueRow>) -> io::Result<()> {
-    let index = SegmentIndex::default();
+/// Writes the floor: what is known of queues when the log begins at `first`, and the store time below which no
+/// record goes, so that the log's times never go back, also when none of its records is left.
+pub(crate) fn write_floor(
+    disk: &dyn Disk,
+    path: &Path,
+    (first, last_time): (i64, i64),
+    rows: Vec<QueueRow>,
+) -> io::Result<()> {
+    let mut index = SegmentIndex::default();
+    (index.first_time, index.last_time) = (Some(last_time), last_time);
     sidecar::write(disk, path, Source { first, end: first, tail: 0, blocks: &[], index: &index, rows })
 }

@@ -5,7 +5,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::catalog::Catalog;
@@ -23,24 +23,6 @@ use crate::store::{Shared, Store};
 use crate::sums::Sums;
 
 impl Store {
-    /// Closes the active segment, if it holds anything, and seals it; the log goes on in a new one.
-    ///
-    /// # Errors
-    /// The store takes no writes or is closed, or the disk failed.
-    pub fn seal_active(&self) -> Result<(), UpkeepError> {
-        {
-            let mut head = self.shared.head.lock();
-            self.shared.refuse_closed()?;
-            if head.tail > 0 {
-                if let Some(reason) = self.shared.flush.latched() {
-                    return Err(crate::error::AppendError::Latched { reason }.into());
-                }
-                self.shared.next_segment(&mut head)?;
-            }
-        }
-        self.shared.seal_pending()
-    }
-
     /// Seals all full segments. The store's own thread does this too, unless upkeep is off.
     ///
     /// # Errors
@@ -64,7 +46,7 @@ impl Shared {
     }
 
     /// One at a time and oldest first, so that the list of sealed segments stays in order.
-    fn seal_all(&self) -> Result<(), UpkeepError> {
+    pub(crate) fn seal_all(&self) -> Result<(), UpkeepError> {
         while let Some((frozen, rows)) = self.oldest_frozen() {
             if self.flush.durable() < frozen.segment.first + to_offset(frozen.tail) {
                 self.flush_once()?;
@@ -92,6 +74,8 @@ impl Shared {
         let segment = &frozen.segment;
         let path = self.paths.sidecar(segment.first);
         let (first, end, tail) = (segment.first, segment.end(), frozen.tail);
+        // Before the sidecar, so that a segment that has one has given its space back.
+        segment.free_behind(&*self.disk, tail);
         let blocks = segment.blocks.lock().up_to(&segment.mapping, tail);
         let source = Source { first, end, tail, blocks: &blocks, index: &frozen.index, rows };
         sidecar::write(&*self.disk, &path, source).map_err(UpkeepError::io("write", &path))?;
@@ -100,6 +84,7 @@ impl Shared {
         let sealed = Sealed {
             first,
             end,
+            used: AtomicU64::new(tail as u64),
             path: segment.path.clone(),
             sidecar_path: path,
             parts: parking_lot::Mutex::new(Some(parts)),
@@ -135,6 +120,7 @@ impl Shared {
                 open_sidecar(sealed).map_err(unreadable)?
             }
         };
+        sealed.note_used(sidecar.facts());
         let mapping = map_segment(&*self.disk, sealed)?;
         let parts = Arc::new(Parts::new(sealed.first, mapping, sidecar));
         *slot = Some(Arc::clone(&parts));

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::index::Entry;
 use crate::limits::BLOCK_BYTES;
 use crate::mapping::Mapping;
-use crate::sidecar::Sidecar;
+use crate::sidecar::{Facts, Sidecar};
 
 /// A sealed segment, opened when somebody reads it.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Sealed {
     pub(crate) first: i64,
     /// Log offset behind its last byte.
     pub(crate) end: i64,
+    /// Bytes that its records take, from its begin on; all of them until its sidecar was read.
+    pub(crate) used: AtomicU64,
     pub(crate) path: PathBuf,
     pub(crate) sidecar_path: PathBuf,
     /// Opened parts; the lock is held while they are opened or rebuilt, so that this happens once.
@@ -38,6 +40,18 @@ pub(crate) struct Parts {
     pub(crate) sidecar: Sidecar,
     /// Per block: not checked, good, or bad.
     checked: Vec<AtomicU8>,
+}
+
+impl Sealed {
+    /// Takes over what its sidecar says of its length.
+    pub(crate) fn note_used(&self, facts: &Facts) {
+        self.used.store(facts.tail, Ordering::Relaxed);
+    }
+
+    /// Bytes that its records take, as far as known.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
 }
 
 const UNCHECKED: u8 = 0;

@@ -127,6 +127,19 @@ impl Segment {
         disk.write_direct(direct, [bytes(first_page, last_page)?, last], first_page as u64)
     }
 
+    /// Gives back the space behind the position `tail`, where nothing was ever written, so that no byte changes. The
+    /// file keeps its length, by which the next one is named. Where it cannot be had the space stays taken until the
+    /// segment is deleted, and nothing else is lost.
+    pub(crate) fn free_behind(&self, disk: &dyn Disk, tail: usize) {
+        let from = tail.next_multiple_of(PAGE_BYTES);
+        if from >= self.bytes {
+            return;
+        }
+        if let Err(error) = disk.free(&self.file, from as u64, (self.bytes - from) as u64) {
+            tracing::warn!(%error, path = %self.path.display(), "the space that no record took is not given back");
+        }
+    }
+
     /// The log offset behind its last byte.
     pub(crate) fn end(&self) -> i64 {
         self.first + to_offset(self.bytes)

@@ -135,8 +135,10 @@ pub struct StoreStats {
     pub segments: usize,
     /// Segments that are full and wait to be sealed.
     pub sealing: usize,
-    /// Bytes of all segment files.
+    /// Bytes of all segment files, without what sealed ones gave back behind their records.
     pub log_bytes: u64,
+    /// Whether segments that retention would delete wait to be copied, see [`Store::keep_until_copied`].
+    pub deletion_waits: bool,
     /// Share of the disk in use at the last look, 0 to 1.
     pub disk_used_ratio: f64,
 }
@@ -189,14 +191,16 @@ impl Store {
         self.shared.flush.latched()
     }
 
-    /// First log offset kept, and the one behind the last record.
+    /// First log offset kept, which is a segment's first byte, and the one behind the last record. Below the first
+    /// nothing can be read here. It rises with deletion, so take it after what it is to be compared with.
     #[must_use]
     pub fn log_range(&self) -> (i64, i64) {
         let head = self.shared.head.lock();
         (head.log_start(), head.log_end())
     }
 
-    /// The offsets of a queue, `None` when nothing was ever written to it.
+    /// The offsets of a queue, `None` when nothing was ever written to it. `min` is the first one kept here: what was
+    /// deleted lies below, also where copies of it are kept elsewhere.
     #[must_use]
     pub fn queue_range(&self, topic: &str, queue_id: i32) -> Option<QueueRange> {
         self.shared.bounds(topic, queue_id)
@@ -269,14 +273,15 @@ impl Store {
     pub fn stats(&self) -> StoreStats {
         let counters = &self.shared.counters;
         let head = self.shared.head.lock();
-        let sealed_bytes: i64 = head.sealed.iter().map(|sealed| sealed.end - sealed.first).sum();
+        let sealed: u64 = head.sealed.iter().map(|sealed| sealed.used()).sum();
         let live = head.frozen.iter().map(|frozen| frozen.segment.bytes).sum::<usize>();
         StoreStats {
             log_max: head.log_end(),
             durable: self.shared.flush.durable(),
             segments: head.sealed.len() + head.frozen.len() + 1,
             sealing: head.frozen.len(),
-            log_bytes: u64::try_from(sealed_bytes).unwrap_or(0) + (live + head.active.bytes) as u64,
+            log_bytes: sealed + (live + head.active.bytes) as u64,
+            deletion_waits: self.shared.keeping.gate.waits(),
             disk_used_ratio: f64::from_bits(counters.disk_ratio.load(Ordering::Relaxed)),
         }
     }

@@ -150,7 +150,7 @@ impl Shared {
     }
 
     /// Makes the segment at `first` unless that was done before.
-    fn prepare_spare(&self, first: i64) {
+    pub(crate) fn prepare_spare(&self, first: i64) {
         let mut spare = self.ahead.spare.lock();
         if first <= spare.made {
             return;
@@ -168,6 +168,9 @@ impl Shared {
     fn run_behind(&self) {
         let mut swept = self.clock.monotonic();
         while self.calls.wait_behind(Duration::from_millis(DISK_LOOK_INTERVAL_MS)) {
+            if let Err(error) = self.seal_aged() {
+                tracing::warn!(%error, "cannot go on in a new segment yet");
+            }
             if let Err(error) = self.seal_pending() {
                 tracing::warn!(%error, "cannot seal yet");
             }

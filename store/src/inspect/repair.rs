@@ -241,7 +241,9 @@ fn prepare(disk: &dyn Disk, paths: &Paths, action: &Action) -> Result<(), OpenEr
                 source: io::Error::other(error),
             })?;
             let rows = rows_before(&sidecar, &tombstones);
-            write_floor(disk, path, sidecar.facts().first, rows).map_err(OpenError::io("write", path))
+            // Nothing before the segment was stored later than its first record.
+            let begin = (sidecar.facts().first, sidecar.facts().first_time);
+            write_floor(disk, path, begin, rows).map_err(OpenError::io("write", path))
         }
         Action::RemoveCheckpoint { path } => remove_optional(disk, path).map_err(OpenError::io("remove", path)),
         // Opening trusts the checksums of a sidecar; one that contradicts its segment must go first.

@@ -3,7 +3,7 @@
 //! Owns the reading of folder listings. It opens no segment.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use crate::disk::{Disk, remove_optional};
 use crate::error::OpenError;
@@ -34,6 +34,7 @@ impl Found {
         Sealed {
             first: self.first,
             end: self.end(),
+            used: AtomicU64::new(self.bytes as u64),
             path: self.path.clone(),
             sidecar_path: paths.sidecar(self.first),
             parts: parking_lot::Mutex::new(None),

@@ -187,6 +187,9 @@ impl Replay<'_> {
     fn seal(&self, segment: &Found, scanned: &Scanned, index: &SegmentIndex) -> Result<(), OpenError> {
         let opened = self.open(segment, segment.bytes)?;
         let bytes = opened.mapping.slice(0, scanned.tail).unwrap_or_default();
+        if is_blank_behind(&opened, scanned.tail) {
+            opened.free_behind(self.disk, scanned.tail);
+        }
         let source = Source {
             first: segment.first,
             end: segment.end(),
@@ -218,8 +221,9 @@ impl Replay<'_> {
         for segment in &found[..full] {
             let entry = Arc::new(segment.sealed(self.paths));
             let facts = Sidecar::open(&entry.sidecar_path).map(|sidecar| sidecar.facts().clone());
-            if !facts.is_ok_and(|facts| (facts.first, facts.end) == (entry.first, entry.end)) {
-                rebuild.push(Arc::clone(&entry));
+            match facts.ok().filter(|facts| (facts.first, facts.end) == (entry.first, entry.end)) {
+                Some(facts) => entry.note_used(&facts),
+                None => rebuild.push(Arc::clone(&entry)),
             }
             sealed.push(entry);
         }
@@ -268,4 +272,14 @@ impl Replay<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a segment has nothing but zeros behind the position `tail`. What is not zero there may be what a damaged
+/// record hides, so its space is not given back.
+fn is_blank_behind(segment: &Segment, tail: usize) -> bool {
+    let mut data = data_of(&segment.file, segment.bytes).into_iter();
+    data.all(|(from, to)| {
+        let rest = segment.mapping.slice(tail.max(from), to.max(tail)).unwrap_or_default();
+        rest.iter().all(|byte| *byte == 0)
+    })
 }

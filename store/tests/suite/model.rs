@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use strata_store::{Boundary, KeyKind, QueueRange, ReadStatus, Store, StoreOptions};
+use strata_store::{Boundary, KeyKind, QueueRange, ReadStatus, SealedRange, Store, StoreOptions};
 
 use crate::common::*;
 
@@ -122,7 +122,7 @@ impl Run {
                 }
             }
             Step::Pass { ms } => self.clock.pass(*ms),
-            Step::Seal => self.store().seal_active().unwrap(),
+            Step::Seal => assert_eq!(self.store().seal_active().unwrap(), self.store().log_range().1),
             Step::Reopen => self.reopen(0),
             Step::DeleteSidecars { mask } => self.reopen(*mask),
             Step::Crash => self.crash(),
@@ -197,6 +197,46 @@ impl Run {
         let mut seen = 0;
         store.for_each_queue(|_, _, _| seen += 1);
         assert_eq!(seen, self.queues.len());
+        for pair in store.sealed_ranges().windows(2) {
+            assert_eq!(pair[0].to, pair[1].from, "sealed segments follow each other");
+        }
+        store.sealed_ranges().iter().for_each(|range| self.check_copy(store, *range));
+    }
+
+    /// Each queue of a sealed segment is there with what the model put between its two log offsets.
+    fn check_copy(&self, store: &Store, range: SealedRange) {
+        let copy = store.sealed_copy(range.from).unwrap();
+        assert!(range.from < range.tail && range.tail <= range.to);
+        let mut expected = Vec::new();
+        for ((topic, queue_id), queue) in &self.queues {
+            let behind = |at: i64| queue.messages.partition_point(|message| message.physical_offset < at);
+            let inside = &queue.messages[behind(range.from)..behind(range.to)];
+            let base = queue.min + behind(range.from) as i64;
+            // A queue that was not written before the segment's end is not known to it.
+            if base > 0 || !inside.is_empty() {
+                expected.push((TOPICS[*topic], *queue_id, base, inside));
+            }
+        }
+        let mut queues = Vec::new();
+        copy.for_each_queue(|topic, queue_id, base, count| queues.push((topic.to_owned(), queue_id, base, count)));
+        let named: Vec<_> = expected
+            .iter()
+            .map(|(topic, queue_id, base, inside)| ((*topic).to_owned(), *queue_id, *base, inside.len() as u32))
+            .collect();
+        assert_eq!(queues, named);
+        for (topic, queue_id, base, inside) in expected {
+            let records: Vec<_> = copy.records(topic, queue_id).collect();
+            assert_eq!(records.len(), inside.len());
+            for (((offset, record), message), due) in records.iter().zip(inside).zip(base..) {
+                let record = strata_protocol::record::RecordView::parse(record.unwrap()).unwrap();
+                assert_eq!((*offset, record.queue_offset()), (due, due));
+                assert_eq!((record.body(), record.physical_offset()), (&message.body[..], message.physical_offset));
+            }
+        }
+        let times = self.queues.values().flat_map(|queue| &queue.messages);
+        let mut times = times.filter(|message| (range.from..range.to).contains(&message.physical_offset));
+        let (first, last) = (copy.first_time().unwrap(), copy.last_time().unwrap());
+        assert!(times.all(|message| (first..=last).contains(&message.time)));
     }
 
     fn check_queue(&self, store: &Store, topic: usize, queue: i32) {

@@ -7,19 +7,19 @@ use strata_store::{AppendError, QueueRange, ReadStatus, Retention, Store, StoreO
 
 use crate::common::*;
 
-const HOUR: u64 = 3_600_000;
-const START: i64 = 1_700_000_000_000;
+pub(crate) const HOUR: u64 = 3_600_000;
+pub(crate) const START: i64 = 1_700_000_000_000;
 
-struct Fixture {
-    folder: tempfile::TempDir,
-    clock: Arc<TestClock>,
-    disk: Arc<TestDisk>,
-    store: Arc<Store>,
-    options: StoreOptions,
+pub(crate) struct Fixture {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) disk: Arc<TestDisk>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) options: StoreOptions,
 }
 
 /// A store with one sealed segment for each of `topics`, an hour apart, and an empty active one.
-fn sealed(topics: &[&str], retention: Retention) -> Fixture {
+pub(crate) fn sealed(topics: &[&str], retention: Retention) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let (clock, disk) = (TestClock::at(START), Arc::new(TestDisk::default()));
     let options = StoreOptions { retention, ..options(folder.path()) };
@@ -34,7 +34,7 @@ fn sealed(topics: &[&str], retention: Retention) -> Fixture {
 }
 
 impl Fixture {
-    fn sweep(&self) -> usize {
+    pub(crate) fn sweep(&self) -> usize {
         self.store.sweep(&|_| None, i64::MAX).unwrap().segments
     }
 
@@ -44,7 +44,7 @@ impl Fixture {
     }
 }
 
-fn keep(hours: u64) -> Retention {
+pub(crate) fn keep(hours: u64) -> Retention {
     Retention { keep_ms: hours * HOUR, ..Retention::default() }
 }
 
@@ -128,11 +128,45 @@ fn a_clock_that_jumps_deletes_nothing() {
 #[test]
 fn a_log_that_is_too_large_loses_its_oldest_segments() {
     let retention = Retention { log_bytes_max: Some(140_000), ..keep(1_000) };
-    let fixture = sealed(&["A", "B", "C", "D"], retention);
+    let fixture = sealed(&[], retention);
+    for _ in 0..4 {
+        append(&fixture.store, "A", 0, &[1; 65_000]);
+        fixture.store.seal_active().unwrap();
+    }
     append(&fixture.store, "E", 0, b"x");
-    // Four sealed segments of 65,536 bytes and a record: three of them must go to be below.
+    // Four sealed segments of 65,000 bytes and a record: two of them must go to be below.
     assert_eq!(fixture.sweep(), 2);
     assert_eq!(fixture.store.log_range().0, 2 * 65_536);
+}
+
+#[test]
+fn what_a_segment_gave_back_does_not_make_the_log_large() {
+    let retention = Retention { log_bytes_max: Some(2_000), ..keep(1_000) };
+    let fixture = sealed(&["A", "B", "C", "D"], retention);
+    assert!(fixture.store.stats().log_bytes < 65_536 + 2_000);
+    assert_eq!(fixture.sweep(), 0);
+    fixture.store.close().unwrap();
+    let Fixture { folder: _folder, options, store, .. } = fixture;
+    drop(store);
+    let (store, _) = open(options);
+    assert!(store.stats().log_bytes < 65_536 + 2_000);
+    append(&store, "A", 0, &[1; 1_500]);
+    assert!(store.sweep(&|_| None, i64::MAX).unwrap().segments > 0);
+}
+
+#[test]
+fn times_do_not_go_back_when_no_message_is_left() {
+    let fixture = sealed(&["A"], keep(1));
+    fixture.clock.pass(100 * HOUR);
+    let last = append(&fixture.store, "A", 0, b"newest").store_timestamp;
+    fixture.store.seal_active().unwrap();
+    fixture.clock.pass(100 * HOUR);
+    assert_eq!(fixture.sweep() + fixture.sweep(), 2);
+    fixture.store.close().unwrap();
+    let Fixture { folder: _folder, options, store, .. } = fixture;
+    drop(store);
+    let (store, _) = Store::open(options, TestClock::at(START)).unwrap();
+    assert_eq!(append(&store, "A", 0, b"with a clock that was set back").store_timestamp, last);
 }
 
 #[test]
@@ -300,7 +334,7 @@ fn the_floor_of_an_unread_segment_comes_from_the_next_one() {
     fixture.store.close().unwrap();
     let Fixture { folder, options, store, .. } = fixture;
     drop(store);
-    let options = StoreOptions { retention: Retention { log_bytes_max: Some(80_000), ..keep(10) }, ..options };
+    let options = StoreOptions { retention: Retention { log_bytes_max: Some(300), ..keep(10) }, ..options };
     let (store, _) = open(options.clone());
     std::fs::OpenOptions::new().write(true).open(oldest).unwrap().set_len(10).unwrap();
     assert_eq!(store.sweep(&|_| None, i64::MAX).unwrap().segments, 1);

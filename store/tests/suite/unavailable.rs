@@ -63,7 +63,8 @@ fn the_first_offset_is_not_believed_to_be_later_than_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let segments = ten_segments(folder.path());
     let mut small = options(folder.path());
-    small.retention.log_bytes_max = Some(8 * 65_536);
+    let one = open(options(folder.path())).0.sealed_ranges()[0];
+    small.retention.log_bytes_max = Some(8 * (one.tail - one.from) as u64);
     let (store, _) = open(small);
     hide(&segments[2]);
     // It deletes what is too much and then cannot ask the next one how old it is.

@@ -59,6 +59,10 @@ impl Disk for QuickDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.alive().and_then(|()| RealDisk.remove(path))
     }
+
+    fn free(&self, file: &File, at: u64, bytes: u64) -> io::Result<()> {
+        self.alive().and_then(|()| RealDisk.free(file, at, bytes))
+    }
 }
 
 /// What is at an offset of a queue.

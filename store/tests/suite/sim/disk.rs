@@ -489,4 +489,20 @@ impl Disk for SimDisk {
             },
         )
     }
+
+    fn free(&self, file: &File, at: u64, bytes: u64) -> io::Result<()> {
+        let (mut state, verdict) = self.ask("free", &self.path_of(file));
+        let (bytes, outcome) = match verdict {
+            Verdict::Go => (bytes, Ok(())),
+            Verdict::Half => (bytes / 2, Err(io::Error::from_raw_os_error(EIO))),
+            Verdict::Fail(error) => return Err(error),
+        };
+        let length = file.metadata()?.len();
+        assert!(at + bytes <= length, "space is given back behind the file's end");
+        let zeros = vec![0; bytes as usize];
+        RealDisk.write_at(file, &zeros, at)?;
+        let (file, _) = state.inodes[&inode(file)];
+        state.note(Event::Write { file, at, bytes: zeros, mapped: false });
+        outcome
+    }
 }

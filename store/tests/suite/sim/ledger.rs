@@ -46,6 +46,8 @@ pub(crate) enum Mark {
     Cut,
     /// What was there when the store was opened again was noted.
     Opened,
+    /// The queue goes on at this offset in a log that begins elsewhere.
+    Begun(&'static str, i32, i64),
     Forgetting(&'static str),
     Forgot(&'static str),
     Sweeping,
@@ -106,6 +108,8 @@ pub(crate) struct Moment {
     pub(crate) known: Vec<Known>,
     /// How often a topic's deletion was begun and done.
     lives: BTreeMap<&'static str, (usize, usize)>,
+    /// Where queues go on whose log begins elsewhere.
+    begun: BTreeMap<(&'static str, i32), i64>,
     /// Log offset up to which segments may have been deleted.
     swept: i64,
     /// The power was cut and the store was not opened since.
@@ -142,6 +146,7 @@ impl Moment {
                 self.unopened = true;
             }
             Mark::Opened => self.unopened = false,
+            Mark::Begun(topic, queue, next) => drop(self.begun.insert((topic, *queue), *next)),
             Mark::Forgetting(topic) => self.lives.entry(topic).or_default().0 += 1,
             Mark::Forgot(topic) => {
                 let lives = self.lives.entry(topic).or_default();
@@ -179,6 +184,8 @@ impl Moment {
             let (begun, _) = self.lives.get(topic).copied().unwrap_or_default();
             message.life >= begun && !known.void && (known.durable || (sync && known.seen))
         });
-        promised.filter_map(|(number, _)| self.known[number].place).map(|place| place.offset + 1).max().unwrap_or(0)
+        let sent = promised.filter_map(|(number, _)| self.known[number].place).map(|place| place.offset + 1).max();
+        let begun = self.begun.iter().find(|((of, id), _)| (*of, *id) == (topic, queue)).map(|(_, next)| *next);
+        sent.max(begun).unwrap_or(0)
     }
 }

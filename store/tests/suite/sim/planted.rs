@@ -44,6 +44,8 @@ enum Bug {
     TombstonesLost,
     /// Believes what recovery found without making it durable.
     RecoveryUnflushed,
+    /// Gives back the last page of records too when a segment is sealed early.
+    FreedTooMuch,
 }
 
 /// A bug, the script and the flush mode that bring it to light, and whether it takes a failing call.
@@ -62,6 +64,8 @@ const BUGS: &[(Bug, &str, bool, bool)] = &[
     (Bug::FloorLost, "retention-of-all", true, false),
     (Bug::TombstonesLost, "deletion", true, false),
     (Bug::RecoveryUnflushed, "kill-reopen", false, false),
+    (Bug::FreedTooMuch, "seal-early", true, false),
+    (Bug::FloorLost, "begin", true, false),
 ];
 
 /// A disk in front of the simulated one.
@@ -169,6 +173,11 @@ impl Disk for Forgetful {
 
     fn resize(&self, file: &File, bytes: u64) -> io::Result<()> {
         self.disk.resize(file, bytes)
+    }
+
+    fn free(&self, file: &File, at: u64, bytes: u64) -> io::Result<()> {
+        let more = if self.is(Bug::FreedTooMuch) { 4_096 } else { 0 };
+        self.disk.free(file, at - more, bytes + more)
     }
 }
 

@@ -165,6 +165,19 @@ impl Rig {
         self.reconcile();
     }
 
+    /// Makes the empty folder a log that begins elsewhere, with queues that go on.
+    pub(crate) fn begin(&mut self, log_offset: i64, queues: &[(&'static str, i32, i64)]) {
+        let rows = queues.iter().map(|(topic, queue_id, next)| {
+            let (queue_id, next) = (*queue_id, *next);
+            strata_store::NextOffset { topic: Arc::from(*topic), queue_id, next }
+        });
+        let disk = (self.front)(Arc::clone(&self.disk));
+        // What fails leaves an empty folder, or all of it.
+        if strata_store::begin_at_on(self.options.clone(), &*disk, (log_offset, START_MS), rows).is_ok() {
+            queues.iter().for_each(|(topic, queue, next)| self.disk.mark(Mark::Begun(topic, *queue, *next)));
+        }
+    }
+
     fn reconcile(&mut self) {
         if self.disk.is_dead() {
             return;

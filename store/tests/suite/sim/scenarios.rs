@@ -30,6 +30,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("large", large),
     scenario("roll", roll),
     scenario("seal", seal),
+    scenario("seal-early", seal_early),
+    scenario("begin", begin),
     scenario("exact-fit", exact_fit),
     scenario("retention", retention),
     scenario("retention-of-all", retention_of_all),
@@ -135,6 +137,37 @@ fn seal(rig: &mut Rig) {
     rig.send("T", 0, (300, 0));
     rig.flush();
     rig.seal_active();
+}
+
+/// Segments that hold next to nothing, with and without a flush before, and one after a kill.
+fn seal_early(rig: &mut Rig) {
+    rig.open();
+    some(rig, "T", 1);
+    rig.seal_active();
+    rig.send("T", 0, (900, 600));
+    rig.send_half("T", 0, (300, 0));
+    rig.seal_active();
+    rig.seal_active();
+    some(rig, "U", 1);
+    rig.kill();
+    rig.open();
+    rig.send("T", 0, (5_000, 0));
+    rig.seal_active();
+    rig.close();
+    rig.open();
+    some(rig, "T", 1);
+}
+
+/// A log that goes on where another one ended.
+fn begin(rig: &mut Rig) {
+    rig.begin(5 * super::rig::SEGMENT_BYTES as i64, &[("T", 0, 70), ("U", 0, 1)]);
+    rig.open();
+    some(rig, "T", 1);
+    rig.kill();
+    rig.open();
+    some(rig, "U", 1);
+    rig.seal_active();
+    some(rig, "T", 1);
 }
 
 /// Messages that leave no byte, or just a blank's eight, at the end of a segment.
