@@ -67,6 +67,9 @@ pub const WARM_CHUNK_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes that are appended at least between two calls to make memory ready.
 pub const WARM_STEP_BYTES: usize = 1024 * 1024;
 
+/// Bytes of a segment whose memory recovery gives back as one piece: few calls, and little memory in use.
+pub const PASS_WINDOW_BYTES: usize = 4 * 1024 * 1024;
+
 /// Index entries that a reader copies under one hold of the append lock.
 pub const READ_CHUNK_ENTRIES: usize = 64;
 

@@ -17,6 +17,7 @@
 //!   bytes before and after, because `lay` is called once what lies below the mark was copied, and `lift`
 //!   for ranges only that were written to the file and flushed; no slice reaches above the mark.
 //! - [`Mapping::page_out`] drops pages that the file holds too; the kernel reads them again for whoever looks.
+//! - [`Mapping::let_go`] takes pages of the file from under a range; the next read finds the file's bytes there again.
 //! - A mapping lives as long as any slice: slices borrow it or hold its `Arc`, and deleting a file
 //!   does not take pages from those who map it.
 //! - Other processes are kept off by the folder's lock. A process that ignores it, or a disk that
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use memmap2::{Advice, MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::mm::{MapFlags, ProtFlags};
 
 /// Bytes of a page, and what positions of direct writes are multiples of. No machine that Strata runs on
@@ -154,6 +155,27 @@ impl Mapping {
             rustix::mm::madvise(at.cast(), to - from, rustix::mm::Advice::LinuxPageOut)
         };
         dropped.map_err(io::Error::from)
+    }
+
+    /// Says that the bytes are read from the first to the last: the kernel reads ahead of that.
+    pub(crate) fn expect_pass(&self) {
+        // A system that does not take the hint reads when the bytes are needed.
+        _ = self.raw.advise(Advice::Sequential);
+    }
+
+    /// Lets go of the memory under `range` of the mapped `file`; what is read there again comes from the disk.
+    pub(crate) fn let_go(&self, range: std::ops::Range<usize>, file: &File) {
+        let inside = range.start < range.end && range.end <= self.len();
+        assert!(inside && range.start.is_multiple_of(PAGE_BYTES), "only own pages are let go");
+        let (from, bytes) = (range.start, range.len());
+        // SAFETY: the range lies inside this mapping, which is shared: its pages are the file's, so a slice of them
+        // sees the same bytes before and after, and what was written to them stays the file's.
+        let unmapped = unsafe { self.raw.unchecked_advise_range(UncheckedAdvice::DontNeed, from, bytes) };
+        if unmapped.is_ok() {
+            // Pages that the kernel keeps are no fault: this is about memory and nothing else.
+            let bytes = std::num::NonZeroU64::new(bytes as u64);
+            _ = rustix::fs::fadvise(file, from as u64, bytes, rustix::fs::Advice::DontNeed);
+        }
     }
 
     /// The only writer of this mapping, `None` when it was given out or the mapping is read-only.

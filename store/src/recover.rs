@@ -25,7 +25,7 @@ use crate::reindex::catalog_after;
 use crate::retain::Keeping;
 use crate::seal::{open_floor, open_sidecar};
 use crate::sealed::Sealed;
-use crate::segment::{BlockSums, Segment, to_offset};
+use crate::segment::{Segment, to_offset};
 use crate::sidecar::{Sidecar, SidecarError};
 use crate::store::{Ahead, Counters, Paths, Shared, Spare, Store};
 use crate::sums::{Rows, Sums, SumsWriter};
@@ -33,6 +33,7 @@ use crate::tombstones::Tombstones;
 use crate::upkeep::Calls;
 
 pub(crate) mod layout;
+mod pass;
 mod replay;
 mod restore;
 
@@ -318,7 +319,6 @@ fn begin_hot(disk: &dyn Disk, paths: &Paths, active: &Segment, tail: usize) -> R
         // A full disk is no reason not to read. Appends try again, and are refused as long as it fails.
         tracing::warn!(?error, path = %path.display(), "no memory for the log yet");
     }
-    *active.blocks.lock() = BlockSums::behind(tail);
     Ok(Arc::new(hot))
 }
 

@@ -41,12 +41,14 @@ pub(crate) struct Reindex<'a> {
 }
 
 impl<'a> Reindex<'a> {
-    /// Scans a segment into a new index. `missing` bytes of log before it are lost, see [`Lost`].
+    /// Scans a segment into a new index. `missing` bytes of log before it are lost, see [`Lost`]. `passed` is told now
+    /// and then before which position all is done.
     pub(crate) fn run(
         scan: &Scan<'_>,
         more: bool,
         (catalog, tombstones): (&'a mut Catalog, &'a Tombstones),
         missing: i64,
+        passed: &mut dyn FnMut(usize),
     ) -> (Self, Scanned) {
         let mut this = Self {
             catalog,
@@ -61,6 +63,7 @@ impl<'a> Reindex<'a> {
         };
         let scanned = scan.run(more, &mut |found| match found {
             Found::Record { position, record } => {
+                passed(position);
                 let crc = scan.sums.of(position).unwrap_or_else(|| crc32c::crc32c(record.bytes()));
                 if position >= scan.sums.covered {
                     this.unsummed.add(small(position), crc, &record);

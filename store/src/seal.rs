@@ -152,7 +152,8 @@ impl Shared {
         let sums = Sums::load(&self.paths.sums(sealed.first), sealed.first);
         let data = [(0, bytes.len())];
         let scan = Scan { bytes, first: sealed.first, sums: &sums, data: &data };
-        let (index, scanned) = Reindex::run(&scan, true, (&mut catalog, &tombstones), lost.before(sealed.first));
+        let missing = lost.before(sealed.first);
+        let (index, scanned) = Reindex::run(&scan, true, (&mut catalog, &tombstones), missing, &mut |_| ());
         let index = index.index;
         let source = Source {
             first: sealed.first,

@@ -149,25 +149,17 @@ impl Segment {
 /// Checksums of a segment's blocks, made while its bytes are still in memory.
 #[derive(Debug, Default)]
 pub(crate) struct BlockSums {
-    /// Position of the block at which this began.
-    first: usize,
     sums: Vec<u32>,
     /// Position up to which bytes were summed; the last block may be begun only.
     to: usize,
 }
 
 impl BlockSums {
-    /// Begins at the first block behind `tail`: what lies before is summed when it is asked for.
-    pub(crate) fn behind(tail: usize) -> Self {
-        let first = tail.next_multiple_of(BLOCK_BYTES);
-        Self { first, sums: Vec::new(), to: first }
-    }
-
     /// Goes on to the position `to`, whose bytes never change any more.
     pub(crate) fn advance(&mut self, mapping: &Mapping, to: usize) {
         while self.to < to {
-            let block = (self.to - self.first) / BLOCK_BYTES;
-            let end = to.min(self.first + (block + 1) * BLOCK_BYTES);
+            let block = self.to / BLOCK_BYTES;
+            let end = to.min((block + 1) * BLOCK_BYTES);
             let Some(bytes) = mapping.slice(self.to, end) else { return };
             if block == self.sums.len() {
                 self.sums.push(0);
@@ -177,12 +169,15 @@ impl BlockSums {
         }
     }
 
+    /// The checksums that were made; that of the last block may be of its beginning only.
+    pub(crate) fn all(&self) -> &[u32] {
+        &self.sums
+    }
+
     /// The checksums of all blocks up to the position `to`.
     pub(crate) fn up_to(&mut self, mapping: &Mapping, to: usize) -> Vec<u32> {
         self.advance(mapping, to);
-        let mut all = mapping.slice(0, to.min(self.first)).map(block_sums).unwrap_or_default();
-        all.extend_from_slice(&self.sums);
-        all
+        self.sums.clone()
     }
 }
 

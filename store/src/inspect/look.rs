@@ -238,7 +238,7 @@ impl Walk<'_> {
             report.state = SegmentState::Empty;
         }
         let missing = self.lost.before(opened.found.first);
-        let (reindex, scanned) = Reindex::run(&scan, more, (&mut self.catalog, &self.tombstones), missing);
+        let (reindex, scanned) = Reindex::run(&scan, more, (&mut self.catalog, &self.tombstones), missing, &mut |_| ());
         let index = reindex.index;
         report.records = index.records;
         report.damage = damage_of(&scan, &index, &self.catalog);

@@ -13,13 +13,14 @@ use crate::options::StoreOptions;
 use crate::reindex::{Lost, Reindex};
 use crate::scan::{End, Scan, Scanned};
 use crate::seal::rows_of;
-use crate::segment::{Segment, block_sums, to_length, to_offset};
+use crate::segment::{BlockSums, Segment, to_length, to_offset};
 use crate::sidecar::{self, Sidecar, Source};
 use crate::store::Paths;
 use crate::sums::{Rows, Sums};
 use crate::tombstones::Tombstones;
 
 use super::layout::Found;
+use super::pass::Pass;
 use super::{Base, DamagedRange, Recovery, State, data_of};
 
 /// Bytes that are read and written again at once.
@@ -44,6 +45,7 @@ struct Active {
 /// What a scan made of a segment.
 struct Indexed {
     index: SegmentIndex,
+    blocks: BlockSums,
     sums: Sums,
     unsummed: Rows,
 }
@@ -63,7 +65,7 @@ impl Replay<'_> {
             let more = holds_records[at + 1..].contains(&true);
             let (scanned, indexed) = self.scan(segment, (more, lost.before(segment.first)), report)?;
             if scanned.end == End::Full {
-                self.seal(segment, &scanned, &indexed.index)?;
+                self.seal(segment, &scanned, &indexed)?;
                 lost.pass(segment.first, segment.end(), &self.paths.sidecar(segment.first));
                 report.rebuilt_sidecars += 1;
                 full = at + 1;
@@ -117,7 +119,9 @@ impl Replay<'_> {
         let bytes = opened.mapping.slice(0, segment.bytes).unwrap_or_default();
         let scan = Scan { bytes, first: segment.first, sums: &sums, data: &data };
         let known = (&mut self.base.catalog, &self.tombstones);
-        let (reindex, scanned) = Reindex::run(&scan, more, known, missing);
+        let mut pass = Pass::begin(&opened, &data, sums.covered);
+        let (reindex, scanned) = Reindex::run(&scan, more, known, missing, &mut |at| pass.go_to(at));
+        let blocks = pass.end(scanned.tail);
         let ranges = reindex.damage_offsets().map(|(from, to)| DamagedRange { from, to });
         report.damaged.extend(ranges);
         report.conflicts += reindex.conflicts;
@@ -136,7 +140,7 @@ impl Replay<'_> {
         // Everything that was found is believed from now on, so it must be on disk.
         self.write_again(&file, segment, (sums.covered, scanned.tail))?;
         self.disk.sync(&file).map_err(OpenError::io("flush", path))?;
-        Ok((scanned, Indexed { index, sums, unsummed }))
+        Ok((scanned, Indexed { index, blocks, sums, unsummed }))
     }
 
     /// Writes the bytes between two positions once more. No frame says that they are on disk, and after a flush
@@ -184,9 +188,8 @@ impl Replay<'_> {
     }
 
     /// Writes the sidecar of a full segment that was scanned.
-    fn seal(&self, segment: &Found, scanned: &Scanned, index: &SegmentIndex) -> Result<(), OpenError> {
+    fn seal(&self, segment: &Found, scanned: &Scanned, indexed: &Indexed) -> Result<(), OpenError> {
         let opened = self.open(segment, segment.bytes)?;
-        let bytes = opened.mapping.slice(0, scanned.tail).unwrap_or_default();
         if is_blank_behind(&opened, scanned.tail) {
             opened.free_behind(self.disk, scanned.tail);
         }
@@ -194,8 +197,8 @@ impl Replay<'_> {
             first: segment.first,
             end: segment.end(),
             tail: scanned.tail,
-            blocks: &block_sums(bytes),
-            index,
+            blocks: indexed.blocks.all(),
+            index: &indexed.index,
             rows: rows_of(&self.base.catalog),
         };
         let path = self.paths.sidecar(segment.first);
@@ -228,12 +231,13 @@ impl Replay<'_> {
             sealed.push(entry);
         }
         let (segment, tail, indexed) = match active {
-            Some(active) => {
-                let Found { bytes, path, .. } = &active.found;
-                let segment = self.open(&active.found, active.tail)?;
+            Some(Active { found, tail, mut indexed }) => {
+                let Found { bytes, path, .. } = &found;
+                let segment = self.open(&found, tail)?;
                 // Space that a copy or a crash took back is reserved again before it is mapped.
                 self.disk.allocate(&segment.file, *bytes as u64).map_err(OpenError::io("reserve space for", path))?;
-                (segment, active.tail, active.indexed)
+                *segment.blocks.lock() = std::mem::take(&mut indexed.blocks);
+                (segment, tail, indexed)
             }
             None => {
                 // Sidecars may know a point behind all segments: offsets up to there were given out.
@@ -243,7 +247,7 @@ impl Replay<'_> {
                 let segment = Segment::create(self.disk, folder, first, bytes)
                     .map_err(OpenError::io("make a segment in", folder))?;
                 let (index, sums) = (SegmentIndex::default(), Sums::default());
-                (segment, 0, Indexed { index, sums, unsummed: Rows::default() })
+                (segment, 0, Indexed { index, blocks: BlockSums::default(), sums, unsummed: Rows::default() })
             }
         };
         self.bound_tombstones(segment.first + to_offset(tail))?;

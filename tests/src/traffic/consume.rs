@@ -87,7 +87,12 @@ impl Reader {
                 session.trouble = Some(trouble);
                 return Ok(());
             }
-            self.give_back(&pulled, log).await?;
+            if let Some(trouble) = self.give_back(&pulled, log).await? {
+                if let Some(session) = log.sessions.get_mut(at) {
+                    session.trouble = Some(trouble);
+                }
+                return Ok(());
+            }
             match self.draw.below(10) {
                 0..6 => self.commit(offset, log).await?,
                 6..9 => ride = Some(self.note_commit(offset, log)),
@@ -128,8 +133,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Gives some messages back, as a consumer does that failed with them.
-    async fn give_back(&mut self, pulled: &Pulled, log: &mut History) -> Result<(), ReadError> {
+    /// Gives some messages back, as a consumer does that failed with them. Gives what was refused, if anything was:
+    /// only a disk that is gone excuses that, and only the epoch knows whether it was.
+    async fn give_back(&mut self, pulled: &Pulled, log: &mut History) -> Result<Option<Trouble>, ReadError> {
         for record in records(&pulled.records).map_while(Result::ok) {
             let stored = Stored::of(&record);
             let Some(ticket) = stored.ticket.filter(|_| self.draw.chance(self.back_percent)) else { continue };
@@ -137,9 +143,8 @@ impl Reader {
             let group = Arc::clone(&self.group);
             log.sent_back.push(SentBack { group, ticket, delay_ms: LEVEL_1_MS, confirmed: false });
             match self.talk.send_back(&self.group, stored.position, 1).await {
-                // The disk is gone already, the server is next. Nothing was promised.
-                Err(TalkError::Refused { code, remark, .. }) if is_latched(code, &remark) => {
-                    return Err(ReadError::Gone(Gone));
+                Err(refusal @ TalkError::Refused { .. }) => {
+                    return Ok(Some(Trouble { what: refusal.to_string(), refused: true, at_ms: now_ms() }));
                 }
                 answered => answered?,
             }
@@ -147,14 +152,8 @@ impl Reader {
                 back.confirmed = true;
             }
         }
-        Ok(())
+        Ok(None)
     }
-}
-
-/// Whether the answer says that the store could not be written or flushed and takes nothing more.
-fn is_latched(code: i32, remark: &str) -> bool {
-    ResponseCode::of(code) == Some(ResponseCode::ServiceNotAvailable)
-        && ["the flush failed", "takes no writes"].iter().any(|words| remark.contains(words))
 }
 
 /// Notes what a pull gave, and where to go on.
