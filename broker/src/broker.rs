@@ -11,6 +11,7 @@ use strata_protocol::command::Command;
 use strata_protocol::limits::FRAME_BYTES_MAX;
 use strata_protocol::reply::Reply;
 use strata_remoting::{Answer, Connection, Figures as PortFigures, Handler, Server};
+use strata_tiering::bucket::Bucket;
 use strata_store::{Clock, OpenError, Recovery, Retention, Store, StoreOptions};
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
@@ -18,6 +19,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::clients::Clients;
+use crate::cold::{self, Cold};
 use crate::creation::Creations;
 use crate::delay::{BadDelay, DelayLevels};
 use crate::durable::DurableError;
@@ -63,6 +65,9 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The cold tier cannot be used.
+    #[error(transparent)]
+    Cold(#[from] cold::ColdError),
     /// The broker was not told which port clients use.
     #[error("the broker must know the port it is reached at before it opens its log")]
     NoPort,
@@ -121,11 +126,16 @@ impl Handler for Desk {
 
 impl Broker {
     /// Opens the data folder and recovers the log. `options.identity.port` must be the port that clients
-    /// use, since it becomes part of every message id.
+    /// use, since it becomes part of every message id. `bucket` is the store of the cold tier, if `options.cold` is
+    /// set.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn open(options: BrokerOptions, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StartError> {
+    pub fn open(
+        options: BrokerOptions,
+        clock: Arc<dyn Clock>,
+        bucket: Option<Bucket>,
+    ) -> Result<Arc<Self>, StartError> {
         if options.identity.port == 0 {
             return Err(StartError::NoPort);
         }
@@ -142,12 +152,20 @@ impl Broker {
         store.listen(Box::new(move |event| {
             bell.appended(event.topic, event.queue_id, event.queue_offset, event.tags_code);
         }));
+        let cold = options.cold.clone().zip(bucket).map(|(settings, bucket)| {
+            Arc::new(Cold::new(bucket, settings, &options.identity.name, Arc::clone(&store)))
+        });
+        if let Some(cold) = &cold {
+            let copied = Arc::downgrade(cold);
+            store.keep_until_copied(Box::new(move || copied.upgrade().map_or(i64::MIN, |cold| cold.copied_to())));
+        }
         let registration = Registration::new(options.name_servers.len());
         let filters = Filters::new(options.filters);
         let hall = Arc::new(Hall {
             options,
             clock,
             store,
+            cold,
             tables,
             clients: Clients::new(filters),
             locks: Locks::default(),
@@ -301,6 +319,8 @@ fn store_options(options: &BrokerOptions) -> StoreOptions {
         // Not the limit of new messages: a delayed one from before that was lowered must still be delivered.
         record_bytes_max: FRAME_BYTES_MAX,
         store_host: SocketAddr::new(options.identity.ip, options.identity.port),
+        awaits_copies: options.cold.is_some(),
+        seal_after_ms: options.cold.as_ref().map(|cold| cold.seal_after_s.saturating_mul(1_000)),
         ..StoreOptions::new(&options.data)
     }
 }

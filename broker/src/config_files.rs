@@ -34,6 +34,11 @@ const FILES: [Handled; 4] = [
     },
 ];
 
+/// Their names.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|file| file.name)
+}
+
 /// How each configuration file of a broker's data folder is. Nothing is written.
 ///
 /// # Errors

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::attributes::RESERVE_TIME;
 use crate::clients::{Clients, Notices};
+use crate::cold::Cold;
 use crate::creation::Creations;
 use crate::delay::DelayLevels;
 use crate::figures::Figures;
@@ -35,6 +36,8 @@ pub(crate) struct Hall {
     pub options: BrokerOptions,
     pub clock: Arc<dyn Clock>,
     pub store: Arc<Store>,
+    /// Where the log goes before it is deleted; `None` without a cold tier.
+    pub cold: Option<Arc<Cold>>,
     pub tables: Tables,
     pub clients: Clients,
     pub locks: Locks,

@@ -20,6 +20,7 @@ mod attributes;
 mod groups;
 mod offsets;
 mod clients;
+mod cold;
 mod locks;
 mod waiting;
 mod turns;
@@ -36,7 +37,8 @@ mod metrics;
 pub mod limits;
 
 pub use broker::{Broker, ServeError, StartError};
+pub use cold::{ColdError, StateError, write_config};
 pub use config_files::{check_config, restore_config};
 pub use delay::BadDelay;
 pub use durable::{ConfigFile, DurableError};
-pub use options::{BrokerOptions, FilterSettings, Identity, Patience, PullSettings, StoreSettings, TopicSettings};
+pub use options::{BrokerOptions, ColdSettings, FilterSettings, Identity, Patience, PullSettings, StoreSettings, TopicSettings};

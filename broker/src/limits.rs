@@ -103,3 +103,6 @@ pub const RELAY_MS_MAX: u64 = 10_000;
 
 /// Due messages that one round of one delay level delivers, so that a full level cannot starve the others.
 pub const SCHEDULE_BATCH_MESSAGES_MAX: usize = 256;
+
+/// Pulls at a time that read out of the cold tier. Each waits for a store most of its time.
+pub const REPLAYS_MAX: usize = 32;

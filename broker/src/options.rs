@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use strata_protocol::body::perm;
 use strata_protocol::limits::BODY_BYTES_MAX;
 use strata_store::FlushMode;
+use strata_tiering::cold::CacheOptions;
+use strata_tiering::pace::Budget;
 
 /// Everything a broker is told at its start.
 #[derive(Debug, Clone)]
@@ -32,6 +34,34 @@ pub struct BrokerOptions {
     pub patience: Patience,
     /// Expressions over properties.
     pub filters: FilterSettings,
+    /// The cold tier; what is older than the log keeps is gone without one.
+    pub cold: Option<ColdSettings>,
+}
+
+/// Settings of the cold tier. Which store it is in is told when the broker is opened.
+#[derive(Debug, Clone)]
+pub struct ColdSettings {
+    /// The operator says that no other broker of this name writes there (`tieredSingleWriter`): needed for stores
+    /// whose conditional puts are not atomic.
+    pub single_writer: bool,
+    /// Age of the active segment's first message at which it is sealed although it is not full, s
+    /// (`tieredSealSeconds`).
+    pub seal_after_s: u64,
+    /// What rolling may take of a core and of the network (`tieredCpuPercent`, `tieredBytesPerSecond`).
+    pub budget: Budget,
+    /// What is kept of objects that were read (`tieredCacheMemoryMiB`, `tieredCacheDiskMiB`).
+    pub cache: CacheOptions,
+}
+
+impl Default for ColdSettings {
+    fn default() -> Self {
+        Self {
+            single_writer: false,
+            seal_after_s: 3_600,
+            budget: Budget::default(),
+            cache: CacheOptions::default(),
+        }
+    }
 }
 
 /// Name and address of a broker.
@@ -128,6 +158,7 @@ impl Default for BrokerOptions {
             pull: PullSettings::default(),
             patience: Patience::default(),
             filters: FilterSettings::default(),
+            cold: None,
         }
     }
 }

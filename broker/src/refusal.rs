@@ -86,6 +86,8 @@ pub(crate) enum Refusal {
     MessageKindNotServed { what: &'static str, forbidden: bool },
     #[error("[OVERLOAD]system busy, start flow control for a while: {what}")]
     Busy { what: &'static str },
+    #[error("the cold tier cannot answer now: {reason}")]
+    Cold { reason: String },
     #[error(
         "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while: the request waited {waited_ms} ms, the limit is {limit_ms}"
     )]
@@ -174,6 +176,7 @@ impl Refusal {
             | Self::Sweep { .. }
             | Self::NotForgotten { .. }
             | Self::Broken { .. }
+            | Self::Cold { .. }
             | Self::NotStored(_) => ResponseCode::SystemError,
         }
     }

@@ -48,7 +48,7 @@ impl Sifter {
         matches!(*self.own, Filter::Sql(_)) || self.of_origin.is_some()
     }
 
-    fn verdict(&self, record: &[u8]) -> Verdict {
+    pub(crate) fn verdict(&self, record: &[u8]) -> Verdict {
         if matches!(*self.own, Filter::All) && self.of_origin.is_none() {
             return Verdict::Match;
         }

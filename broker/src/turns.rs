@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::limits::{BLOCKING_REQUESTS_MAX, COLD_PULLS_MAX, COLD_READS_MAX};
+use crate::limits::{BLOCKING_REQUESTS_MAX, COLD_PULLS_MAX, COLD_READS_MAX, REPLAYS_MAX};
 
 /// The turns of one broker.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct Turns {
     /// For reads that look at many messages: as many as there are cores, so that the system shares them out between
     /// these and the connections.
     scans: Semaphore,
+    /// For reads out of the cold tier.
+    replays: Semaphore,
     /// Pulls that have or want a turn.
     pulls_entered: AtomicUsize,
 }
@@ -25,7 +27,8 @@ impl Default for Turns {
     fn default() -> Self {
         let (requests, pulls) = (Semaphore::new(BLOCKING_REQUESTS_MAX), Semaphore::new(COLD_READS_MAX));
         let scans = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
-        Self { requests, pulls, scans, pulls_entered: AtomicUsize::new(0) }
+        let replays = Semaphore::new(REPLAYS_MAX);
+        Self { requests, pulls, scans, replays, pulls_entered: AtomicUsize::new(0) }
     }
 }
 
@@ -53,5 +56,10 @@ impl Turns {
     pub(crate) async fn pull(&self, scan: bool) -> Option<SemaphorePermit<'_>> {
         // The semaphores are never closed.
         if scan { self.scans.acquire().await.ok() } else { self.pulls.acquire().await.ok() }
+    }
+
+    /// Waits for the turn of a read out of the cold tier.
+    pub(crate) async fn replay(&self) -> Option<SemaphorePermit<'_>> {
+        self.replays.acquire().await.ok()
     }
 }

@@ -52,6 +52,9 @@ pub(crate) fn answer(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
         request::INVOKE_BROKER_TO_RESET_OFFSET => reset::reset(hall, command, connection),
         request::CLONE_GROUP_OFFSET => reset::copy(hall, command, connection),
         request::QUERY_MESSAGE => query::by_key(hall, command, connection),
+        request::VIEW_MESSAGE_BY_ID => query::by_position(hall, command, connection),
+        request::SEARCH_OFFSET_BY_TIMESTAMP => offset::search(hall, command, connection),
+        request::GET_EARLIEST_MSG_STORETIME => offset::earliest(hall, command, connection),
         request::DELETE_EXPIRED_COMMITLOG => Ok(state::sweep(hall, command, connection)),
         request::GET_CONSUMER_RUNNING_INFO => relay::running_info(hall, command, connection),
         request::CONSUME_MESSAGE_DIRECTLY => relay::consume_directly(hall, command, connection),
@@ -90,11 +93,8 @@ fn at_once(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) ->
         request::UNLOCK_BATCH_MQ => lock::unlock(hall, command),
         request::QUERY_CONSUMER_OFFSET => offset::query(hall, command),
         request::UPDATE_CONSUMER_OFFSET => offset::update(hall, command),
-        request::SEARCH_OFFSET_BY_TIMESTAMP => offset::search(hall, command),
         request::GET_MAX_OFFSET => offset::max(hall, command),
         request::GET_MIN_OFFSET => offset::min(hall, command),
-        request::GET_EARLIEST_MSG_STORETIME => offset::earliest(hall, command),
-        request::VIEW_MESSAGE_BY_ID => query::by_position(hall, command),
         _ => administration(hall, command),
     }
 }

@@ -6,9 +6,10 @@ use strata_protocol::command::Command;
 use strata_protocol::name;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::{QueryConsumerOffset, QueueOf, SearchOffset, UpdateConsumerOffset};
-use strata_store::{Boundary, QueueRange};
+use strata_remoting::{Answer, Connection};
+use strata_store::Boundary;
 
-use super::header;
+use super::{header, later};
 use crate::hall::Hall;
 use crate::refusal::Refusal;
 
@@ -41,34 +42,48 @@ pub(super) fn update(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refus
     Ok(Reply::success())
 }
 
-fn range(hall: &Hall, request: &QueueOf) -> QueueRange {
-    hall.store.queue_range(&request.topic, request.queue_id).unwrap_or(QueueRange { min: 0, max: 0 })
-}
-
 /// Answers 30.
 pub(super) fn max(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
-    Ok(Reply::success().int("offset", range(hall, &header(command)?).max))
+    let request: QueueOf = header(command)?;
+    let range = hall.store.queue_range(&request.topic, request.queue_id);
+    Ok(Reply::success().int("offset", range.map_or(0, |range| range.max)))
 }
 
 /// Answers 31.
 pub(super) fn min(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
-    Ok(Reply::success().int("offset", range(hall, &header(command)?).min))
+    let request: QueueOf = header(command)?;
+    let range = hall.certain_range(&request.topic, request.queue_id)?;
+    Ok(Reply::success().int("offset", range.map_or(0, |range| range.min)))
 }
 
 /// Answers 32.
-pub(super) fn earliest(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+pub(super) fn earliest(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: QueueOf = header(command)?;
-    let time = hall.store.earliest_store_time(&request.topic, request.queue_id).unwrap_or(-1);
-    Ok(Reply::success().int("timestamp", time))
+    let told = |time: Option<i64>| Reply::success().int("timestamp", time.unwrap_or(-1));
+    let begin = hall.certain_range(&request.topic, request.queue_id)?.map_or(0, |range| range.min);
+    if hall.cold_for(&request.topic, request.queue_id, begin).is_none() {
+        return Ok(Answer::Now(told(hall.store.earliest_store_time(&request.topic, request.queue_id))));
+    }
+    let asking = Arc::clone(hall);
+    let work = async move { Ok(told(asking.store_time(&request.topic, request.queue_id, begin).await?)) };
+    Ok(later(hall, command, connection, work))
 }
 
 /// Answers 29.
-pub(super) fn search(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+pub(super) fn search(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: SearchOffset = header(command)?;
     let boundary = match &request.boundary {
         Some(text) if text.eq_ignore_ascii_case("upper") => Boundary::Upper,
         _ => Boundary::Lower,
     };
-    let offset = hall.store.offset_by_time(&request.topic, request.queue_id, request.timestamp, boundary);
-    Ok(Reply::success().int("offset", offset))
+    let queue = (request.topic.as_str(), request.queue_id);
+    if let Some(offset) = hall.offset_by_time_at_once(queue, request.timestamp, boundary) {
+        return Ok(Answer::Now(Reply::success().int("offset", offset)));
+    }
+    let asking = Arc::clone(hall);
+    let work = async move {
+        let queue = (request.topic.as_str(), request.queue_id);
+        Ok(Reply::success().int("offset", asking.offset_by_time(queue, request.timestamp, boundary).await?))
+    };
+    Ok(later(hall, command, connection, work))
 }

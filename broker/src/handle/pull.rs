@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use strata_filter::Filter;
+use strata_filter::sql::EvalError;
 use strata_protocol::body::{GroupConfig, perm};
 use strata_protocol::code::ResponseCode;
 use strata_protocol::command::Command;
@@ -12,6 +13,7 @@ use strata_remoting::{Answer, Connection};
 use strata_store::{Read, ReadStatus};
 
 use super::header;
+use crate::cold::{Outcome, read_cold};
 use crate::filters::Wanted;
 use crate::hall::Hall;
 use crate::limits::{PULL_BYTES_MAX, PULL_HOLD_MS_MAX, PULL_MESSAGES_MAX};
@@ -68,7 +70,7 @@ enum Step {
 impl Step {
     /// Decides, and notes how far the read came.
     fn after(hall: &Hall, plan: &mut PullPlan, read: &Read, (place, visit): (Place, Visit)) -> Self {
-        if matches!(read.status, ReadStatus::Cold) && place == Place::Here {
+        if place == Place::Here && (matches!(read.status, ReadStatus::Cold) || is_in_tier(hall, plan, read)) {
             return Self::GoOn;
         }
         if matches!(read.status, ReadStatus::NoMatch) {
@@ -93,6 +95,14 @@ fn go_on(hall: &Arc<Hall>, pull: Parked, visit: Visit) {
     }
     let hall = Arc::clone(hall);
     tokio::spawn(async move {
+        let mut pull = pull;
+        if hall.cold_for(&pull.plan.topic, pull.plan.queue_id, pull.plan.seen).is_some() {
+            let Some(in_log) = in_tier(&hall, pull, visit).await else {
+                hall.turns.leave();
+                return;
+            };
+            pull = in_log;
+        }
         let turn = hall.turns.pull(!pull.plan.sifter.is_open()).await;
         if pull.responder.connection().is_open() {
             let shared = Arc::clone(&hall);
@@ -103,6 +113,33 @@ fn go_on(hall: &Arc<Hall>, pull: Parked, visit: Visit) {
         drop(turn);
         hall.turns.leave();
     });
+}
+
+/// Whether the log has no more what is asked for, and the cold tier may.
+fn is_in_tier(hall: &Hall, plan: &PullPlan, read: &Read) -> bool {
+    matches!(read.status, ReadStatus::BeforeBegin)
+        && hall.cold_for(&plan.topic, plan.queue_id, plan.seen).is_some()
+}
+
+/// Reads out of the cold tier, and answers; gives the pull back if the log is to be asked. It waits for a store, so that
+/// it has turns of its own: whoever reads the log does not wait for those who replay.
+async fn in_tier(hall: &Arc<Hall>, mut pull: Parked, visit: Visit) -> Option<Parked> {
+    let began = hall.clock.monotonic();
+    let turn = hall.turns.replay().await;
+    let plan = &pull.plan;
+    let Some((cold, hot)) = hall.cold_for(&plan.topic, plan.queue_id, plan.seen) else { return Some(pull) };
+    let failed = |count, failure: &EvalError| hall.figures.trouble.failed((&plan.group, &plan.topic), count, failure);
+    let outcome = read_cold(cold, plan, hot, failed).await;
+    drop(turn);
+    let Outcome::Read(read) = outcome else { return Some(pull) };
+    if Step::after(hall, &mut pull.plan, &read, (Place::Turn, visit)) == Step::Park {
+        park(hall, pull);
+        return None;
+    }
+    let reply = reply(hall, &pull.plan, read);
+    hall.answered_held(pull.plan.code, &reply, began);
+    pull.responder.send(reply);
+    None
 }
 
 /// Reads in a turn, and answers or holds the pull.
@@ -132,7 +169,7 @@ fn park(hall: &Hall, pull: Parked) {
 
 /// Gives up a pull that there is no place for; how far it came is not lost.
 fn refuse(hall: &Hall, pull: Parked, what: &'static str) {
-    let range = hall.store.queue_range(&pull.plan.topic, pull.plan.queue_id);
+    let range = hall.range(&pull.plan.topic, pull.plan.queue_id);
     let moved_on = range.and_then(|range| moved_on(&pull.plan, (range.min, range.max)));
     pull.responder.send(moved_on.unwrap_or_else(|| Refusal::Busy { what }.into()));
 }
@@ -255,7 +292,11 @@ fn plan(hall: &Hall, code: i32, request: Pull, sifter: Sifter) -> PullPlan {
 }
 
 /// What a read means to the client.
-fn reply(hall: &Hall, plan: &PullPlan, read: Read) -> Reply {
+fn reply(hall: &Hall, plan: &PullPlan, mut read: Read) -> Reply {
+    if let Some(range) = hall.cold.as_ref().and_then(|_| hall.range(&plan.topic, plan.queue_id)) {
+        // Where the queue begins is where the tier begins.
+        read.min = read.min.min(range.min);
+    }
     let moved = |to: i64| (ResponseCode::PullOffsetMoved, to);
     if let ReadStatus::AtEnd | ReadStatus::Cold | ReadStatus::Damaged { .. } | ReadStatus::Unavailable { .. } =
         read.status

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use strata_protocol::command::Command;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::{QueryMessage, ViewMessage};
@@ -9,6 +10,7 @@ use strata_remoting::{Answer, Connection};
 use strata_store::KeyKind;
 
 use super::{header, later, off_runtime};
+use crate::cold::KeyQuestion;
 use crate::hall::Hall;
 use crate::limits::{PULL_BYTES_MAX, QUERY_MESSAGES_MAX};
 use crate::refusal::Refusal;
@@ -20,21 +22,29 @@ const UNIQUE_KEY_MESSAGES_MAX: usize = 32;
 pub(super) fn by_key(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: QueryMessage = header(command)?;
     hall.topic(&request.topic)?;
-    // Every segment's index may have to be read.
-    let (searching, asking) = (Arc::clone(hall), Arc::clone(hall));
-    let search = move || found_by_key(&searching, request);
-    Ok(later(hall, command, connection, async move { off_runtime(&asking, search).await }))
-}
-
-fn found_by_key(hall: &Hall, request: QueryMessage) -> Result<Reply, Refusal> {
-    let (kind, most) = match request.unique_key {
+    let (kind, max) = match request.unique_key {
         Some(true) => (KeyKind::UniqueKey, UNIQUE_KEY_MESSAGES_MAX),
         _ => (KeyKind::Key, usize::try_from(request.messages_max).unwrap_or(0).min(QUERY_MESSAGES_MAX)),
     };
-    let QueryMessage { topic, key, begin_timestamp, end_timestamp, .. } = &request;
-    let found = hall.store.query_by_key(topic, key, *begin_timestamp, *end_timestamp, most, kind);
+    let QueryMessage { topic, key, begin_timestamp, end_timestamp, .. } = request;
+    let question = KeyQuestion { topic, key, kind, begin_ms: begin_timestamp, end_ms: end_timestamp, max };
+    let asking = Arc::clone(hall);
+    Ok(later(hall, command, connection, async move {
+        // Every segment's index may have to be read.
+        let (searching, of) = (Arc::clone(&asking), question.clone());
+        let search = move || {
+            let KeyQuestion { topic, key, kind, begin_ms, end_ms, max } = &of;
+            Ok(searching.store.query_by_key(topic, key, *begin_ms, *end_ms, *max, *kind))
+        };
+        let mut found = off_runtime(&asking, search).await?;
+        found.extend(asking.older_by_key(&question, found.len()).await?);
+        answer_of(&asking, question, found)
+    }))
+}
+
+fn answer_of(hall: &Hall, question: KeyQuestion, found: Vec<Bytes>) -> Result<Reply, Refusal> {
     if found.is_empty() {
-        return Err(Refusal::KeyNotFound { topic: request.topic, key: request.key });
+        return Err(Refusal::KeyNotFound { topic: question.topic, key: question.key });
     }
     let mut reply = Reply::success();
     let mut bytes = 0;
@@ -50,9 +60,16 @@ fn found_by_key(hall: &Hall, request: QueryMessage) -> Result<Reply, Refusal> {
 }
 
 /// Answers 33.
-pub(super) fn by_position(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+pub(super) fn by_position(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: ViewMessage = header(command)?;
     let lost = Refusal::NoMessage { offset: request.offset };
-    let record = hall.store.record_at(request.offset).ok_or(lost)?;
-    Ok(Reply::with_body(record))
+    if let Some(record) = hall.store.record_at(request.offset) {
+        return Ok(Answer::Now(Reply::with_body(record)));
+    }
+    if hall.cold.is_none() {
+        return Err(lost);
+    }
+    let asking = Arc::clone(hall);
+    let work = async move { Ok(Reply::with_body(asking.record_at(request.offset).await?.ok_or(lost)?)) };
+    Ok(later(hall, command, connection, work))
 }

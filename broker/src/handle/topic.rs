@@ -150,7 +150,7 @@ fn queue_offsets(hall: &Hall, topic: &Topic) -> Vec<(MessageQueue, TopicOffset)>
     let name = &topic.config.topic_name;
     let queues = 0..topic.queues();
     let offsets = |queue_id| {
-        let range = hall.store.queue_range(name, queue_id);
+        let range = hall.range(name, queue_id);
         let (min_offset, max_offset) = range.map_or((0, 0), |range| (range.min, range.max));
         let last = (max_offset > min_offset).then(|| hall.store.store_time(name, queue_id, max_offset - 1)).flatten();
         let queue = MessageQueue { topic: name.clone(), broker_name: hall.options.identity.name.clone(), queue_id };

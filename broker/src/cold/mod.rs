@@ -1,0 +1,236 @@
+//! The cold tier of this broker: when it is open, what of it everybody needs at once, and up to where the log is in it.
+//!
+//! Owns the opening, which goes on in the background while the store cannot be reached, and the facts that requests ask
+//! for without waiting. Rolling is [`roller`]'s; reads that wait are [`reading`]'s.
+//!
+//! While it is configured and not open nobody knows what is in it: nothing local is deleted, and what is not in the log
+//! is answered as busy, never as gone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use strata_store::{QueueRange, Store};
+use strata_tiering::bucket::Bucket;
+use strata_tiering::index::Index;
+use strata_tiering::manifest::{Manifest, ManifestError, Writer};
+use strata_tiering::tier::{Tier, TierError, TierOptions};
+use thiserror::Error;
+use tokio::sync::Notify;
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
+
+use crate::options::ColdSettings;
+
+mod across;
+mod reading;
+mod roller;
+mod source;
+mod state;
+
+pub(crate) use across::KeyQuestion;
+pub(crate) use reading::{Outcome, read_cold};
+pub(crate) use roller::{Roller, Round};
+pub use state::{StateError, write_config};
+
+/// Longest pause between two tries to open the tier.
+const OPEN_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Why a broker with a cold tier does not start. A store that cannot be reached is no such reason.
+#[derive(Debug, Error)]
+pub enum ColdError {
+    /// The store was reached and its tier cannot be used.
+    #[error("the cold tier in {bucket}: {source}")]
+    Tier {
+        /// The store.
+        bucket: String,
+        /// Why.
+        source: Box<TierError>,
+    },
+    /// The bucket has more of this broker's log than the data folder.
+    #[error(
+        "the cold tier in {bucket} holds the log of broker {broker} up to {cold}, the data folder's ends at {local}: it \
+         is another log. Restore one with `strata tier restore`, or give the broker another name or prefix"
+    )]
+    OtherLog {
+        /// The store.
+        bucket: String,
+        /// The broker.
+        broker: String,
+        /// Log offset up to which the bucket has it.
+        cold: u64,
+        /// Log offset at which the local one ends.
+        local: i64,
+    },
+}
+
+/// What is rolled now, and how it went.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub rolls: AtomicU64,
+    pub rolled_bytes: AtomicU64,
+    pub rolled_messages: AtomicU64,
+    pub failures: AtomicU64,
+    /// Reads that were answered out of the tier, their messages, and reads that failed.
+    pub reads: AtomicU64,
+    pub read_messages: AtomicU64,
+    pub read_failures: AtomicU64,
+    /// Why the last try of rolling failed, or why the tier is not open.
+    pub trouble: Mutex<Option<String>>,
+}
+
+/// The cold tier of a broker.
+pub(crate) struct Cold {
+    bucket: Bucket,
+    settings: ColdSettings,
+    broker: String,
+    store: Arc<Store>,
+    open: ArcSwapOption<Open>,
+    pub progress: Progress,
+    /// Rung when there is something to roll.
+    bell: Notify,
+    /// Who waits for a round of rolling that includes what was appended before.
+    wanted: Mutex<Vec<oneshot::Sender<Round>>>,
+    pub stop: AtomicBool,
+}
+
+/// The tier once it is open.
+pub(crate) struct Open {
+    pub tier: Arc<Tier>,
+    floor: ArcSwapOption<Floor>,
+}
+
+/// Where queues begin.
+struct Floor {
+    manifest: Arc<Manifest>,
+    /// Of the oldest roll.
+    index: Option<Arc<Index>>,
+}
+
+impl Cold {
+    pub(crate) fn new(bucket: Bucket, settings: ColdSettings, broker: &str, store: Arc<Store>) -> Self {
+        Self {
+            bucket,
+            settings,
+            broker: broker.to_owned(),
+            store,
+            open: ArcSwapOption::empty(),
+            progress: Progress::default(),
+            bell: Notify::new(),
+            wanted: Mutex::new(Vec::new()),
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    /// Tries once to open the tier; `false` when the store cannot be reached.
+    pub(crate) async fn try_open(&self) -> Result<bool, ColdError> {
+        let options = TierOptions {
+            broker: self.broker.clone(),
+            writer: if self.settings.single_writer { Writer::Single } else { Writer::Fenced },
+            cache: self.settings.cache.clone(),
+        };
+        let tier = match Tier::open(self.bucket.clone(), options).await {
+            Ok(tier) => tier,
+            Err(TierError::Bucket(error) | TierError::Manifest(ManifestError::Bucket(error))) => {
+                warn!(%error, bucket = %self.bucket, "the cold tier cannot be opened yet; trying again");
+                *self.progress.trouble.lock() = Some(error.to_string());
+                return Ok(false);
+            }
+            Err(source) => {
+                return Err(ColdError::Tier { bucket: self.bucket.to_string(), source: Box::new(source) });
+            }
+        };
+        let manifest = tier.manifest();
+        let (_, local) = self.store.log_range();
+        if let Some(cold) = manifest.end().filter(|cold| i64::try_from(*cold).is_ok_and(|cold| cold > local)) {
+            let (bucket, broker) = (self.bucket.to_string(), self.broker.clone());
+            return Err(ColdError::OtherLog { bucket, broker, cold, local });
+        }
+        let totals = manifest.totals();
+        info!(bucket = %self.bucket, epoch = tier.epoch(), puts = ?tier.puts(), rolls = manifest.rolls().len(),
+            objects = totals.objects, bytes = totals.bytes, "cold tier open");
+        let open = Arc::new(Open { tier: Arc::new(tier), floor: ArcSwapOption::empty() });
+        if let Err(error) = open.look_at_floor().await {
+            warn!(%error, "the cold tier's oldest index cannot be read yet; trying again");
+            *self.progress.trouble.lock() = Some(error.to_string());
+        }
+        self.open.store(Some(open));
+        *self.progress.trouble.lock() = None;
+        self.bell.notify_one();
+        Ok(true)
+    }
+
+    /// Opens the tier as soon as the store can be reached.
+    pub(crate) async fn open_when_reachable(&self) {
+        let mut pause = Duration::from_secs(1);
+        while self.open.load().is_none() && !self.stop.load(Ordering::Relaxed) {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(OPEN_PAUSE_MAX);
+            if let Err(error) = self.try_open().await {
+                error!(%error, "the cold tier stays closed until the next start; nothing local is deleted meanwhile");
+                *self.progress.trouble.lock() = Some(error.to_string());
+                return;
+            }
+        }
+    }
+
+    /// The tier, if it is open.
+    pub(crate) fn opened(&self) -> Option<Arc<Open>> {
+        self.open.load_full()
+    }
+
+    /// The store's URL without credentials.
+    pub(crate) const fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+
+    /// Log offset up to which everything is listed.
+    pub(crate) fn copied_to(&self) -> i64 {
+        let open = self.open.load();
+        let end = open.as_ref().and_then(|open| open.tier.manifest().end());
+        end.and_then(|end| i64::try_from(end).ok()).unwrap_or(i64::MIN)
+    }
+
+    /// The first offset of a queue over both tiers; `None` when nobody knows it now.
+    pub(crate) fn begin(&self, topic: &str, queue_id: i32, hot: QueueRange) -> Option<i64> {
+        if hot.min == 0 {
+            return Some(0);
+        }
+        let open = self.open.load();
+        let floor = open.as_ref()?.floor.load();
+        Some(floor.as_ref()?.begin(topic, queue_id).map_or(hot.min, |begin| begin.min(hot.min)))
+    }
+
+    /// Asks for a round of rolling.
+    pub(crate) fn ring(&self) {
+        self.bell.notify_one();
+    }
+}
+
+impl Open {
+    /// Takes in where queues begin by the manifest of now.
+    pub(crate) async fn look_at_floor(&self) -> Result<(), strata_tiering::cold::ColdError> {
+        let manifest = self.tier.manifest();
+        let index = match manifest.rolls().first() {
+            Some(roll) => Some(self.tier.cold().index(roll).await?),
+            None => None,
+        };
+        self.floor.store(Some(Arc::new(Floor { manifest, index })));
+        Ok(())
+    }
+}
+
+impl Floor {
+    /// The queue's first offset in the tier; `None` when the tier has nothing of anybody.
+    fn begin(&self, topic: &str, queue_id: i32) -> Option<i64> {
+        let (index, first) = (self.index.as_ref()?, self.manifest.rolls().first()?);
+        if self.manifest.dropped().get(topic).is_some_and(|to| *to >= first.to) {
+            // Its present life began behind the oldest roll, at offset 0.
+            return Some(0);
+        }
+        // A queue that the oldest roll does not know began later.
+        Some(index.find(topic, queue_id).map_or(0, |span| span.base))
+    }
+}

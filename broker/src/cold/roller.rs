@@ -1,0 +1,195 @@
+//! The roller: sealed segments go to the tier, oldest first, in a thread of their own.
+//!
+//! Owns which segments make one roll, the pauses after failures, and telling those who wait for a round. It never
+//! deletes: the store does, and asks up to where the log was copied.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use strata_store::SealedRange;
+use strata_tiering::manifest::CommitError;
+use strata_tiering::pace::Pace;
+use strata_tiering::roll::{Part, RollError, Rolled};
+use tokio::runtime::Handle;
+use tracing::{debug, error, info, warn};
+
+use super::source::{Missing, Segments};
+use super::{Cold, Open};
+
+/// Bytes of segments that make one roll at most; one large one is a roll by itself.
+const ROLL_BYTES_MAX: i64 = 1 << 30;
+
+/// Between two looks for sealed segments when nobody rings.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The longest pause after a failure.
+const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// What a round of rolling did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Round {
+    /// Log offset up to which everything is listed now.
+    pub copied_to: i64,
+    /// Rolls, messages and bytes of objects of this round.
+    pub rolls: u64,
+    pub messages: u64,
+    pub bytes: u64,
+    /// Why it ended before everything sealed was rolled.
+    pub failure: Option<String>,
+}
+
+/// Rolls for one broker.
+pub(crate) struct Roller {
+    cold: Arc<Cold>,
+    runtime: Handle,
+}
+
+impl Roller {
+    pub(crate) const fn new(cold: Arc<Cold>, runtime: Handle) -> Self {
+        Self { cold, runtime }
+    }
+
+    /// Rolls until the broker stops; call it in a thread of its own.
+    pub(crate) fn run(&self) {
+        let mut pace = Pace::new(self.cold.settings.budget);
+        let mut pause = LOOK_INTERVAL;
+        while !self.cold.stop.load(Ordering::Relaxed) {
+            let Some(open) = self.cold.opened() else {
+                self.wait(LOOK_INTERVAL);
+                continue;
+            };
+            let wanted = std::mem::take(&mut *self.cold.wanted.lock());
+            let (round, fenced) = self.round(&open, &mut pace, !wanted.is_empty());
+            pause = match round.failure {
+                None => LOOK_INTERVAL,
+                Some(_) => (pause * 2).min(FAILURE_PAUSE_MAX),
+            };
+            for waiting in wanted {
+                // Who asked may be gone.
+                let _ = waiting.send(round.clone());
+            }
+            if fenced {
+                return;
+            }
+            self.wait(pause);
+        }
+    }
+
+    fn wait(&self, pause: Duration) {
+        // Somebody rings, or the time is over; both are a reason to look.
+        let _ = self.runtime.block_on(async { tokio::time::timeout(pause, self.cold.bell.notified()).await });
+    }
+
+    /// Rolls all that is sealed; with `seal` the active segment is sealed first. Gives whether another writer has taken
+    /// the tier over.
+    fn round(&self, open: &Open, pace: &mut Pace, seal: bool) -> (Round, bool) {
+        let mut round = Round::default();
+        let mut fenced = false;
+        if seal && let Err(error) = self.cold.store.seal_active() {
+            round.failure = Some(error.to_string());
+        }
+        while round.failure.is_none() && !self.cold.stop.load(Ordering::Relaxed) {
+            match self.next(open, pace) {
+                Ok(Some(rolled)) => self.count(&mut round, &rolled),
+                Ok(None) => break,
+                Err(error) => {
+                    fenced = matches!(&error, RollError::Commit(CommitError::Fenced { .. }));
+                    round.failure = Some(error.to_string());
+                }
+            }
+        }
+        round.copied_to = self.cold.copied_to();
+        self.tell(&round, fenced);
+        (round, fenced)
+    }
+
+    fn count(&self, round: &mut Round, rolled: &Rolled) {
+        let bytes = strata_tiering::roll::bytes_of(&rolled.roll);
+        (round.rolls, round.messages, round.bytes) =
+            (round.rolls + 1, round.messages + rolled.rows, round.bytes + bytes);
+        let progress = &self.cold.progress;
+        progress.rolls.fetch_add(1, Ordering::Relaxed);
+        progress.rolled_messages.fetch_add(rolled.rows, Ordering::Relaxed);
+        progress.rolled_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Says a failure once, and that it is over.
+    fn tell(&self, round: &Round, fenced: bool) {
+        let mut trouble = self.cold.progress.trouble.lock();
+        match &round.failure {
+            Some(reason) if fenced => {
+                error!(reason, "another broker has taken the cold tier over; this one rolls no more and deletes nothing");
+            }
+            Some(reason) => {
+                self.cold.progress.failures.fetch_add(1, Ordering::Relaxed);
+                if trouble.as_ref() == Some(reason) {
+                    debug!(reason, "rolling fails still");
+                } else {
+                    warn!(reason, "rolling failed; trying again, nothing local is deleted meanwhile");
+                }
+            }
+            None if trouble.is_some() => info!("rolling works again"),
+            None => {}
+        }
+        trouble.clone_from(&round.failure);
+    }
+
+    /// Rolls the oldest segments that are not listed yet; `None` when all sealed ones are.
+    fn next(&self, open: &Open, pace: &mut Pace) -> Result<Option<Rolled>, RollError> {
+        let ranges = self.cold.store.sealed_ranges();
+        let copied = open.tier.manifest().end().and_then(|end| i64::try_from(end).ok());
+        let from = match (copied, ranges.first()) {
+            (Some(copied), _) => copied,
+            (None, Some(first)) => first.from,
+            (None, None) => return Ok(None),
+        };
+        let behind: Vec<SealedRange> = ranges.into_iter().filter(|range| range.to > from).collect();
+        let Some(first) = behind.first() else { return Ok(None) };
+        let began = Instant::now();
+        let rolled = if first.from > from {
+            self.roll_missing(open, (from, first.from), pace)?
+        } else {
+            let begins = group(&behind);
+            let segments = Segments::open(&self.cold.store, &begins, u64::try_from(from).unwrap_or(0))?;
+            open.tier.roll(&segments, &self.runtime, (pace, &self.cold.stop))?
+        };
+        let (roll, took) = (&rolled.roll, began.elapsed());
+        info!(from = roll.from, to = roll.to, objects = roll.objects.len(), messages = rolled.rows,
+            record_bytes = rolled.record_bytes, bytes = strata_tiering::roll::bytes_of(roll), ?took, "rolled");
+        if let Err(error) = self.runtime.block_on(open.look_at_floor()) {
+            warn!(%error, "the oldest index cannot be read yet");
+        }
+        Ok(Some(rolled))
+    }
+
+    /// Lists a stretch of the log that was lost before it was rolled: its queues go on behind it.
+    fn roll_missing(&self, open: &Open, (from, to): (i64, i64), pace: &mut Pace) -> Result<Rolled, RollError> {
+        error!(from, to, "this part of the log was gone before it was rolled; it is listed as lost");
+        let (from, to) = (u64::try_from(from).unwrap_or(0), u64::try_from(to).unwrap_or(0));
+        let before = open.tier.manifest().rolls().last().map_or(0, |roll| roll.last_time);
+        let part = Part { from, to, first_time: before, last_time: before, bytes: 0 };
+        let mut queues = std::collections::BTreeMap::new();
+        self.cold.store.for_each_queue(|topic, queue_id, range| {
+            queues.insert((topic.as_bytes().to_vec(), queue_id), range.min);
+        });
+        open.tier.roll(&Missing { part, queues }, &self.runtime, (pace, &self.cold.stop))
+    }
+}
+
+/// The begins of the first segments, as many as make one roll.
+fn group(ranges: &[SealedRange]) -> Vec<i64> {
+    let mut begins = Vec::new();
+    let (mut bytes, mut end) = (0, None);
+    for range in ranges {
+        let own = range.tail - range.from;
+        let goes_on = end.is_none_or(|end| end == range.from) && (begins.is_empty() || bytes + own <= ROLL_BYTES_MAX);
+        if !goes_on {
+            break;
+        }
+        begins.push(range.from);
+        bytes += own;
+        end = Some(range.to);
+    }
+    begins
+}
