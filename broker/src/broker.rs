@@ -19,7 +19,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::clients::Clients;
-use crate::cold::{self, Cold};
+use crate::cold::{self, Cold, Roller};
 use crate::creation::Creations;
 use crate::delay::{BadDelay, DelayLevels};
 use crate::durable::DurableError;
@@ -44,6 +44,12 @@ const EXPIRY_TICK: Duration = Duration::from_millis(50);
 const SAVE_TICK: Duration = Duration::from_secs(5);
 /// How often silent clients are looked for.
 const SILENCE_TICK: Duration = Duration::from_secs(10);
+
+/// How long an end waits for a roll to notice it.
+const ROLL_END_MAX: Duration = Duration::from_secs(10);
+
+/// How long a start waits for the store of the cold tier; it is opened in the background then.
+const COLD_OPEN_MAX: Duration = Duration::from_secs(5);
 
 /// Why a broker does not start.
 #[derive(Debug, Error)]
@@ -156,6 +162,11 @@ impl Broker {
             Arc::new(Cold::new(bucket, settings, &options.identity.name, Arc::clone(&store)))
         });
         if let Some(cold) = &cold {
+            // Within a runtime, as all who give a bucket are.
+            let opening = tokio::time::timeout(COLD_OPEN_MAX, cold.try_open());
+            if let Ok(opened) = tokio::runtime::Handle::current().block_on(opening) {
+                opened?;
+            }
             let copied = Arc::downgrade(cold);
             store.keep_until_copied(Box::new(move || copied.upgrade().map_or(i64::MIN, |cold| cold.copied_to())));
         }
@@ -203,7 +214,8 @@ impl Broker {
                 let _ = stopped.wait_for(|stop| *stop).await;
             }
         };
-        let (bells, tasks) = self.start_tasks(&stopped);
+        let (bells, mut tasks) = self.start_tasks(&stopped);
+        let rolling = self.start_rolling(&mut tasks);
         let ports = std::iter::once(("main", server.figures())).chain(fast.iter().map(|fast| ("fast", fast.figures())));
         let _ = self.ports.set(ports.collect());
         let mut servers = vec![tokio::spawn(server.run(self.desk(), ended()))];
@@ -224,11 +236,40 @@ impl Broker {
         for bell in &bells {
             bell.notify_one();
         }
+        if let Some(cold) = &self.hall.cold {
+            cold.end();
+        }
         for task in tasks {
             // Each task ends by its bell; registration may wait for a name server that hangs.
             let _ = tokio::time::timeout(Duration::from_secs(5), task).await;
         }
+        if let Some(rolling) = rolling {
+            // A roll under way is broken off at its next look, and begun anew with the next start.
+            let joined = tokio::task::spawn_blocking(move || rolling.join());
+            let _ = tokio::time::timeout(ROLL_END_MAX, joined).await;
+        }
+        if let Some(cold) = &self.hall.cold {
+            cold.close(&self.hall.options.data).await;
+        }
         self.close().await
+    }
+
+    /// Starts the thread that rolls, and what waits for the cold tier's store.
+    fn start_rolling(&self, tasks: &mut Vec<tokio::task::JoinHandle<()>>) -> Option<std::thread::JoinHandle<()>> {
+        let cold = self.hall.cold.as_ref()?;
+        let opening = Arc::clone(cold);
+        tasks.push(tokio::spawn(async move { opening.open_when_reachable().await }));
+        let (keeping, data) = (Arc::clone(cold), self.hall.options.data.clone());
+        tasks.push(tokio::spawn(async move { keeping.keep_settings(&data).await }));
+        let roller = Roller::new(Arc::clone(cold), tokio::runtime::Handle::current());
+        let thread = std::thread::Builder::new().name("cold-roller".to_owned());
+        match thread.spawn(move || roller.run()) {
+            Ok(thread) => Some(thread),
+            Err(error) => {
+                error!(%error, "the thread that rolls was not started; nothing local is deleted");
+                None
+            }
+        }
     }
 
     fn desk(&self) -> Arc<Desk> {

@@ -6,6 +6,7 @@
 //! While it is configured and not open nobody knows what is in it: nothing local is deleted, and what is not in the log
 //! is answered as busy, never as gone.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -32,11 +33,18 @@ mod state;
 
 pub(crate) use across::KeyQuestion;
 pub(crate) use reading::{Outcome, read_cold};
-pub(crate) use roller::{Roller, Round};
+pub(crate) use roller::Roller;
+use roller::Round;
 pub use state::{StateError, write_config};
 
 /// Longest pause between two tries to open the tier.
 const OPEN_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Between two looks whether topics, groups and offsets changed.
+const SETTINGS_INTERVAL: Duration = Duration::from_secs(300);
+
+/// How long an end waits for the store.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// Why a broker with a cold tier does not start. A store that cannot be reached is no such reason.
 #[derive(Debug, Error)]
@@ -93,7 +101,10 @@ pub(crate) struct Cold {
     bell: Notify,
     /// Who waits for a round of rolling that includes what was appended before.
     wanted: Mutex<Vec<oneshot::Sender<Round>>>,
-    pub stop: AtomicBool,
+    kept: tokio::sync::Mutex<state::Kept>,
+    /// Rung when the broker stops.
+    ended: Notify,
+    stop: AtomicBool,
 }
 
 /// The tier once it is open.
@@ -120,6 +131,8 @@ impl Cold {
             progress: Progress::default(),
             bell: Notify::new(),
             wanted: Mutex::new(Vec::new()),
+            kept: tokio::sync::Mutex::default(),
+            ended: Notify::new(),
             stop: AtomicBool::new(false),
         }
     }
@@ -176,6 +189,43 @@ impl Cold {
         }
     }
 
+    /// Stores the broker's settings in the tier now and then, until the broker stops.
+    pub(crate) async fn keep_settings(&self, data: &Path) {
+        while !self.stop.load(Ordering::Relaxed) {
+            // Ended by the ring of the end, or by time.
+            let _ = tokio::time::timeout(SETTINGS_INTERVAL, self.ended.notified()).await;
+            self.keep_settings_once(data).await;
+        }
+    }
+
+    async fn keep_settings_once(&self, data: &Path) {
+        let Some(open) = self.opened() else { return };
+        let mut kept = self.kept.lock().await;
+        if let Err(error) = state::keep(&open, data, &mut kept).await {
+            warn!(%error, "topics, groups and offsets were not stored in the cold tier; trying again");
+        }
+    }
+
+    /// Tells what works beside the connections that the broker stops.
+    pub(crate) fn end(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.bell.notify_one();
+        self.ended.notify_one();
+    }
+
+    /// The last settings, and what is cached in memory only.
+    pub(crate) async fn close(&self, data: &Path) {
+        let closing = async {
+            self.keep_settings_once(data).await;
+            if let Some(open) = self.opened() {
+                open.tier.cold().close().await;
+            }
+        };
+        if tokio::time::timeout(CLOSE_MAX, closing).await.is_err() {
+            warn!("the cold tier's store does not answer; the last settings are not in it");
+        }
+    }
+
     /// The tier, if it is open.
     pub(crate) fn opened(&self) -> Option<Arc<Open>> {
         self.open.load_full()
@@ -203,9 +253,13 @@ impl Cold {
         Some(floor.as_ref()?.begin(topic, queue_id).map_or(hot.min, |begin| begin.min(hot.min)))
     }
 
-    /// Asks for a round of rolling.
-    pub(crate) fn ring(&self) {
+    /// Seals the active segment, rolls all that is sealed, and tells what came of it.
+    pub(crate) async fn roll_now(&self) -> Option<Round> {
+        let (done, waiting) = oneshot::channel();
+        self.wanted.lock().push(done);
         self.bell.notify_one();
+        // Nobody answers when the broker stops.
+        waiting.await.ok()
     }
 }
 

@@ -105,7 +105,7 @@ impl Roller {
     }
 
     fn count(&self, round: &mut Round, rolled: &Rolled) {
-        let bytes = strata_tiering::roll::bytes_of(&rolled.roll);
+        let bytes = rolled.roll.bytes();
         (round.rolls, round.messages, round.bytes) =
             (round.rolls + 1, round.messages + rolled.rows, round.bytes + bytes);
         let progress = &self.cold.progress;
@@ -156,7 +156,7 @@ impl Roller {
         };
         let (roll, took) = (&rolled.roll, began.elapsed());
         info!(from = roll.from, to = roll.to, objects = roll.objects.len(), messages = rolled.rows,
-            record_bytes = rolled.record_bytes, bytes = strata_tiering::roll::bytes_of(roll), ?took, "rolled");
+            record_bytes = rolled.record_bytes, bytes = roll.bytes(), ?took, "rolled");
         if let Err(error) = self.runtime.block_on(open.look_at_floor()) {
             warn!(%error, "the oldest index cannot be read yet");
         }
