@@ -38,6 +38,11 @@ impl Sifter {
         matches!(*self.own, Filter::All) && self.of_origin.is_none()
     }
 
+    /// The expression that decides alone; `None` where that depends on the message.
+    pub(crate) fn alone(&self) -> Option<&Filter> {
+        self.of_origin.is_none().then_some(&*self.own)
+    }
+
     /// May a message with this tags code be let through? `false` is certain.
     pub(crate) fn matches_code(&self, tags_code: i64) -> bool {
         self.own.matches_code(tags_code)

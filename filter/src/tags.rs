@@ -32,6 +32,11 @@ impl TagSet {
         self.tags.iter().any(|(_, known)| known.as_bytes() == tag)
     }
 
+    /// The tags, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.tags.iter().map(|(_, tag)| tag.as_str())
+    }
+
     /// How many tags there are.
     #[must_use]
     pub fn len(&self) -> usize {

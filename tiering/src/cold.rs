@@ -22,17 +22,21 @@ mod find;
 mod flights;
 mod locate;
 mod read;
+mod select;
+mod sift;
 mod times;
 
 pub use chunks::{CacheError, CacheOptions};
 pub use find::{KeyAsk, KeyKind};
-pub use read::{Ask, ColdRead, ColdStatus, KeepAll, Sift};
+pub use read::{Ask, ColdRead, ColdStatus};
+pub use sift::{Bounds, ColumnSift, KeepAll, PropertyBatch, Sift};
 pub use times::Boundary;
 
 use blocks::Blocks;
 use chunks::Chunks;
 use locate::Places;
 use read::Readers;
+use select::Selections;
 
 /// Why a cold read gives nothing. It says which object, so that an operator knows where to look.
 #[derive(Debug, Clone, Error)]
@@ -94,6 +98,7 @@ struct Shared {
     blocks: Blocks,
     places: Places,
     readers: Readers,
+    selections: Selections,
 }
 
 impl std::fmt::Debug for Cold {
@@ -115,7 +120,8 @@ impl Cold {
     ) -> Result<Self, CacheError> {
         let chunks = Arc::new(Chunks::open(bucket, home, cache).await?);
         let (blocks, places, readers) = (Blocks::new(cache), Places::new(cache), Readers::new());
-        Ok(Self { shared: Arc::new(Shared { manifest, chunks, blocks, places, readers }) })
+        let selections = Selections::new(cache);
+        Ok(Self { shared: Arc::new(Shared { manifest, chunks, blocks, places, readers, selections }) })
     }
 
     /// The front of a roll's index.

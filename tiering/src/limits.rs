@@ -127,6 +127,15 @@ pub const CACHE_WRITE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// request, at 50 MB/s and some milliseconds.
 pub const FETCH_GAP_BYTES_MAX: u64 = 256 * 1024;
 
+/// The same where few rows are wanted: what lies between them is most of it.
+pub const FETCH_GAP_BYTES_FEW: u64 = 16 * 1024;
+
+/// Of how many rows one is wanted at least for all of them to be read: a page of bodies holds some 64.
+pub const SELECTED_ONE_OF_MIN: usize = 32;
+
+/// Rows that are wanted and fetched at once.
+pub const SELECTED_ROWS_MAX: usize = 256;
+
 /// Bytes of one request to read.
 pub const FETCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
 

@@ -28,6 +28,7 @@ use crate::options::ColdSettings;
 mod across;
 mod reading;
 mod roller;
+mod sieve;
 mod source;
 mod state;
 

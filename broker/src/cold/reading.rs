@@ -1,41 +1,14 @@
 //! Reads out of the cold tier, answered as the log answers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
-use strata_filter::Verdict;
 use strata_filter::sql::EvalError;
 use strata_store::{QueueRange, Read, ReadStatus};
-use strata_tiering::cold::{Ask, ColdRead, ColdStatus, Sift};
+use strata_tiering::cold::{Ask, ColdRead, ColdStatus};
 
 use super::Cold;
-use crate::sieve::Sifter;
+use super::sieve::ColdSieve;
 use crate::waiting::PullPlan;
-
-/// Asks the messages of one cold read.
-struct ColdSieve<'a> {
-    sifter: &'a Sifter,
-    failed: AtomicU64,
-    failure: Mutex<Option<EvalError>>,
-}
-
-impl Sift for ColdSieve<'_> {
-    fn is_open(&self) -> bool {
-        self.sifter.is_open()
-    }
-
-    fn wants(&self, record: &[u8]) -> bool {
-        match self.sifter.verdict(record) {
-            Verdict::Match => true,
-            Verdict::NoMatch => false,
-            Verdict::Failed(error) => {
-                self.failed.fetch_add(1, Ordering::Relaxed);
-                self.failure.lock().get_or_insert(error);
-                false
-            }
-        }
-    }
-}
 
 /// What came of a cold read.
 pub(crate) enum Outcome {
@@ -62,10 +35,10 @@ pub(crate) async fn read_cold(
         messages_max: plan.messages_max,
         bytes_max: plan.bytes_max,
     };
-    let sieve = ColdSieve { sifter: &plan.sifter, failed: AtomicU64::new(0), failure: Mutex::new(None) };
+    let sieve = ColdSieve::of(&plan.sifter);
     let read = open.tier.cold().read(&ask, &sieve).await;
-    if let Some(failure) = sieve.failure.lock().take() {
-        failed(sieve.failed.load(Ordering::Relaxed), &failure);
+    if let Some((count, failure)) = sieve.failure() {
+        failed(count, &failure);
     }
     let progress = &cold.progress;
     match read {

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::flights::{Flights, boxed};
 use super::{CacheOptions, ColdError, Records, Shared};
-use crate::limits::{DECODES_AT_ONCE_MAX, PAGE_ROWS_MAX, SEGMENT_BYTES};
+use crate::limits::{DECODES_AT_ONCE_MAX, FETCH_GAP_BYTES_MAX, PAGE_ROWS_MAX, SEGMENT_BYTES};
 use crate::manifest::{ObjectEntry, Roll};
 use crate::object::{Layout, ObjectError, Scan, Step};
 use crate::rows::Rebuilder;
@@ -162,7 +162,7 @@ async fn make(shared: Arc<Shared>, object: Object, key: BlockKey, fetch: Fetch) 
     let mut scan = Scan::new(&object.layout, key.group, std::slice::from_ref(&key.rows), None).map_err(failed)?;
     if let Step::Need(ranges) = scan.step().map_err(failed)? {
         let parts = match fetch {
-            Fetch::Pages => shared.chunks.read_all(&object.name, &ranges).await?,
+            Fetch::Pages => shared.chunks.read_all(&object.name, &ranges, FETCH_GAP_BYTES_MAX).await?,
             Fetch::Segments => {
                 let segments = object.layout.segments(key.group, SEGMENT_BYTES);
                 let parts = shared.chunks.read_segments(&object.name, &ranges, &segments).await?;

@@ -15,7 +15,7 @@ use thiserror::Error;
 use super::ColdError;
 use super::flights::{Flights, boxed};
 use crate::bucket::Bucket;
-use crate::limits::{CACHE_BLOCK_BYTES, CACHE_WRITE_BYTES_MAX, FETCH_BYTES_MAX, FETCH_GAP_BYTES_MAX};
+use crate::limits::{CACHE_BLOCK_BYTES, CACHE_WRITE_BYTES_MAX, FETCH_BYTES_MAX};
 
 /// How much of what was fetched is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,9 +130,10 @@ impl Chunks {
         self.reading.join(key, broken, move || boxed(async move { shared.read(&own, range).await })).await
     }
 
-    /// Reads ranges of an object in as few requests as is sensible; gives their bytes in their order.
-    pub(super) async fn read_all(&self, name: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, ColdError> {
-        let merged = merge(ranges);
+    /// Reads ranges of an object, those at once that are no further apart than `gap` bytes; gives their bytes in their
+    /// order.
+    pub(super) async fn read_all(&self, name: &str, ranges: &[Range<u64>], gap: u64) -> Result<Vec<Bytes>, ColdError> {
+        let merged = merge(ranges, gap);
         let reads = merged.iter().map(|range| self.read(name, range.clone()));
         let parts = futures_util::future::try_join_all(reads).await?;
         Ok(ranges.iter().map(|range| cut(&merged, &parts, range)).collect())
@@ -148,14 +149,14 @@ fn cut(merged: &[Range<u64>], parts: &[Bytes], range: &Range<u64>) -> Bytes {
 }
 
 /// Neighbours are fetched at once where that costs less than another request, up to what one request may hold.
-fn merge(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+fn merge(ranges: &[Range<u64>], gap: u64) -> Vec<Range<u64>> {
     let mut sorted: Vec<_> = ranges.to_vec();
     sorted.sort_by_key(|range| range.start);
     let mut out: Vec<Range<u64>> = Vec::new();
     for range in sorted {
         match out.last_mut() {
             Some(last)
-                if range.start <= last.end + FETCH_GAP_BYTES_MAX
+                if range.start <= last.end + gap
                     && (range.end <= last.end || range.end - last.start <= FETCH_BYTES_MAX) =>
             {
                 last.end = last.end.max(range.end);
@@ -172,7 +173,8 @@ mod tests {
 
     #[test]
     fn near_ranges_become_one_and_far_ones_do_not() {
-        let gap = FETCH_GAP_BYTES_MAX;
+        let gap = 1_000;
+        let merge = |ranges: &[Range<u64>]| merge(ranges, gap);
         assert_eq!(merge(&[5..10, 0..4, 12..20]), [0..20]);
         assert_eq!(merge(&[0..4, 5 + gap..9 + gap]), [0..4, 5 + gap..9 + gap]);
         let most = FETCH_BYTES_MAX;
@@ -184,7 +186,7 @@ mod tests {
     fn each_range_gets_its_own_bytes() {
         let whole: Bytes = (0..100_u8).collect();
         let ranges = [70..80_u64, 3..9, 0..3];
-        let merged = merge(&ranges);
+        let merged = merge(&ranges, 1);
         let parts: Vec<_> = merged.iter().map(|range| whole.slice(range.start as usize..range.end as usize)).collect();
         let found: Vec<_> = ranges.iter().map(|range| cut(&merged, &parts, range)).collect();
         assert_eq!(found, [whole.slice(70..80), whole.slice(3..9), whole.slice(0..3)]);

@@ -11,6 +11,7 @@ use super::blocks::{Object, object_of};
 use super::locate::Spot;
 use super::{ColdError, Shared};
 use crate::index::Span;
+use crate::limits::{FETCH_GAP_BYTES_FEW, FETCH_GAP_BYTES_MAX};
 use crate::manifest::Roll;
 use crate::object::{Layout, ObjectError, Scan, Step};
 use crate::rows::Rebuilder;
@@ -94,7 +95,7 @@ impl Shared {
         loop {
             match scan.step().map_err(failed)? {
                 Step::Need(ranges) => {
-                    let bytes = self.chunks.read_all(&object.name, &ranges).await?;
+                    let bytes = self.chunks.read_all(&object.name, &ranges, FETCH_GAP_BYTES_MAX).await?;
                     scan.give(ranges, bytes).map_err(failed)?;
                 }
                 Step::Rows(batch) => out.extend(batch.columns().first().cloned()),
@@ -105,17 +106,26 @@ impl Shared {
 
     /// The records of some rows of a group.
     pub(super) async fn rows(self: &Arc<Self>, part: &GroupRows, rows: &[Range<u64>]) -> Result<Vec<Bytes>, ColdError> {
-        let object = &part.object;
+        self.rows_of(&part.object, part.group, rows).await
+    }
+
+    /// The same by the object.
+    pub(super) async fn rows_of(
+        self: &Arc<Self>,
+        object: &Object,
+        group: usize,
+        rows: &[Range<u64>],
+    ) -> Result<Vec<Bytes>, ColdError> {
         let failed = |error: ObjectError| ColdError::object(&object.name, error);
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let mut scan = Scan::new(&object.layout, part.group, rows, None).map_err(failed)?;
+        let mut scan = Scan::new(&object.layout, group, rows, None).map_err(failed)?;
         let mut out = Vec::new();
         loop {
             match scan.step().map_err(failed)? {
                 Step::Need(ranges) => {
-                    let bytes = self.chunks.read_all(&object.name, &ranges).await?;
+                    let bytes = self.chunks.read_all(&object.name, &ranges, FETCH_GAP_BYTES_FEW).await?;
                     scan.give(ranges, bytes).map_err(failed)?;
                 }
                 Step::Rows(batch) => {

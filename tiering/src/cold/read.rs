@@ -9,9 +9,11 @@ use foyer::{Cache, CacheBuilder};
 
 use super::blocks::{BlockKey, Fetch, Object};
 use super::locate::Spot;
+use super::select::is_answerable;
+use super::sift::{ColumnSift, Sift};
 use super::{Cold, ColdError, Records, SCAN_TIME_MAX, Shared};
 use crate::index::At;
-use crate::limits::{AHEAD_TASKS_MAX, HINTS_MAX};
+use crate::limits::{AHEAD_TASKS_MAX, HINTS_MAX, PAGE_ROWS_MAX, SELECTED_ONE_OF_MIN, SELECTED_ROWS_MAX};
 
 /// What a read asks for.
 #[derive(Debug, Clone, Copy)]
@@ -26,31 +28,6 @@ pub struct Ask<'a> {
     pub messages_max: usize,
     /// Bytes of the answer at most; its first message is given even if it alone has more.
     pub bytes_max: usize,
-}
-
-/// Decides which messages a reader gets.
-pub trait Sift: Send + Sync {
-    /// Whether all are wanted.
-    fn is_open(&self) -> bool {
-        false
-    }
-
-    /// Whether the message is wanted.
-    fn wants(&self, record: &[u8]) -> bool;
-}
-
-/// Keeps everything.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct KeepAll;
-
-impl Sift for KeepAll {
-    fn is_open(&self) -> bool {
-        true
-    }
-
-    fn wants(&self, _record: &[u8]) -> bool {
-        true
-    }
 }
 
 /// How a cold read ended.
@@ -156,7 +133,7 @@ enum Next {
     Over,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     async fn run(&mut self) -> Result<(), ColdError> {
         let begin = self.ask.offset;
         loop {
@@ -202,6 +179,15 @@ impl Walk<'_> {
                 },
             };
             let Some(piece) = Piece::of(spot, &held, row) else { return Ok(Next::Over) };
+            if let Some(columns) = self.by_columns(spot) {
+                match self.in_group(spot, &held, &piece, columns).await? {
+                    Some(Next::Over) => return Ok(Next::Over),
+                    Some(Next::On) if Instant::now() >= self.until => return Ok(Next::Over),
+                    Some(Next::On) => continue,
+                    // So many are wanted that all of them are looked at.
+                    None => {}
+                }
+            }
             let Some(records) = self.records(&held, &piece).await? else { return Ok(Next::Over) };
             if self.take(spot, &records, &piece) == Next::Over {
                 return Ok(Next::Over);
@@ -212,6 +198,57 @@ impl Walk<'_> {
             }
         }
         Ok(Next::On)
+    }
+
+    /// The question to columns, if they can answer it: where messages were lost each is passed by itself.
+    fn by_columns(&self, spot: &Spot) -> Option<&'a dyn ColumnSift> {
+        self.sift.columns().filter(|columns| spot.span.is_whole() && is_answerable(*columns))
+    }
+
+    /// Reads on in the rest of a row group, fetching what may be wanted alone. `None` when that is much of what comes
+    /// next.
+    async fn in_group(
+        &mut self,
+        spot: &Spot,
+        object: &Object,
+        piece: &Piece,
+        columns: &dyn ColumnSift,
+    ) -> Result<Option<Next>, ColdError> {
+        let selected = self.shared.select(object, (piece.group, &piece.within), columns).await?;
+        let from = selected.partition_point(|row| u64::from(*row) < piece.row);
+        let behind = piece.row + PAGE_ROWS_MAX as u64;
+        let soon = selected[from..].partition_point(|row| u64::from(*row) < behind);
+        if soon > PAGE_ROWS_MAX / SELECTED_ONE_OF_MIN {
+            return Ok(None);
+        }
+        let count = (self.ask.messages_max - self.read.messages).clamp(1, SELECTED_ROWS_MAX);
+        let taken = &selected[from..(from + count).min(selected.len())];
+        let ranges: Vec<Range<u64>> = taken.iter().map(|row| u64::from(*row)..u64::from(*row) + 1).collect();
+        let records = self.shared.rows_of(object, piece.group, &ranges).await?;
+        let offset_of = |row: u64| spot.index.offset_of(&spot.span, piece.first_row + row);
+        for (row, record) in taken.iter().zip(records) {
+            let offset = offset_of(u64::from(*row));
+            let is_wanted = self.sift.wants(&record);
+            let is_full = self.read.messages >= self.ask.messages_max
+                || self.read.messages > 0 && self.read.bytes + record.len() > self.ask.bytes_max;
+            if is_wanted && is_full {
+                self.read.next_offset = offset;
+                return Ok(Some(Next::Over));
+            }
+            self.read.next_offset = offset + 1;
+            if is_wanted {
+                self.read.messages += 1;
+                self.read.bytes += record.len();
+                self.read.status = ColdStatus::Found;
+                self.read.slices.push(record);
+            }
+        }
+        if from + taken.len() < selected.len() {
+            return Ok(Some(if self.read.messages >= self.ask.messages_max { Next::Over } else { Next::On }));
+        }
+        // None of the others in the group is wanted.
+        self.read.next_offset = offset_of(piece.within.end - 1) + 1;
+        Ok(Some(Next::On))
     }
 
     /// The records of a piece; `None` when there are messages already and these would have to be waited for.
