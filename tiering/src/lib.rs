@@ -5,3 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod limits;
+
+pub mod bucket;
+pub mod manifest;
+
+mod chance;
