@@ -42,13 +42,6 @@ pub const BREAKER_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Bytes of one object. What is read whole is held in memory.
 pub const OBJECT_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
-/// Bytes of one part of an upload, and of an object that is put in one piece. Stores ask for 5 MiB at least and for
-/// 10,000 parts at most; a part that failed is sent again, so it should not be large.
-pub const PART_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// Parts of one upload that are under way at once. Two saturate most links, four also those with a long way.
-pub const PARTS_AT_ONCE_MAX: usize = 4;
-
 /// Ranges of one call that are read at once.
 pub const RANGES_AT_ONCE_MAX: usize = 16;
 

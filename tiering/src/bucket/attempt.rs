@@ -66,6 +66,7 @@ enum Verdict {
     Again(String),
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "the library's errors grow, and a new one is worth another attempt")]
 fn judge(call: Call, path: &str, error: &StoreError) -> Verdict {
     let (path, what) = (path.to_owned(), words(error));
     match error {

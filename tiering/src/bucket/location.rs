@@ -73,7 +73,9 @@ impl Location {
         }
         let prefix = match kind {
             Kind::Folder(_) => Path::default(),
-            _ => Path::from_url_path(parsed.path()).map_err(|error| wrong(&shown, &error.to_string()))?,
+            Kind::S3 | Kind::Google | Kind::Azure | Kind::Memory => {
+                Path::from_url_path(parsed.path()).map_err(|error| wrong(&shown, &error.to_string()))?
+            }
         };
         Ok(Self { kind, url: format!("{}://{host}", parsed.scheme()), prefix })
     }
@@ -87,8 +89,10 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             Kind::Folder(folder) => write!(f, "file://{}", folder.display()),
-            _ if self.prefix.as_ref().is_empty() => f.write_str(&self.url),
-            _ => write!(f, "{}/{}", self.url, self.prefix),
+            Kind::S3 | Kind::Google | Kind::Azure | Kind::Memory if self.prefix.as_ref().is_empty() => {
+                f.write_str(&self.url)
+            }
+            Kind::S3 | Kind::Google | Kind::Azure | Kind::Memory => write!(f, "{}/{}", self.url, self.prefix),
         }
     }
 }

@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
@@ -61,8 +60,6 @@ pub struct Bucket {
 struct Shared {
     shown: String,
     store: Arc<dyn ObjectStore>,
-    /// Uploads in parts; a store without them takes objects whole.
-    parts: Option<Arc<dyn MultipartStore>>,
     prefix: Path,
     patience: Patience,
     breaker: breaker::Breaker,
@@ -84,19 +81,14 @@ impl fmt::Display for Bucket {
 impl Bucket {
     /// Uses a store that is there already, as tests do.
     #[must_use]
-    pub fn over(store: Arc<dyn ObjectStore>, parts: Option<Arc<dyn MultipartStore>>, patience: Patience) -> Self {
+    pub fn over(store: Arc<dyn ObjectStore>, patience: Patience) -> Self {
         let shown = store.to_string();
-        Self::of(shown, (store, parts), Path::default(), patience)
+        Self::of(shown, store, Path::default(), patience)
     }
 
-    fn of(
-        shown: String,
-        (store, parts): (Arc<dyn ObjectStore>, Option<Arc<dyn MultipartStore>>),
-        prefix: Path,
-        patience: Patience,
-    ) -> Self {
+    fn of(shown: String, store: Arc<dyn ObjectStore>, prefix: Path, patience: Patience) -> Self {
         let (breaker, counts) = (breaker::Breaker::new(&patience), figures::Counts::default());
-        Self { shared: Arc::new(Shared { shown, store, parts, prefix, patience, breaker, counts }) }
+        Self { shared: Arc::new(Shared { shown, store, prefix, patience, breaker, counts }) }
     }
 
     /// What was done so far.

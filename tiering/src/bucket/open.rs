@@ -6,7 +6,6 @@ use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::memory::InMemory;
-use object_store::multipart::MultipartStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::durable::Durable;
@@ -14,7 +13,7 @@ use super::error::words;
 use super::location::Kind;
 use super::{Bucket, BucketError, Location, Patience};
 
-type Clients = (Arc<dyn ObjectStore>, Option<Arc<dyn MultipartStore>>);
+type Client = Arc<dyn ObjectStore>;
 
 impl Bucket {
     /// Opens the store at a location. Options are pairs as in the environment: `AWS_ENDPOINT`, `AWS_ALLOW_HTTP`,
@@ -29,24 +28,17 @@ impl Bucket {
         options: impl IntoIterator<Item = (String, String)>,
         patience: Patience,
     ) -> Result<Self, BucketError> {
-        let clients = match &location.kind {
+        let client = match &location.kind {
             Kind::S3 => s3(&location.url, options),
             Kind::Google => google(&location.url, options),
             Kind::Azure => azure(&location.url, options),
-            Kind::Folder(folder) => {
-                Durable::open(folder.clone()).await.map(|store| (Arc::new(store) as Arc<dyn ObjectStore>, None))
-            }
-            Kind::Memory => Ok(both(InMemory::new())),
+            Kind::Folder(folder) => Durable::open(folder.clone()).await.map(|store| Arc::new(store) as Client),
+            Kind::Memory => Ok(Arc::new(InMemory::new()) as Client),
         };
-        let clients =
-            clients.map_err(|error| BucketError::Options { location: location.to_string(), what: words(&error) })?;
-        Ok(Self::of(location.to_string(), clients, location.prefix.clone(), patience))
+        let client =
+            client.map_err(|error| BucketError::Options { location: location.to_string(), what: words(&error) })?;
+        Ok(Self::of(location.to_string(), client, location.prefix.clone(), patience))
     }
-}
-
-fn both(store: impl ObjectStore + MultipartStore) -> Clients {
-    let store = Arc::new(store);
-    (Arc::clone(&store) as Arc<dyn ObjectStore>, Some(store))
 }
 
 /// The client's own attempts are off: see `attempt.rs`.
@@ -68,32 +60,32 @@ fn of_prefix(
     lower.filter(move |(key, _)| key.starts_with(prefix))
 }
 
-fn s3(url: &str, options: impl IntoIterator<Item = (String, String)>) -> object_store::Result<Clients> {
+fn s3(url: &str, options: impl IntoIterator<Item = (String, String)>) -> object_store::Result<Client> {
     let mut builder = AmazonS3Builder::new().with_client_options(no_timeout()).with_retry(no_retries());
     for (key, value) in of_prefix(options, "aws_") {
         if let Ok(key) = key.parse() {
             builder = builder.with_config(key, value);
         }
     }
-    Ok(both(builder.with_url(url).build()?))
+    Ok(Arc::new(builder.with_url(url).build()?))
 }
 
-fn google(url: &str, options: impl IntoIterator<Item = (String, String)>) -> object_store::Result<Clients> {
+fn google(url: &str, options: impl IntoIterator<Item = (String, String)>) -> object_store::Result<Client> {
     let mut builder = GoogleCloudStorageBuilder::new().with_client_options(no_timeout()).with_retry(no_retries());
     for (key, value) in of_prefix(options, "google_") {
         if let Ok(key) = key.parse() {
             builder = builder.with_config(key, value);
         }
     }
-    Ok(both(builder.with_url(url).build()?))
+    Ok(Arc::new(builder.with_url(url).build()?))
 }
 
-fn azure(url: &str, options: impl IntoIterator<Item = (String, String)>) -> object_store::Result<Clients> {
+fn azure(url: &str, options: impl IntoIterator<Item = (String, String)>) -> object_store::Result<Client> {
     let mut builder = MicrosoftAzureBuilder::new().with_client_options(no_timeout()).with_retry(no_retries());
     for (key, value) in of_prefix(options, "azure_") {
         if let Ok(key) = key.parse() {
             builder = builder.with_config(key, value);
         }
     }
-    Ok(both(builder.with_url(url).build()?))
+    Ok(Arc::new(builder.with_url(url).build()?))
 }

@@ -3,7 +3,6 @@
 use super::ledger::Ledger;
 use super::names::{Kind, is_post};
 use super::{ManifestError, Roll};
-use crate::bucket::BucketError;
 
 impl Ledger {
     /// Edits and checkpoints that may be deleted, by their names in the bucket: what lies below the last but one
@@ -54,7 +53,7 @@ impl Ledger {
     pub async fn collect(&self) -> Result<usize, ManifestError> {
         let stale = self.stale_names().await?;
         for name in &stale {
-            self.trail.bucket.delete(name).await.map_err(BucketError::from)?;
+            self.trail.bucket.delete(name).await?;
         }
         Ok(stale.len())
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::apply::Effect;
 use super::edit::{Edit, Numbered};
 use super::names::{Names, is_post};
 use super::state::Manifest;
@@ -131,8 +132,10 @@ impl Ledger {
     /// Puts an edit at the first number that is free.
     async fn place(&mut self, mut edit: Numbered, held: &Held) -> Result<(), CommitError> {
         loop {
-            if let Err(what) = Manifest::clone(&self.view.manifest).apply(&edit) {
-                return Err(CommitError::Refused { what });
+            match Manifest::clone(&self.view.manifest).apply(&edit) {
+                Ok(Effect::Counted) => {}
+                Ok(Effect::Void) => return Err(CommitError::Refused { what: "it would not count".to_owned() }),
+                Err(what) => return Err(CommitError::Refused { what }),
             }
             edit.encode().map_err(|what| CommitError::Refused { what })?;
             // Whatever happens from here on, also that the caller goes away, the edit may have been made.

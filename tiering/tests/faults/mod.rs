@@ -1,0 +1,297 @@
+//! A store that fails as stores do, from a seed: for tests of whatever stands on object storage.
+//!
+//! It wraps a store in memory. Rates are in thousandths of calls; all of them can be changed while it runs.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use parking_lot::Mutex;
+use strata_tiering::bucket::{Bucket, Patience};
+use tokio::sync::Notify;
+
+/// Numbers from a seed.
+#[derive(Debug, Clone)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Below `bound`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+
+    /// With so many thousandths.
+    pub(crate) fn hits(&mut self, thousandths: u64) -> bool {
+        self.below(1000) < thousandths
+    }
+}
+
+/// How often what goes wrong, in thousandths of the calls that it can happen to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rates {
+    /// An error, and nothing was done.
+    pub(crate) before: u64,
+    /// An error though it was done.
+    pub(crate) after: u64,
+    /// No answer, and nothing was done.
+    pub(crate) hang: u64,
+    /// No answer, and a change lands up to an hour later.
+    pub(crate) late: u64,
+    /// A conditional put is told that the object exists, though nothing was done or it was this put.
+    pub(crate) lie: u64,
+    /// Fewer bytes come.
+    pub(crate) truncated: u64,
+    /// A bit is wrong.
+    pub(crate) flipped: u64,
+    /// Up to ten seconds more.
+    pub(crate) slow: u64,
+}
+
+impl Rates {
+    /// Everything, so often.
+    pub(crate) fn all(rate: u64) -> Self {
+        Self {
+            before: rate,
+            after: rate,
+            hang: rate,
+            late: rate,
+            lie: rate,
+            truncated: rate,
+            flipped: rate,
+            slow: rate,
+        }
+    }
+}
+
+/// What a call that changes something meets.
+enum Fate {
+    Good,
+    Before,
+    After,
+    Hang,
+    Late(Duration),
+}
+
+pub(crate) struct Faults {
+    pub(crate) inner: Arc<InMemory>,
+    dice: Mutex<Dice>,
+    rates: Mutex<Rates>,
+    /// Holds the next conditional put of a name with this in it until it is told to go on.
+    held: Mutex<Option<(String, Arc<Notify>)>>,
+}
+
+impl Faults {
+    pub(crate) fn new(seed: u64, rates: Rates) -> Arc<Self> {
+        Self::over(Arc::new(InMemory::new()), seed, rates)
+    }
+
+    /// Over objects that another one holds too.
+    pub(crate) fn over(inner: Arc<InMemory>, seed: u64, rates: Rates) -> Arc<Self> {
+        let (dice, rates) = (Mutex::new(Dice::new(seed)), Mutex::new(rates));
+        Arc::new(Self { inner, dice, rates, held: Mutex::new(None) })
+    }
+
+    pub(crate) fn bucket(self: &Arc<Self>, patience: Patience) -> Bucket {
+        let store = Arc::clone(self) as Arc<dyn ObjectStore>;
+        Bucket::over(store, patience)
+    }
+
+    pub(crate) fn fail(&self, rates: Rates) {
+        *self.rates.lock() = rates;
+    }
+
+    /// The next conditional put of a name that contains this waits until it is notified.
+    pub(crate) fn hold(&self, name: &str) -> Arc<Notify> {
+        let go = Arc::new(Notify::new());
+        *self.held.lock() = Some((name.to_owned(), Arc::clone(&go)));
+        go
+    }
+
+    async fn wait_if_held(&self, path: &Path) {
+        let is_held = |held: &mut (String, Arc<Notify>)| path.as_ref().contains(&held.0);
+        let held = self.held.lock().take_if(is_held);
+        if let Some((_, go)) = held {
+            go.notified().await;
+        }
+    }
+
+    fn hits(&self, rate: impl Fn(&Rates) -> u64) -> bool {
+        let rate = rate(&self.rates.lock());
+        self.dice.lock().hits(rate)
+    }
+
+    async fn dawdle(&self) {
+        if self.hits(|rates| rates.slow) {
+            let millis = self.dice.lock().below(10_000);
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+        }
+    }
+
+    fn fate(&self) -> Fate {
+        if self.hits(|rates| rates.before) {
+            Fate::Before
+        } else if self.hits(|rates| rates.after) {
+            Fate::After
+        } else if self.hits(|rates| rates.hang) {
+            Fate::Hang
+        } else if self.hits(|rates| rates.late) {
+            Fate::Late(Duration::from_millis(self.dice.lock().below(3_600_000)))
+        } else {
+            Fate::Good
+        }
+    }
+
+    /// Runs a change as fate has it.
+    async fn change<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.dawdle().await;
+        match self.fate() {
+            Fate::Good => work.await,
+            Fate::Before => Err(broken("503 SlowDown")),
+            Fate::After => {
+                let _ = work.await;
+                Err(broken("connection reset after the request was sent"))
+            }
+            Fate::Hang => hang().await,
+            Fate::Late(delay) => {
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    let _ = work.await;
+                });
+                hang().await
+            }
+        }
+    }
+
+    /// What a call that only reads meets before it.
+    async fn before_reading(&self) -> Result<()> {
+        self.dawdle().await;
+        match self.fate() {
+            Fate::Good => Ok(()),
+            Fate::Before | Fate::After => Err(broken("500 InternalError")),
+            Fate::Hang | Fate::Late(_) => hang().await,
+        }
+    }
+
+    fn spoil(&self, bytes: Bytes) -> Bytes {
+        let mut bytes = bytes.to_vec();
+        if !bytes.is_empty() && self.hits(|rates| rates.truncated) {
+            let length = self.dice.lock().below(bytes.len() as u64);
+            bytes.truncate(usize::try_from(length).unwrap());
+        }
+        if !bytes.is_empty() && self.hits(|rates| rates.flipped) {
+            let mut dice = self.dice.lock();
+            let at = usize::try_from(dice.below(bytes.len() as u64)).unwrap();
+            bytes[at] ^= 1 << dice.below(8);
+        }
+        bytes.into()
+    }
+}
+
+fn broken(what: &str) -> Error {
+    Error::Generic { store: "faults", source: what.into() }
+}
+
+fn taken(path: &Path) -> Error {
+    Error::AlreadyExists { path: path.to_string(), source: "412".into() }
+}
+
+async fn hang<T>() -> Result<T> {
+    tokio::time::sleep(Duration::from_secs(1_000_000)).await;
+    Err(broken("hung"))
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Faults")
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Faults")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Faults {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let is_create = matches!(options.mode, PutMode::Create);
+        if is_create {
+            self.wait_if_held(location).await;
+        }
+        let (inner, path) = (Arc::clone(&self.inner), location.clone());
+        let put = async move { inner.put_opts(&path, payload, options).await };
+        if is_create && self.hits(|rates| rates.lie) {
+            if self.dice.lock().hits(500) {
+                put.await?;
+            }
+            return Err(taken(location));
+        }
+        self.change(put).await
+    }
+
+    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        Err(broken("parts are put by MultipartStore"))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.before_reading().await?;
+        let head = options.head;
+        let mut found = self.inner.get_opts(location, options).await?;
+        if !head {
+            let (meta, range, attributes) = (found.meta.clone(), found.range.clone(), found.attributes.clone());
+            let bytes = self.spoil(found.bytes().await?);
+            let payload = GetResultPayload::Stream(stream::once(async move { Ok(bytes) }).boxed());
+            found = GetResult { payload, meta, range, attributes };
+        }
+        Ok(found)
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        if self.hits(|rates| rates.before) {
+            return stream::once(async { Err(broken("503 SlowDown")) }).boxed();
+        }
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+        Err(broken("nobody copies"))
+    }
+}
+
+/// Parts by their numbers; those of the store in memory must come in order and once.
+#[async_trait]
