@@ -292,6 +292,3 @@ impl ObjectStore for Faults {
         Err(broken("nobody copies"))
     }
 }
-
-/// Parts by their numbers; those of the store in memory must come in order and once.
-#[async_trait]
