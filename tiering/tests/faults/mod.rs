@@ -3,7 +3,9 @@
 //! It wraps a store in memory. Rates are in thousandths of calls; all of them can be changed while it runs.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use std::collections::BTreeMap;
+mod dice;
+mod parts;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,43 +14,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use object_store::memory::InMemory;
-use object_store::multipart::{MultipartStore, PartId};
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartId, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
 use strata_tiering::bucket::{Bucket, Patience};
 use tokio::sync::Notify;
 
-/// Numbers from a seed.
-#[derive(Debug, Clone)]
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Below `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    /// With so many thousandths.
-    pub(crate) fn hits(&mut self, thousandths: u64) -> bool {
-        self.below(1000) < thousandths
-    }
-}
+pub(crate) use dice::Dice;
+use parts::Parts;
 
 /// How often what goes wrong, in thousandths of the calls that it can happen to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -95,8 +72,6 @@ enum Fate {
     Hang,
     Late(Duration),
 }
-
-type Parts = BTreeMap<usize, Bytes>;
 
 pub(crate) struct Faults {
     pub(crate) inner: Arc<InMemory>,
@@ -296,50 +271,4 @@ impl ObjectStore for Faults {
     async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
         Err(broken("nobody copies"))
     }
-}
-
-/// Parts by their numbers; those of the store in memory must come in order and once.
-#[async_trait]
-impl MultipartStore for Faults {
-    async fn create_multipart(&self, _: &Path) -> Result<MultipartId> {
-        let uploads = Arc::clone(&self.uploads);
-        self.change(async move {
-            let mut uploads = uploads.lock();
-            uploads.push(Some(BTreeMap::new()));
-            Ok((uploads.len() - 1).to_string())
-        })
-        .await
-    }
-
-    async fn put_part(&self, _: &Path, id: &MultipartId, index: usize, data: PutPayload) -> Result<PartId> {
-        let (uploads, id) = (Arc::clone(&self.uploads), id.parse::<usize>().unwrap());
-        self.change(async move {
-            let mut uploads = uploads.lock();
-            let upload = uploads[id].as_mut().ok_or_else(|| missing(id))?;
-            upload.insert(index, data.into());
-            Ok(PartId { content_id: index.to_string() })
-        })
-        .await
-    }
-
-    async fn complete_multipart(&self, path: &Path, id: &MultipartId, parts: Vec<PartId>) -> Result<PutResult> {
-        let (uploads, id) = (Arc::clone(&self.uploads), id.parse::<usize>().unwrap());
-        let (inner, path) = (Arc::clone(&self.inner), path.clone());
-        self.change(async move {
-            let upload = uploads.lock()[id].take().ok_or_else(|| missing(id))?;
-            let named = parts.iter().map(|part| part.content_id.parse::<usize>().unwrap());
-            let joined: Vec<u8> = named.flat_map(|index| upload[&index].to_vec()).collect();
-            inner.put_opts(&path, joined.into(), PutOptions::default()).await
-        })
-        .await
-    }
-
-    async fn abort_multipart(&self, _: &Path, id: &MultipartId) -> Result<()> {
-        let (uploads, id) = (Arc::clone(&self.uploads), id.parse::<usize>().unwrap());
-        self.change(async move { uploads.lock()[id].take().map(drop).ok_or_else(|| missing(id)) }).await
-    }
-}
-
-fn missing(id: usize) -> Error {
-    Error::NotFound { path: id.to_string(), source: "NoSuchUpload".into() }
 }
