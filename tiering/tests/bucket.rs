@@ -1,6 +1,8 @@
 //! What a bucket promises, on every kind of store: in memory, in a folder, on S3 where one is given.
 //!
-//! For S3: `STRATA_TEST_S3=s3://bucket/prefix` and the usual `AWS_…` variables.
+//! For S3: `STRATA_TEST_S3=s3://bucket/prefix` and the usual `AWS_…` variables. The server has to make conditional puts
+//! atomically: moto does when it serves one request at a time (werkzeug's `threaded=False`), but not as `moto_server`
+//! starts it, which looks and writes without a lock and now and then lets two of sixteen win.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod faults;

@@ -1,4 +1,4 @@
-//! The manifest's rules, its size, and its writers one after the other, on every kind of store.
+//! The manifest's rules, and its writers one after the other, on every kind of store.
 //!
 //! For S3: `STRATA_TEST_S3=s3://bucket/prefix` and the usual `AWS_…` variables.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
@@ -7,7 +7,6 @@ mod faults;
 mod rolls;
 
 use std::sync::Arc;
-use tokio::time::Instant;
 
 use faults::{Faults, Rates};
 use object_store::ObjectStoreExt;
@@ -280,35 +279,4 @@ async fn an_edit_of_unknown_fate_is_made_once() {
     let last = ledger.commit(Edit::State { object }).await.unwrap();
     assert_eq!((last.number(), last.rolls().len()), (4, 2), "the earlier edit is settled first");
     assert_eq!(open(&bucket).await.manifest(), last);
-}
-
-/// Bytes of memory that this process has.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
-    status.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
-}
-
-#[tokio::test]
-async fn a_hundred_thousand_objects_are_small_and_opened_at_once() {
-    let (store, bucket) = quiet();
-    let mut ledger = claimed(&bucket).await;
-    for part in 0..62 {
-        let rolls = (0..200).map(|at| rolls::wide_roll(part * 200 + at, 8, 1)).collect();
-        ledger.commit(Edit::Add { rolls }).await.unwrap();
-    }
-    let rolls = (12_400..12_500).map(|at| rolls::wide_roll(at, 8, 1)).collect();
-    ledger.commit(Edit::Add { rolls }).await.unwrap();
-    assert_eq!((ledger.manifest().number(), ledger.manifest().totals().objects), (64, 100_000));
-    let checkpoint = Path::from("b/manifest/checkpoint-00000000000000000064");
-    let bytes = store.inner.head(&checkpoint).await.unwrap().size;
-    let (before, began) = (resident(), Instant::now());
-    let opened = open(&bucket).await;
-    let (took, grown) = (began.elapsed(), resident().saturating_sub(before));
-    println!("checkpoint {bytes} bytes, opened in {took:?}, {grown} bytes of memory");
-    assert_eq!(opened.manifest(), ledger.manifest());
-    assert!(took.as_millis() < 1000, "{took:?}");
-    assert!(grown < 64 << 20, "{grown}");
-    let began = Instant::now();
-    ledger.commit(add_at(ledger.manifest().end().unwrap(), u64::MAX, 1)).await.unwrap();
-    println!("commit took {:?}", began.elapsed());
 }

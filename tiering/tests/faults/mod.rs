@@ -3,6 +3,8 @@
 //! It wraps a store in memory. Rates are in thousandths of calls; all of them can be changed while it runs.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+mod dice;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,40 +15,14 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
 use strata_tiering::bucket::{Bucket, Patience};
 use tokio::sync::Notify;
 
-/// Numbers from a seed.
-#[derive(Debug, Clone)]
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Below `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    /// With so many thousandths.
-    pub(crate) fn hits(&mut self, thousandths: u64) -> bool {
-        self.below(1000) < thousandths
-    }
-}
+pub(crate) use dice::Dice;
 
 /// How often what goes wrong, in thousandths of the calls that it can happen to.
 #[derive(Debug, Clone, Copy, Default)]
