@@ -23,11 +23,13 @@ use strata_protocol::code::request;
 use strata_protocol::name::SCHEDULE_TOPIC;
 use strata_protocol::properties;
 use strata_protocol::record::{RecordView, records};
-use strata_store::ReadStatus;
+use strata_store::{Read, ReadStatus};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
+use crate::cold::{Outcome, read_cold};
 use crate::durable::{DurableError, DurableFile};
 use crate::hall::Hall;
 use crate::handle::Draft;
@@ -159,7 +161,11 @@ impl Schedule {
     fn offset(&self, queue: i32) -> i64 {
         let known = self.state.lock().next.get(&(queue + 1)).copied().unwrap_or(0);
         // A log that lost its tail in a power cut must not be waited for; neither must one that was trimmed.
-        self.hall.store.queue_range(SCHEDULE_TOPIC, queue).map_or(known, |range| known.clamp(range.min, range.max))
+        match self.hall.certain_range(SCHEDULE_TOPIC, queue) {
+            Ok(range) => range.map_or(known, |range| known.clamp(range.min, range.max)),
+            // Nobody knows what the cold tier holds: nothing is passed over.
+            Err(_) => known,
+        }
     }
 
     /// The level goes on at `offset`; what was delivered before it ends in the log at `log_end`.
@@ -184,7 +190,7 @@ impl Schedule {
             bytes_max: self.hall.options.pull.bytes_max,
             deadline_ms: 0,
         };
-        let read = reading::read(&self.hall, &plan, Place::Turn);
+        let read = self.read(&plan);
         match read.status {
             ReadStatus::Found => {}
             ReadStatus::Damaged { .. } => {
@@ -231,6 +237,17 @@ impl Schedule {
             }
         }
         Round::More
+    }
+
+    /// Reads delayed messages, out of the cold tier too: a broker that was made from it has them nowhere else.
+    fn read(&self, plan: &PullPlan) -> Read {
+        if let Some((cold, hot)) = self.hall.cold_for(SCHEDULE_TOPIC, plan.queue_id, plan.seen) {
+            let read = read_cold(cold, plan, hot, |_, _| {});
+            if let Outcome::Read(read) = Handle::current().block_on(read) {
+                return read;
+            }
+        }
+        reading::read(&self.hall, plan, Place::Turn)
     }
 
     /// When a message, the next one of its level, is to be delivered, ms since 1970.

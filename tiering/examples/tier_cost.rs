@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program that prints figures")]
 
 #[path = "../tests/tier/log.rs"]
+#[allow(dead_code, reason = "tests use the others")]
 mod log;
 
 use std::sync::Arc;

@@ -52,13 +52,19 @@ fn put(hall: &Hall, groups: Vec<GroupConfig>) -> Result<(), Refusal> {
 
 /// Answers when groups and offsets are on disk: an operator's change is kept once it is confirmed.
 pub(super) fn saved(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>, reply: Reply) -> Answer {
-    let (saving, asking) = (Arc::clone(hall), Arc::clone(hall));
+    let asking = Arc::clone(hall);
+    later(hall, command, connection, async move { once_saved(&asking, reply).await })
+}
+
+/// Gives the answer when groups and offsets are on disk.
+pub(super) async fn once_saved(hall: &Arc<Hall>, reply: Reply) -> Result<Reply, Refusal> {
+    let saving = Arc::clone(hall);
     let save = move || {
         saving.tables.groups.save()?;
         saving.tables.offsets.save()?;
         Ok(reply)
     };
-    later(hall, command, connection, async move { off_runtime(&asking, save).await })
+    off_runtime(hall, save).await
 }
 
 /// Answers 201 with the whole table; see the note at the topics' answer.

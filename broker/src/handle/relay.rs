@@ -43,12 +43,16 @@ pub(super) fn consume_directly(
     let position =
         OffsetMessageId::decode(id).map_err(|error| Refusal::Body { reason: error.to_string() })?.physical_offset;
     let mut relayed = Command::request(request::CONSUME_MESSAGE_DIRECTLY);
-    relayed.body = hall.store.record_at(position).ok_or(Refusal::NoMessage { offset: position })?;
     question.broker_name = Some(hall.options.identity.name.clone());
     question.encode(&mut relayed.fields);
     relayed.fields.push("topicSysFlag", "0");
     relayed.fields.push("groupSysFlag", "0");
-    Ok(later(hall, command, connection, ask(member, question.group, relayed)))
+    let looking = Arc::clone(hall);
+    Ok(later(hall, command, connection, async move {
+        let found = looking.record_at(position).await?;
+        relayed.body = found.ok_or(Refusal::NoMessage { offset: position })?;
+        ask(member, question.group, relayed).await
+    }))
 }
 
 /// Answers 223: every online client's own offsets of a topic.

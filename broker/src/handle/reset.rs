@@ -11,8 +11,8 @@ use strata_protocol::request::{CloneGroupOffset, ResetOffset};
 use strata_remoting::{Answer, Connection};
 use strata_store::Boundary;
 
-use super::group::saved;
-use super::header;
+use super::group::{once_saved, saved};
+use super::{header, later};
 use crate::hall::Hall;
 use crate::refusal::Refusal;
 
@@ -33,7 +33,19 @@ pub(super) fn reset(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connec
         }
         None => (0..topic.config.read_queue_nums).collect(),
     };
-    let offsets: BTreeMap<i32, i64> = queues.into_iter().map(|queue| (queue, target(hall, &request, queue))).collect();
+    let asking = Arc::clone(hall);
+    Ok(later(hall, command, connection, async move {
+        let mut offsets = BTreeMap::new();
+        for queue in queues {
+            // A time may mean a message that only the cold tier has.
+            offsets.insert(queue, target(&asking, &request, queue).await?);
+        }
+        once_saved(&asking, move_to(&asking, &request, offsets)).await
+    }))
+}
+
+/// Moves the group, as far as the request allows.
+fn move_to(hall: &Hall, request: &ResetOffset, offsets: BTreeMap<i32, i64>) -> Reply {
     let force = request.is_force.unwrap_or(false);
     let moved: Vec<_> = offsets
         .into_iter()
@@ -49,19 +61,21 @@ pub(super) fn reset(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connec
     let broker_name = &hall.options.identity.name;
     let queue = |queue_id| MessageQueue { topic: request.topic.clone(), broker_name: broker_name.clone(), queue_id };
     let table: Vec<_> = moved.iter().map(|(queue_id, offset)| (queue(*queue_id), *offset)).collect();
-    tell_clients(hall, &request, &table);
-    let reply = Reply::with_body(format!("{{\"offsetTable\":{}}}", object_map(table)));
-    Ok(saved(hall, command, connection, reply))
+    tell_clients(hall, request, &table);
+    Reply::with_body(format!("{{\"offsetTable\":{}}}", object_map(table)))
 }
 
-fn target(hall: &Hall, request: &ResetOffset, queue: i32) -> i64 {
-    let range = hall.store.queue_range(&request.topic, queue);
+async fn target(hall: &Hall, request: &ResetOffset, queue: i32) -> Result<i64, Refusal> {
+    let range = hall.certain_range(&request.topic, queue)?;
     let (min, max) = range.map_or((0, 0), |range| (range.min, range.max));
-    match request.offset {
+    Ok(match request.offset {
         Some(offset) if offset >= 0 => offset.clamp(min, max),
         _ if request.timestamp < 0 => max,
-        _ => hall.store.offset_by_time(&request.topic, queue, request.timestamp, Boundary::Lower).clamp(min, max),
-    }
+        _ => {
+            let queue = (request.topic.as_str(), queue);
+            hall.offset_by_time(queue, request.timestamp, Boundary::Lower).await?.clamp(min, max)
+        }
+    })
 }
 
 /// Clients drop what they fetched and start at the new offsets. C++ reads a list, the others a map.

@@ -14,7 +14,7 @@ use strata_protocol::properties::{self, IndexTerms};
 use strata_protocol::reply::Reply;
 use strata_protocol::request::{Send, SendNames};
 use strata_remoting::{Answer, Connection};
-use strata_store::FlushMode;
+use strata_store::{FlushFailed, FlushMode};
 
 use super::draft::{Draft, Seen, put};
 use super::{batch, later};
@@ -123,13 +123,26 @@ pub(super) fn when_settled(hall: &Arc<Hall>, sent: &Sent<'_>, reply: Reply) -> A
             Ok(reply)
         });
     }
-    hall.figures.unflushed.fetch_add(1, Ordering::Relaxed);
-    let (flushed, wait) = tokio::sync::oneshot::channel();
-    hall.store.when_durable(sent.log_end, Box::new(move |result| drop(flushed.send(result))));
-    let waiting = Arc::clone(hall);
-    later(hall, command, connection, async move {
+    let (waiting, log_end) = (Arc::clone(hall), sent.log_end);
+    let flushed = Flushed::of(hall, log_end);
+    later(hall, command, connection, async move { Ok(flushed.wait(&waiting, telling, reply).await) })
+}
+
+/// A message of which somebody wants to hear when it is on disk.
+pub(super) struct Flushed(tokio::sync::oneshot::Receiver<Result<(), FlushFailed>>);
+
+impl Flushed {
+    pub(super) fn of(hall: &Hall, log_end: i64) -> Self {
+        hall.figures.unflushed.fetch_add(1, Ordering::Relaxed);
+        let (flushed, wait) = tokio::sync::oneshot::channel();
+        hall.store.when_durable(log_end, Box::new(move |result| drop(flushed.send(result))));
+        Self(wait)
+    }
+
+    /// Gives the answer when it is, or what went wrong.
+    pub(super) async fn wait(self, hall: &Hall, telling: Option<u64>, reply: Reply) -> Reply {
         let limit = Duration::from_millis(FLUSH_WAIT_MS_MAX);
-        let reply = match tokio::time::timeout(limit, wait).await {
+        let reply = match tokio::time::timeout(limit, self.0).await {
             Ok(Ok(Ok(()))) => reply,
             Ok(Ok(Err(failed))) => {
                 Reply::refusal(ResponseCode::ServiceNotAvailable, format!("the flush failed: {failed}"))
@@ -140,12 +153,12 @@ pub(super) fn when_settled(hall: &Arc<Hall>, sent: &Sent<'_>, reply: Reply) -> A
                 late
             }
         };
-        waiting.figures.unflushed.fetch_sub(1, Ordering::Relaxed);
+        hall.figures.unflushed.fetch_sub(1, Ordering::Relaxed);
         if let Some(number) = telling {
-            waiting.registration.done(number, CREATION_TOLD_WITHIN).await;
+            hall.registration.done(number, CREATION_TOLD_WITHIN).await;
         }
-        Ok(reply)
-    })
+        reply
+    }
 }
 
 /// The topic of a send; creates it where that is allowed, and then gives the registration that tells of it.

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use strata_protocol::body::perm;
+use strata_protocol::body::{GroupConfig, perm};
 use strata_protocol::command::Command;
 use strata_protocol::message_id::OffsetMessageId;
 use strata_protocol::properties;
@@ -12,10 +12,11 @@ use strata_protocol::record::RecordView;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::SendBack;
 use strata_remoting::{Answer, Connection};
+use strata_store::FlushMode;
 
 use super::draft::{Draft, put};
-use super::header;
-use super::send::{Sent, first_topic, when_settled};
+use super::send::{Flushed, Sent, first_topic, when_settled};
+use super::{header, later};
 use crate::hall::Hall;
 use crate::refusal::Refusal;
 
@@ -38,17 +39,45 @@ pub(super) fn send_back(hall: &Arc<Hall>, command: &Command, connection: &Arc<Co
         let remark = "the group has no retry queues; the message is not delivered again";
         return Ok(Answer::Now(Reply::success().remark(remark)));
     }
-    let lost = || Refusal::NoMessage { offset: request.offset };
-    let record = hall.store.record_at(request.offset).ok_or_else(lost)?;
-    let message = RecordView::parse(&record).map_err(|_| lost())?;
+    let version = command.version;
+    if let Some(record) = hall.store.record_at(request.offset) {
+        let log_end = store_again(hall, &request, version, &group, &record)?;
+        return Ok(when_settled(hall, &Sent { command, connection, log_end, waits: true, telling: None }, Reply::success()));
+    }
+    if hall.cold.is_none() {
+        return Err(Refusal::NoMessage { offset: request.offset });
+    }
+    // A consumer that replays old messages gives them back as well.
+    let waiting = Arc::clone(hall);
+    Ok(later(hall, command, connection, async move {
+        let lost = || Refusal::NoMessage { offset: request.offset };
+        let record = waiting.record_at(request.offset).await?.ok_or_else(lost)?;
+        let log_end = store_again(&waiting, &request, version, &group, &record)?;
+        if !matches!(waiting.options.store.flush, FlushMode::Sync) {
+            return Ok(Reply::success());
+        }
+        let flushed = Flushed::of(&waiting, log_end);
+        Ok(flushed.wait(&waiting, None, Reply::success()).await)
+    }))
+}
 
-    let asked = request.max_reconsume_times.filter(|_| command.version >= VERSION_WITH_MAX_RECONSUME);
+/// Stores a message for its group once more, or among its dead letters; gives where it ends in the log.
+fn store_again(
+    hall: &Arc<Hall>,
+    request: &SendBack,
+    version: i32,
+    group: &GroupConfig,
+    record: &[u8],
+) -> Result<i64, Refusal> {
+    let lost = || Refusal::NoMessage { offset: request.offset };
+    let message = RecordView::parse(record).map_err(|_| lost())?;
+    let asked = request.max_reconsume_times.filter(|_| version >= VERSION_WITH_MAX_RECONSUME);
     let times = message.reconsume_times();
     let is_dead = request.delay_level < 0 || times >= asked.unwrap_or(group.retry_max_times);
     let (topic, queue_id, delay_level) = if is_dead {
         (hall.dlq_topic(&group.group_name)?, 0, 0)
     } else {
-        let topic = hall.retry_topic(&group)?;
+        let topic = hall.retry_topic(group)?;
         let queue_id = hall.figures.next_queue(topic.config.write_queue_nums);
         let level =
             if request.delay_level == 0 { FIRST_DELAY_LEVEL.saturating_add(times) } else { request.delay_level };
@@ -72,9 +101,8 @@ pub(super) fn send_back(hall: &Arc<Hall>, command: &Command, connection: &Arc<Co
         let first = first_topic(message.properties()).unwrap_or_else(|| message.topic());
         hall.figures.dead_letter(&group.group_name, first);
     }
-    // The consumer forgets the message with this answer, so that its copy must be kept as promised.
-    let log_end = stored.log_end;
-    Ok(when_settled(hall, &Sent { command, connection, log_end, waits: true, telling: None }, Reply::success()))
+    // The consumer forgets the message with the answer, so that its copy must be kept as promised.
+    Ok(stored.log_end)
 }
 
 /// The message's properties, and where it came from first.

@@ -233,7 +233,7 @@ impl ObjectStore for Faults {
     }
 
     async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        Err(broken("parts are put by MultipartStore"))
+        Err(broken("nobody puts parts"))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {

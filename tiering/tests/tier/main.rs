@@ -1,6 +1,7 @@
 //! Rolling and cold reads together, over a store in memory: what was rolled is read back, record for record.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod filters;
 mod log;
 
 use std::sync::Arc;
