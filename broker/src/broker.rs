@@ -320,6 +320,12 @@ impl Broker {
         crate::metrics::text(&self.hall, self.ports.get().map_or(&[], Vec::as_slice))
     }
 
+    /// Whether the cold tier is open; `None` without one.
+    #[must_use]
+    pub fn is_cold_open(&self) -> Option<bool> {
+        self.hall.cold.as_ref().map(|cold| cold.opened().is_some())
+    }
+
     /// Whether the broker takes requests.
     #[must_use]
     pub fn is_ready(&self) -> bool {

@@ -88,6 +88,8 @@ pub(crate) enum Refusal {
     Busy { what: &'static str },
     #[error("the cold tier cannot answer now: {reason}")]
     Cold { reason: String },
+    #[error("this broker has no cold tier; start it with --cold or tieredStoreUrl")]
+    NoTier,
     #[error(
         "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while: the request waited {waited_ms} ms, the limit is {limit_ms}"
     )]
@@ -177,6 +179,7 @@ impl Refusal {
             | Self::NotForgotten { .. }
             | Self::Broken { .. }
             | Self::Cold { .. }
+            | Self::NoTier
             | Self::NotStored(_) => ResponseCode::SystemError,
         }
     }

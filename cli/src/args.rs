@@ -15,6 +15,7 @@ use crate::filter::FilterCommand;
 use crate::group::GroupCommand;
 use crate::produce::ProduceArgs;
 use crate::store::StoreCommand;
+use crate::tier::TierCommand;
 use crate::topic::TopicCommand;
 
 const EXAMPLES: &str = "\
@@ -26,7 +27,8 @@ Examples:
   strata consume orders -o @-1h --tag 'A || B' --output json
   strata group describe billing
   strata filter explain 'amount > 10' --properties amount=12
-  strata store check /var/lib/strata";
+  strata store check /var/lib/strata
+  strata tier status";
 
 /// A message broker that Apache RocketMQ's clients use.
 #[derive(Debug, Parser)]
@@ -63,6 +65,9 @@ pub(crate) enum Command {
     /// Check and repair the files of servers that do not run
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Look at the cold tier, roll into it, and make a data folder from it
+    #[command(subcommand)]
+    Tier(TierCommand),
     /// Show the configuration that a server would start with, and where each value comes from
     Config(Box<ConfigArgs>),
 }
@@ -75,6 +80,8 @@ Examples:
   strata start --data /var/lib/strata --host 192.168.1.20
   strata start --namesrv-port 0 --broker-port 0 --metrics-port 0    (free ports)
   strata start -c broker.conf
+  AWS_REGION=eu-central-1 strata start --cold s3://bucket/strata
+  strata start --cold none                       (no cold tier)
 
 The broker also listens on its port - 2, where older clients send (with --broker-port 0: on any free
 port). SIGTERM and SIGINT end it: requests under way are answered, the store is closed, the exit
@@ -98,6 +105,10 @@ pub(crate) struct StartArgs {
     /// Port of /metrics, /healthz, /readyz and /rocketmq/nsaddr [default: 5557]; 0 takes a free one
     #[arg(long, value_name = "PORT")]
     pub(crate) metrics_port: Option<u16>,
+    /// Where sealed segments go before they are deleted: a folder, file:///folder, s3://bucket/prefix,
+    /// gs://bucket/prefix, az://container/prefix, or none [default: cold/ in the data folder]
+    #[arg(long, value_name = "URL")]
+    pub(crate) cold: Option<String>,
     /// RocketMQ's broker.conf; flags win over it
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -160,6 +171,7 @@ Examples:
   strata broker --namesrv 10.0.0.1:9876 --host 10.0.0.5 --data /var/lib/strata
   strata broker --namesrv '10.0.0.1:9876;10.0.0.2:9876' --name broker-b
   strata broker -c /etc/rocketmq/broker.conf
+  strata broker --cold s3://bucket/strata
 
 The broker also listens on its port - 2, where older clients send (with --broker-port 0: on any free
 port). SIGTERM and SIGINT end it: requests under way are answered, the store is closed, the exit
@@ -189,6 +201,10 @@ pub(crate) struct BrokerArgs {
     /// Port of /metrics, /healthz, /readyz and /rocketmq/nsaddr [default: 5557]; 0 takes a free one
     #[arg(long, value_name = "PORT")]
     pub(crate) metrics_port: Option<u16>,
+    /// Where sealed segments go before they are deleted: a folder, file:///folder, s3://bucket/prefix,
+    /// gs://bucket/prefix, az://container/prefix, or none [default: none]
+    #[arg(long, value_name = "URL")]
+    pub(crate) cold: Option<String>,
     /// RocketMQ's broker.conf; flags win over it
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

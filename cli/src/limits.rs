@@ -176,3 +176,27 @@ pub(crate) const FILTER_FAULTS_LISTED_FAULTS_MAX: u64 = 10;
 /// 256, and of more busy connections than that the oldest are put there: looked at seldom, they wait for half a second
 /// under overload while others go on; looked at every time, those in the thread's own list never have a turn.
 pub(crate) const SHARED_QUEUE_TURNS: u32 = 2;
+
+/// Seconds that a segment may wait until it is sealed for the cold tier: a year, which is never for most.
+pub(crate) const COLD_SEAL_SECONDS_MAX: u64 = 365 * 24 * 3_600;
+
+/// MiB of memory for what was read of the cold tier: below it one block of records would fill its part.
+pub(crate) const COLD_CACHE_MEMORY_MIB: std::ops::RangeInclusive<usize> = 64..=1024 * 1024;
+
+/// MiB of disk for the same, if there is any: eight of its files.
+pub(crate) const COLD_CACHE_DISK_MIB_MIN: usize = 256;
+
+/// MiB of disk for the same: 16 TiB, so that its bytes can be counted.
+pub(crate) const COLD_CACHE_DISK_MIB_MAX: usize = 16 * 1024 * 1024;
+
+/// Time between two looks at a roll under way; the bar of its progress moves so often.
+pub(crate) const ROLL_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Time that a roll may take until `strata tier roll` gives up waiting: a TiB at half a core takes about as long.
+pub(crate) const ROLL_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// Bytes of memory for the indexes that `strata tier describe` reads, and for what it needs of objects.
+pub(crate) const TIER_READ_MEMORY_BYTES: usize = 256 * 1024 * 1024;
+
+/// Queues that `strata tier describe` asks for at once: stores answer many as fast as one.
+pub(crate) const TIER_QUEUES_AT_ONCE: usize = 8;

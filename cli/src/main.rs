@@ -24,6 +24,7 @@ mod produce;
 mod serve;
 mod show_config;
 mod store;
+mod tier;
 mod time;
 mod topic;
 
@@ -65,6 +66,7 @@ fn run(command: Command) -> Outcome {
             Command::Bench(command) => bench::run(command).await,
             Command::Filter(command) => filter::run(command).await,
             Command::Store(command) => store::run(&command),
+            Command::Tier(command) => tier::run(command).await,
             Command::Config(args) => show_config::run(&args),
         }
     });

@@ -1,4 +1,5 @@
-//! The numbers of requests and responses (`RequestCode` and `ResponseCode` of Apache RocketMQ).
+//! The numbers of requests and responses (`RequestCode` and `ResponseCode` of Apache RocketMQ), and those of Strata's own
+//! requests, in a range that RocketMQ does not use.
 
 macro_rules! request_codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
@@ -210,6 +211,10 @@ request_codes! {
     BROKER_HEARTBEAT = 904,
     /// Replication state.
     GET_BROKER_HA_STATUS = 907,
+    /// Strata's own: the state of a broker's cold tier.
+    TIER_STATUS = 9001,
+    /// Strata's own: roll into the cold tier now.
+    TIER_ROLL = 9002,
     /// Pop messages.
     POP_MESSAGE = 200050,
     /// Acknowledge a popped message.

@@ -34,8 +34,7 @@ mod state;
 
 pub(crate) use across::KeyQuestion;
 pub(crate) use reading::{Outcome, read_cold};
-pub(crate) use roller::Roller;
-use roller::Round;
+pub(crate) use roller::{Roller, Round};
 pub use state::{StateError, write_config};
 
 /// Longest pause between two tries to open the tier.
@@ -88,6 +87,26 @@ pub(crate) struct Progress {
     pub read_failures: AtomicU64,
     /// Why the last try of rolling failed, or why the tier is not open.
     pub trouble: Mutex<Option<String>>,
+    /// The roll under way, and the bytes of its records that were read so far.
+    pub rolling: Mutex<Option<Rolling>>,
+    pub walked_bytes: AtomicU64,
+}
+
+/// A roll under way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rolling {
+    /// Log offsets of its part.
+    pub from: i64,
+    pub to: i64,
+    /// Bytes of its records, about.
+    pub bytes: u64,
+}
+
+/// Somebody who waits for a round of rolling.
+struct Wanted {
+    /// Whether the active segment is sealed first.
+    seal: bool,
+    done: oneshot::Sender<Round>,
 }
 
 /// The cold tier of a broker.
@@ -100,8 +119,8 @@ pub(crate) struct Cold {
     pub progress: Progress,
     /// Rung when there is something to roll.
     bell: Notify,
-    /// Who waits for a round of rolling that includes what was appended before.
-    wanted: Mutex<Vec<oneshot::Sender<Round>>>,
+    /// Who waits for a round of rolling that includes what was sealed before.
+    wanted: Mutex<Vec<Wanted>>,
     kept: tokio::sync::Mutex<state::Kept>,
     /// Rung when the broker stops.
     ended: Notify,
@@ -254,14 +273,47 @@ impl Cold {
         Some(floor.as_ref()?.begin(topic, queue_id).map_or(hot.min, |begin| begin.min(hot.min)))
     }
 
-    /// Seals the active segment, rolls all that is sealed, and tells what came of it.
-    pub(crate) async fn roll_now(&self) -> Option<Round> {
+    /// Rolls all that is sealed and tells what came of it; with `seal` the active segment is sealed first. `None` when
+    /// the broker stops meanwhile.
+    pub(crate) async fn roll_now(&self, seal: bool) -> Option<Round> {
         let (done, waiting) = oneshot::channel();
-        self.wanted.lock().push(done);
+        self.wanted.lock().push(Wanted { seal, done });
         self.bell.notify_one();
-        // Nobody answers when the broker stops.
+        if self.stop.load(Ordering::Relaxed) {
+            // The roller may have looked for the last time.
+            self.wanted.lock().clear();
+        }
         waiting.await.ok()
     }
+
+    /// How much of the log is not listed yet, by its records' bytes.
+    pub(crate) fn waiting(&self) -> Backlog {
+        let copied = self.copied_to();
+        let (from, to) = self.store.log_range();
+        let ranges = self.store.sealed_ranges();
+        let mut waiting = Backlog::default();
+        let sealed_to = ranges.last().map_or(from, |range| range.to);
+        for range in ranges.iter().filter(|range| range.to > copied) {
+            (waiting.segments, waiting.sealed_bytes) = (waiting.segments + 1, waiting.sealed_bytes + range.tail - range.from);
+        }
+        waiting.bytes = waiting.sealed_bytes + (to - sealed_to.max(copied)).max(0);
+        waiting
+    }
+
+    /// What the operator decided.
+    pub(crate) const fn settings(&self) -> &ColdSettings {
+        &self.settings
+    }
+}
+
+/// What of the log is not in the tier yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    /// Sealed segments, and the bytes of their records.
+    pub segments: u64,
+    pub sealed_bytes: i64,
+    /// Those and what is in the active segment.
+    pub bytes: i64,
 }
 
 impl Open {

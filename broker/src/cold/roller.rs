@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use strata_store::SealedRange;
 use strata_tiering::manifest::CommitError;
 use strata_tiering::pace::Pace;
-use strata_tiering::roll::{Part, RollError, Rolled};
+use strata_tiering::roll::{Part, RollError, Rolled, Source};
 use tokio::runtime::Handle;
 use tracing::{debug, error, info, warn};
 
 use super::source::{Missing, Segments};
-use super::{Cold, Open};
+use super::{Cold, Open, Rolling};
 
 /// Bytes of segments that make one roll at most; one large one is a roll by itself.
 const ROLL_BYTES_MAX: i64 = 1 << 30;
@@ -54,26 +54,34 @@ impl Roller {
     pub(crate) fn run(&self) {
         let mut pace = Pace::new(self.cold.settings.budget);
         let mut pause = LOOK_INTERVAL;
+        let mut over: Option<Round> = None;
         while !self.cold.stop.load(Ordering::Relaxed) {
             let Some(open) = self.cold.opened() else {
                 self.wait(LOOK_INTERVAL);
                 continue;
             };
             let wanted = std::mem::take(&mut *self.cold.wanted.lock());
-            let (round, fenced) = self.round(&open, &mut pace, !wanted.is_empty());
+            let seal = wanted.iter().any(|wanted| wanted.seal);
+            let round = match &over {
+                Some(round) => round.clone(),
+                None => {
+                    let (round, fenced) = self.round(&open, &mut pace, seal);
+                    over = fenced.then(|| round.clone());
+                    round
+                }
+            };
             pause = match round.failure {
                 None => LOOK_INTERVAL,
                 Some(_) => (pause * 2).min(FAILURE_PAUSE_MAX),
             };
             for waiting in wanted {
                 // Who asked may be gone.
-                let _ = waiting.send(round.clone());
-            }
-            if fenced {
-                return;
+                let _ = waiting.done.send(round.clone());
             }
             self.wait(pause);
         }
+        // Who waits hears that nobody will answer.
+        self.cold.wanted.lock().clear();
     }
 
     fn wait(&self, pause: Duration) {
@@ -151,8 +159,14 @@ impl Roller {
             self.roll_missing(open, (from, first.from), pace)?
         } else {
             let begins = group(&behind);
-            let segments = Segments::open(&self.cold.store, &begins, u64::try_from(from).unwrap_or(0))?;
-            open.tier.roll(&segments, &self.runtime, (pace, &self.cold.stop))?
+            let progress = &self.cold.progress;
+            let begin = u64::try_from(from).unwrap_or(0);
+            let segments = Segments::open(&self.cold.store, &begins, begin, &progress.walked_bytes)?;
+            let Part { to, bytes, .. } = segments.part();
+            *progress.rolling.lock() = Some(Rolling { from, to: i64::try_from(to).unwrap_or(from), bytes });
+            let rolled = open.tier.roll(&segments, &self.runtime, (pace, &self.cold.stop));
+            *progress.rolling.lock() = None;
+            rolled?
         };
         let (roll, took) = (&rolled.roll, began.elapsed());
         info!(from = roll.from, to = roll.to, objects = roll.objects.len(), messages = rolled.rows,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use strata_store::{SealedCopy, Store};
 use strata_tiering::roll::{Part, Source, SourceError, Walker};
@@ -10,14 +11,21 @@ use strata_tiering::roll::{Part, Source, SourceError, Walker};
 const SAMPLE_RECORDS: usize = 2_048;
 
 /// Neighbouring sealed segments.
-pub(super) struct Segments {
+pub(super) struct Segments<'a> {
     copies: Vec<SealedCopy>,
     part: Part,
+    /// Bytes of records that were walked over so far, for those who watch.
+    walked: &'a AtomicU64,
 }
 
-impl Segments {
+impl<'a> Segments<'a> {
     /// Takes the segments that begin at the log offsets, oldest first.
-    pub(super) fn open(store: &Store, begins: &[i64], from: u64) -> Result<Self, SourceError> {
+    pub(super) fn open(
+        store: &Store,
+        begins: &[i64],
+        from: u64,
+        walked: &'a AtomicU64,
+    ) -> Result<Self, SourceError> {
         let mut copies = Vec::with_capacity(begins.len());
         for begin in begins {
             let failed = |error: strata_store::UpkeepError| SourceError {
@@ -31,7 +39,7 @@ impl Segments {
         let first_time = copies.iter().find_map(SealedCopy::first_time).unwrap_or(0);
         let last_time = copies.iter().rev().find_map(SealedCopy::last_time).unwrap_or(first_time);
         let bytes = copies.iter().map(|copy| offset(copy.range().tail - copy.range().from)).sum();
-        Ok(Self { copies, part: Part { from, to, first_time, last_time, bytes } })
+        Ok(Self { copies, part: Part { from, to, first_time, last_time, bytes }, walked })
     }
 
     /// Every queue with its messages in each segment, and where it stands when the last one ends.
@@ -62,7 +70,7 @@ fn offset(offset: i64) -> u64 {
     u64::try_from(offset).unwrap_or(0)
 }
 
-impl Source for Segments {
+impl Source for Segments<'_> {
     fn part(&self) -> Part {
         self.part
     }
@@ -90,6 +98,8 @@ impl Source for Segments {
     }
 
     fn walk(&self, walker: &mut dyn Walker) -> Result<(), SourceError> {
+        self.walked.store(0, Ordering::Relaxed);
+        let walker = &mut Watched { walker, walked: self.walked };
         let _loaded: Vec<_> = self.copies.iter().map(|copy| copy.load(copy.range().from, copy.range().to)).collect();
         for ((topic, queue_id), pieces) in self.queues() {
             let Ok(topic) = std::str::from_utf8(&topic) else { continue };
@@ -98,6 +108,27 @@ impl Source for Segments {
             }
         }
         Ok(())
+    }
+}
+
+/// A walker whose way can be watched.
+struct Watched<'a> {
+    walker: &'a mut dyn Walker,
+    walked: &'a AtomicU64,
+}
+
+impl Walker for Watched<'_> {
+    fn queue(&mut self, topic: &str, queue_id: i32, base: i64) -> ControlFlow<()> {
+        self.walker.queue(topic, queue_id, base)
+    }
+
+    fn record(&mut self, record: &[u8]) -> ControlFlow<()> {
+        self.walked.fetch_add(record.len() as u64, Ordering::Relaxed);
+        self.walker.record(record)
+    }
+
+    fn lost(&mut self, count: u32) -> ControlFlow<()> {
+        self.walker.lost(count)
     }
 }
 

@@ -27,6 +27,7 @@ mod topic;
 mod group;
 mod progress;
 mod state;
+mod tier;
 
 pub(crate) use draft::Draft;
 pub(crate) use pull::answer_ready;
@@ -56,6 +57,7 @@ pub(crate) fn answer(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
         request::SEARCH_OFFSET_BY_TIMESTAMP => offset::search(hall, command, connection),
         request::GET_EARLIEST_MSG_STORETIME => offset::earliest(hall, command, connection),
         request::DELETE_EXPIRED_COMMITLOG => Ok(state::sweep(hall, command, connection)),
+        request::TIER_ROLL => tier::roll(hall, command, connection),
         request::GET_CONSUMER_RUNNING_INFO => relay::running_info(hall, command, connection),
         request::CONSUME_MESSAGE_DIRECTLY => relay::consume_directly(hall, command, connection),
         request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => relay::consumer_status(hall, command, connection),
@@ -120,6 +122,7 @@ fn administration(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal>
         request::GET_ALL_CONSUMER_OFFSET => progress::all_offsets(hall),
         request::GET_BROKER_RUNTIME_INFO => state::runtime(hall),
         request::GET_BROKER_CONFIG => state::settings(hall),
+        request::TIER_STATUS => tier::status(hall),
         request::VIEW_BROKER_STATS_DATA => state::statistic(hall, command),
         // Nothing per queue is on disk, so there is nothing to clean; the answer says so.
         request::CLEAN_EXPIRED_CONSUMEQUEUE | request::CLEAN_UNUSED_TOPIC => {

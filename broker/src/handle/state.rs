@@ -131,7 +131,9 @@ pub(super) fn settings(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
         FlushMode::Async { interval_ms, .. } => ("ASYNC_FLUSH", interval_ms),
         FlushMode::Sync => ("SYNC_FLUSH", 0),
     };
-    let pairs: [(&str, &dyn Display); 28] = [
+    // Without credentials: no location has any.
+    let cold = hall.cold.as_ref().map(|cold| cold.bucket().to_string()).unwrap_or_default();
+    let pairs: [(&str, &dyn Display); 29] = [
         ("brokerClusterName", &options.identity.cluster),
         ("brokerName", &options.identity.name),
         ("brokerId", &options.identity.id),
@@ -160,6 +162,7 @@ pub(super) fn settings(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
         ("filterSupportRetry", &options.filters.retries),
         ("waitTimeMillsInSendQueue", &options.patience.send_ms),
         ("waitTimeMillsInPullQueue", &options.patience.pull_ms),
+        ("tieredStoreUrl", &cold),
     ];
     let text: String = pairs.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
     let version = hall.tables.topics.snapshot().data_version;

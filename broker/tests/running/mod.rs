@@ -39,7 +39,7 @@ impl Running {
         options.store.segment_bytes = 1 << 20;
         options.store.disk_used_percent_max = 99;
         change(&mut options);
-        let broker = Broker::open(options, Arc::new(SystemClock::new())).unwrap();
+        let broker = Broker::open(options, Arc::new(SystemClock::new()), None).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = Arc::clone(&broker).serve(server, None, async move { drop(stopped.await) });
         let ended = tokio::spawn(async move { serving.await.unwrap() });

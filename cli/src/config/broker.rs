@@ -7,6 +7,7 @@ use strata_broker::BrokerOptions;
 use strata_store::FlushMode;
 use strata_store::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 
+use super::cold::{self, ColdDraft};
 use super::connections::{self, Connections, HasConnections};
 use super::unserved::{self, Unserved};
 use super::values::{addresses, name, number, parsed, truth};
@@ -31,6 +32,7 @@ pub(crate) struct BrokerDraft {
     /// `flushDiskType` and `flushIntervalCommitLog` make one setting; they come in any order.
     sync_flush: bool,
     flush_interval_ms: u64,
+    pub(crate) cold: ColdDraft,
 }
 
 /// Bytes behind which a flush begins without waiting for its interval.
@@ -41,7 +43,14 @@ impl Default for BrokerDraft {
         let mut options = BrokerOptions::default();
         options.identity.port = 10_911;
         let metrics = Metrics { enabled: true, listen: None, port: 5_557 };
-        Self { options, metrics, connections: Connections::default(), sync_flush: false, flush_interval_ms: 500 }
+        Self {
+            options,
+            metrics,
+            connections: Connections::default(),
+            sync_flush: false,
+            flush_interval_ms: 500,
+            cold: ColdDraft::default(),
+        }
     }
 }
 
@@ -49,6 +58,7 @@ impl BrokerDraft {
     /// The options that the draft describes.
     pub(crate) fn options(&self) -> BrokerOptions {
         let mut options = self.options.clone();
+        options.cold = self.cold.settings(&options.data);
         options.store.flush = if self.sync_flush {
             FlushMode::Sync
         } else {
@@ -213,6 +223,13 @@ impl Role for BrokerDraft {
             apply: |d, v| number(&mut d.options.store.disk_used_percent_max, v, 10..=95),
             show: |d| d.options.store.disk_used_percent_max.to_string(),
         },
+        cold::url(),
+        cold::single_writer(),
+        cold::seal_seconds(),
+        cold::cpu_percent(),
+        cold::bytes_per_second(),
+        cold::cache_memory(),
+        cold::cache_disk(),
         Key {
             name: "maxMessageSize",
             meaning: "bytes of a message's body",

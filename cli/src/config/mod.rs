@@ -13,6 +13,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 pub(crate) mod broker;
+pub(crate) mod cold;
 pub(crate) mod connections;
 pub(crate) mod namesrv;
 mod nearest;
@@ -22,6 +23,7 @@ mod values;
 
 use crate::limits::CONFIG_BYTES_MAX;
 use unserved::{Unserved, Verdict};
+use values::without_secrets;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,17 +133,23 @@ impl<D: Role> Effective<D> {
     /// Takes one value.
     pub(crate) fn take(&mut self, key: &str, value: &str, origin: Origin) -> Result<(), ConfigError> {
         let value = value.trim();
-        if let Some(known) = D::KEYS.iter().find(|known| known.name == key) {
+        let known = D::KEYS.iter().find(|known| known.name == key);
+        if let Some(known) = known {
             if let Err(allowed) = (known.apply)(&mut self.draft, value) {
-                return Err(ConfigError::Value { origin, key: key.to_owned(), value: value.to_owned(), allowed });
+                let value = without_secrets(key, value).into_owned();
+                return Err(ConfigError::Value { origin, key: key.to_owned(), value, allowed });
             }
             self.origins.insert(known.name, origin.clone());
         }
-        match D::UNSERVED.iter().find_map(|unserved| unserved.verdict(key, value)) {
+        // A rule about all keys that begin alike is not about those that act.
+        let mut rules = D::UNSERVED.iter().filter(|rule| known.is_none() || rule.is_of_one_key());
+        match rules.find_map(|unserved| unserved.verdict(key, value)) {
             Some(Verdict::Refused(reason)) => {
-                return Err(ConfigError::Unserved { origin, key: key.to_owned(), value: value.to_owned(), reason });
+                let value = without_secrets(key, value).into_owned();
+                return Err(ConfigError::Unserved { origin, key: key.to_owned(), value, reason });
             }
             Some(Verdict::Warned(reason)) => {
+                let value = without_secrets(key, value);
                 self.warnings.push(format!("{origin}: {key}={value} has no effect: {reason}"))
             }
             Some(Verdict::Fine) => {}

@@ -38,6 +38,11 @@ impl Unserved {
         Self { keys, fine, otherwise: Verdict::Refused(reason) }
     }
 
+    /// Whether it is about one key alone.
+    pub(crate) const fn is_of_one_key(&self) -> bool {
+        matches!(self.keys, One(_))
+    }
+
     /// What the rule says of an entry; `None` when it is not about it.
     pub(crate) fn verdict(&self, key: &str, value: &str) -> Option<Verdict> {
         let about = match self.keys {
@@ -56,7 +61,7 @@ const ANY_FILE: &str = "the log has no such files; queues and keys are indexed i
 const NO_ACCESS_CONTROL: &str = "access control is not served yet, and starting without it would leave the broker open";
 const NO_TLS: &str = "encrypted connections are not served yet";
 const NO_REPLICA: &str = "replication is not served yet";
-const NO_TIERING: &str = "the object storage tier is not served yet; messages stay on the local disk";
+const NO_TIERING: &str = "the cold tier has keys of its own, the first is tieredStoreUrl; see docs/cold-tier.md";
 const NO_TIMER: &str = "timer messages are not served yet; the delay levels are";
 const NO_TRANSACTION: &str = "transactional messages are not served yet";
 const POOLS: &str = "there are no thread pools to size";

@@ -1,5 +1,6 @@
 //! Texts of values into values; what is wrong is answered with what is allowed.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -58,9 +59,32 @@ pub(crate) fn is_address(text: &str) -> bool {
     !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
+/// A value as it may be told: secret keys and passwords are not, nor what URLs hold beside the place.
+pub(super) fn without_secrets<'a>(key: &str, value: &'a str) -> Cow<'a, str> {
+    let key = key.to_ascii_lowercase();
+    let is_secret = ["secret", "password", "accesskey", "credential"].iter().any(|word| key.contains(word));
+    if is_secret && !value.is_empty() {
+        return Cow::Borrowed("(not shown)");
+    }
+    let Some((scheme, rest)) = value.split_once("://") else { return Cow::Borrowed(value) };
+    let place = rest.split(['?', '#']).next().unwrap_or_default();
+    // Passwords may hold slashes where nobody wrote them as they should be: what is before the last @ is not told.
+    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+    if place == rest { Cow::Borrowed(value) } else { Cow::Owned(format!("{scheme}://{place}")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_not_told() {
+        let told = |key, value| without_secrets(key, value).into_owned();
+        assert_eq!(told("tieredStoreUrl", "s3://K:S/e@b/p?sig=x#y"), "s3://b/p");
+        assert_eq!(told("tieredStoreUrl", "s3://b/p"), "s3://b/p");
+        assert_eq!(told("objectStoreSecretKey", "S"), "(not shown)");
+        assert_eq!(told("brokerName", "a@b"), "a@b");
+    }
 
     #[test]
     fn what_is_allowed_is_said() {

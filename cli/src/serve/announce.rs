@@ -15,6 +15,8 @@ pub(crate) struct BrokerFacts {
     pub(crate) advertised: SocketAddr,
     pub(crate) fast_port: Option<u16>,
     pub(crate) data: String,
+    /// Where the cold tier is.
+    pub(crate) cold: String,
     pub(crate) name_servers: String,
 }
 
@@ -47,6 +49,7 @@ fn text(facts: &Facts, took: Duration) -> String {
             fact("registers at", &broker.name_servers);
         }
         fact("data", &broker.data);
+        fact("cold tier", &broker.cold);
     }
     if let Some(address) = facts.pages {
         let page = if facts.broker.is_some() { "/metrics" } else { "/rocketmq/nsaddr" };

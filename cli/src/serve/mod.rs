@@ -11,7 +11,7 @@ mod run;
 mod stop;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use strata_namesrv::NamesrvOptions;
 
@@ -44,7 +44,7 @@ pub(crate) async fn start(args: StartArgs) -> Outcome {
     let options = draft.options();
     let addresses = vec![SocketAddr::new(options.identity.ip, namesrv_port).to_string()];
     let namesrv_options = NamesrvOptions { data: Some(args.namesrv_data()), addresses, ..NamesrvOptions::default() };
-    let broker = BrokerSite { options, metrics: draft.metrics_address() };
+    let broker = BrokerSite { options, metrics: draft.metrics_address(), cold: draft.cold.location() };
     let namesrv = Some((namesrv_options, namesrv));
     run::run(Site { namesrv, broker: Some(broker), nsaddr: None, share }, started).await
 }
@@ -74,7 +74,8 @@ pub(crate) async fn broker(args: BrokerArgs) -> Outcome {
     let descriptors = Descriptors::raise();
     let draft = effective.draft;
     let share = descriptors.share(*draft.connections(), BROKER_PORTS);
-    let broker = BrokerSite { options: draft.options(), metrics: draft.metrics_address() };
+    let cold = draft.cold.location();
+    let broker = BrokerSite { options: draft.options(), metrics: draft.metrics_address(), cold };
     run::run(Site { namesrv: None, broker: Some(broker), nsaddr: None, share }, started).await
 }
 
@@ -96,6 +97,7 @@ pub(crate) fn broker_config(args: &BrokerArgs) -> Outcome<Effective<BrokerDraft>
         effective.take_given("bindAddress", args.listen, Origin::Flag("--listen"))?;
         effective.take_given("storePathRootDir", args.data.as_ref().map(|p| p.display()), Origin::Flag("--data"))?;
         effective.take_given("metricsPromExporterPort", args.metrics_port, Origin::Flag("--metrics-port"))?;
+        effective.take_given("tieredStoreUrl", args.cold.as_ref(), Origin::Flag("--cold"))?;
         Ok::<_, ConfigError>(effective)
     };
     read().or_fail(Exit::Usage)
@@ -134,12 +136,31 @@ pub(crate) fn start_config(args: &StartArgs) -> Outcome<Effective<BrokerDraft>> 
         effective.take_given("brokerIP1", args.host, Origin::Flag("--host"))?;
         effective.take_given("bindAddress", args.listen, Origin::Flag("--listen"))?;
         effective.take_given("metricsPromExporterPort", args.metrics_port, Origin::Flag("--metrics-port"))?;
+        effective.take_given("tieredStoreUrl", args.cold.as_ref(), Origin::Flag("--cold"))?;
+        if effective.origin("tieredStoreUrl") == Origin::Default {
+            let folder = default_cold(args, &effective);
+            effective.draft.cold.use_folder(&folder).map_err(|allowed| ConfigError::Value {
+                origin: Origin::Default,
+                key: String::from("tieredStoreUrl"),
+                value: folder.display().to_string(),
+                allowed,
+            })?;
+        }
         let namesrv = SocketAddr::new(loopback(effective.draft.options().listen), args.namesrv_port());
         let origin = args.namesrv_port.map_or(Origin::Default, |_| Origin::Flag("--namesrv-port"));
         effective.settle("namesrvAddr", origin, |draft| draft.register_at(namesrv));
         Ok::<_, ConfigError>(effective)
     };
     read().or_fail(Exit::Usage)
+}
+
+/// The object store of `strata start` itself: a folder beside its servers' folders, or in the one that a file names.
+fn default_cold(args: &StartArgs, effective: &Effective<BrokerDraft>) -> PathBuf {
+    const FOLDER: &str = "cold";
+    match effective.origin("storePathRootDir") {
+        Origin::File { .. } => effective.draft.options().data.join(FOLDER),
+        _ => args.data.as_deref().unwrap_or(Path::new(DEFAULT_DATA)).join(FOLDER),
+    }
 }
 
 /// Where this process reaches what listens on `listen`.

@@ -8,6 +8,7 @@ use strata_broker::{Broker, BrokerOptions, ServeError};
 use strata_namesrv::{Namesrv, NamesrvOptions};
 use strata_remoting::{Server, ServerOptions};
 use strata_store::SystemClock;
+use strata_tiering::bucket::Location;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, timeout};
@@ -37,11 +38,14 @@ pub(crate) struct BrokerSite {
     pub(crate) options: BrokerOptions,
     /// Where its figures are given out.
     pub(crate) metrics: Option<SocketAddr>,
+    /// Where its cold tier is, if it has one.
+    pub(crate) cold: Option<Location>,
 }
 
 /// A broker whose ports are taken.
 struct BoundBroker {
     options: BrokerOptions,
+    cold: Option<Location>,
     server: Server,
     fast: Option<Server>,
 }
@@ -59,7 +63,7 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
     let signal = tokio::spawn(asked_to_stop());
     let pages_listener = pages_listener(&site).await?;
     let bound = match site.broker {
-        Some(broker) => Some(bind_broker(broker.options, site.share.connections).await?),
+        Some(broker) => Some(bind_broker(broker, site.share.connections).await?),
         None => None,
     };
     let namesrv_address = site.namesrv.as_ref().map(|(_, server)| server.local_addr());
@@ -68,8 +72,12 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
     let (broker, broker_parts) = match bound {
         Some(bound) => {
             let options = bound.options.clone();
+            let bucket = match &bound.cold {
+                Some(location) => Some(crate::tier::open_bucket(location).await?),
+                None => None,
+            };
             let clock = Arc::new(SystemClock::new());
-            let opened = tokio::task::spawn_blocking(move || Broker::open(options, clock)).await;
+            let opened = tokio::task::spawn_blocking(move || Broker::open(options, clock, bucket)).await;
             (Some(opened.or_fail(Exit::Failed)?.or_fail(Exit::CannotStart)?), Some(bound))
         }
         None => (None, None),
@@ -78,7 +86,9 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
         tracing::warn!("{shortage}");
     }
     let entry = broker_parts.as_ref().map(|parts| Entry::of(&parts.options, parts.options.identity.port));
-    let facts = Facts { namesrv: namesrv_address, broker: broker_parts.as_ref().map(facts_of), pages: pages_address };
+    let is_cold_open = broker.as_ref().and_then(|broker| broker.is_cold_open());
+    let broker_facts = broker_parts.as_ref().map(|parts| facts_of(parts, is_cold_open));
+    let facts = Facts { namesrv: namesrv_address, broker: broker_facts, pages: pages_address };
     let name_servers = facts.broker.as_ref().map(|broker| broker.name_servers.clone()).unwrap_or_default();
     let pages = Pages { broker: broker.clone(), namesrv: namesrv.clone(), name_servers };
     let (broker_bell, namesrv_bell, pages_bell) = (Bell::new(), Bell::new(), Bell::new());
@@ -203,7 +213,8 @@ fn open_namesrv(site: Option<(NamesrvOptions, Server)>) -> Outcome<(Option<Arc<N
 }
 
 /// The fast port is two below; a free broker port has any free one beside it.
-async fn bind_broker(mut options: BrokerOptions, connections: Connections) -> Outcome<BoundBroker> {
+async fn bind_broker(site: BrokerSite, connections: Connections) -> Outcome<BoundBroker> {
+    let BrokerSite { mut options, cold, metrics: _ } = site;
     let address = SocketAddr::new(options.listen, options.identity.port);
     let server = bind(address, false, connections).await?;
     let fast = match address.port() {
@@ -216,17 +227,19 @@ async fn bind_broker(mut options: BrokerOptions, connections: Connections) -> Ou
         None => None,
     };
     options.identity.port = server.local_addr().port();
-    Ok(BoundBroker { options, server, fast })
+    Ok(BoundBroker { options, cold, server, fast })
 }
 
-fn facts_of(bound: &BoundBroker) -> BrokerFacts {
-    let BoundBroker { options, server, fast } = bound;
+fn facts_of(bound: &BoundBroker, is_cold_open: Option<bool>) -> BrokerFacts {
+    let BoundBroker { options, cold, server, fast } = bound;
+    let waits = if is_cold_open == Some(false) { " (does not answer yet; asked again and again)" } else { "" };
     BrokerFacts {
         name: options.identity.name.clone(),
         cluster: options.identity.cluster.clone(),
         advertised: SocketAddr::new(options.identity.ip, server.local_addr().port()),
         fast_port: fast.as_ref().map(|fast| fast.local_addr().port()),
         data: options.data.display().to_string(),
+        cold: cold.as_ref().map_or_else(|| String::from("none"), |cold| format!("{cold}{waits}")),
         name_servers: options.name_servers.join(";"),
     }
 }

@@ -21,6 +21,11 @@ headers! {
         topic: String = "topic",
     }
 
+    /// Header of 9002, a request of Strata's own.
+    TierRoll {
+        seal: Option<bool> = "seal",
+    }
+
     /// Header of 343, 352 and others that name a group alone.
     GroupOf {
         group: String = "group",

@@ -81,6 +81,17 @@ impl Location {
     }
 }
 
+impl Location {
+    /// The folder of this machine that it is.
+    #[must_use]
+    pub fn folder(&self) -> Option<&std::path::Path> {
+        match &self.kind {
+            Kind::Folder(folder) => Some(folder),
+            _ => None,
+        }
+    }
+}
+
 fn wrong(url: &str, what: &str) -> BucketError {
     BucketError::Location { url: url.to_owned(), what: what.to_owned() }
 }

@@ -1,0 +1,204 @@
+//! The cold tier's state, and rolling on demand: requests of Strata's own, for `strata tier`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use strata_protocol::command::Command;
+use strata_protocol::request::TierRoll;
+use strata_remoting::{Answer, Connection};
+use strata_protocol::reply::Reply;
+use strata_tiering::bucket::BreakerState;
+
+use super::{document, header, later};
+use crate::cold::{Cold, Progress, Rolling, Round};
+use crate::hall::Hall;
+use crate::refusal::Refusal;
+
+/// What 9001 tells.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    broker: String,
+    /// Whether there is a tier; without one the rest is left out.
+    configured: bool,
+    #[serde(flatten)]
+    tier: Option<Tier>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tier {
+    /// Without credentials.
+    url: String,
+    single_writer: bool,
+    /// Why the last try of opening or of rolling failed.
+    trouble: Option<String>,
+    /// What the manifest lists; nobody knows while the tier is not open.
+    listed: Option<Listed>,
+    local: Local,
+    /// The roll under way.
+    rolling: Option<Way>,
+    since_start: Counters,
+    breaker: &'static str,
+}
+
+/// What the manifest lists.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed {
+    epoch: u64,
+    /// What the store makes of conditional puts.
+    puts: String,
+    rolls: usize,
+    objects: u64,
+    bytes: u64,
+    messages: u64,
+    /// Log offsets.
+    from: Option<u64>,
+    to: Option<u64>,
+}
+
+/// The log on the local disk.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Local {
+    from: i64,
+    to: i64,
+    /// Bytes of records that are not listed yet, those of the active segment included.
+    waiting_bytes: i64,
+    waiting_segments: u64,
+    waiting_sealed_bytes: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct Way {
+    from: i64,
+    to: i64,
+    bytes: u64,
+    done: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Counters {
+    rolls: u64,
+    rolled_messages: u64,
+    rolled_bytes: u64,
+    roll_failures: u64,
+    reads: u64,
+    read_messages: u64,
+    read_failures: u64,
+    /// What cold reads asked the store for.
+    fetched_bytes: u64,
+    fetched_requests: u64,
+    /// All that was said to the store.
+    store_calls: u64,
+    store_failures: u64,
+    store_retries: u64,
+    store_bytes_read: u64,
+    store_bytes_sent: u64,
+    store_given_up: u64,
+}
+
+/// What 9002 tells.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rolled {
+    broker: String,
+    /// Log offset up to which everything is listed now.
+    listed_to: Option<i64>,
+    rolls: u64,
+    messages: u64,
+    bytes: u64,
+    failure: Option<String>,
+}
+
+/// Answers 9001.
+pub(super) fn status(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
+    let tier = hall.cold.as_ref().map(|cold| tier_of(hall, cold));
+    document(&Status { broker: hall.options.identity.name.clone(), configured: tier.is_some(), tier })
+}
+
+fn tier_of(hall: &Hall, cold: &Cold) -> Tier {
+    let open = cold.opened();
+    let listed = open.as_ref().map(|open| {
+        let manifest = open.tier.manifest();
+        let totals = manifest.totals();
+        Listed {
+            epoch: open.tier.epoch(),
+            puts: open.tier.puts().to_string(),
+            rolls: manifest.rolls().len(),
+            objects: totals.objects,
+            bytes: totals.bytes,
+            messages: totals.rows,
+            from: manifest.start(),
+            to: manifest.end(),
+        }
+    });
+    let ((from, to), waiting) = (hall.store.log_range(), cold.waiting());
+    let fetched = open.as_ref().map_or((0, 0), |open| open.tier.cold().fetched());
+    let progress = &cold.progress;
+    let rolling = *progress.rolling.lock();
+    let done = progress.walked_bytes.load(Ordering::Relaxed);
+    Tier {
+        url: cold.bucket().to_string(),
+        single_writer: cold.settings().single_writer,
+        trouble: progress.trouble.lock().clone(),
+        listed,
+        local: Local {
+            from,
+            to,
+            waiting_bytes: waiting.bytes,
+            waiting_segments: waiting.segments,
+            waiting_sealed_bytes: waiting.sealed_bytes,
+        },
+        rolling: rolling.map(|Rolling { from, to, bytes }| Way { from, to, bytes, done: done.min(bytes) }),
+        since_start: counters(cold, progress, fetched),
+        breaker: match cold.bucket().figures().breaker {
+            BreakerState::Closed => "closed",
+            BreakerState::HalfOpen => "half-open",
+            BreakerState::Open => "open",
+        },
+    }
+}
+
+fn counters(cold: &Cold, progress: &Progress, (fetched_bytes, fetched_requests): (u64, u64)) -> Counters {
+    let figures = cold.bucket().figures();
+    Counters {
+        rolls: progress.rolls.load(Ordering::Relaxed),
+        rolled_messages: progress.rolled_messages.load(Ordering::Relaxed),
+        rolled_bytes: progress.rolled_bytes.load(Ordering::Relaxed),
+        roll_failures: progress.failures.load(Ordering::Relaxed),
+        reads: progress.reads.load(Ordering::Relaxed),
+        read_messages: progress.read_messages.load(Ordering::Relaxed),
+        read_failures: progress.read_failures.load(Ordering::Relaxed),
+        fetched_bytes,
+        fetched_requests,
+        store_calls: figures.calls.iter().map(|calls| calls.calls).sum(),
+        store_failures: figures.calls.iter().map(|calls| calls.failures).sum(),
+        store_retries: figures.calls.iter().map(|calls| calls.retries).sum(),
+        store_bytes_read: figures.bytes_read,
+        store_bytes_sent: figures.bytes_sent,
+        store_given_up: figures.breaker_opened,
+    }
+}
+
+/// Answers 9002 when the round is over. A store that is down lets it wait, so that nothing else does.
+pub(super) fn roll(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
+    let request: TierRoll = header(command)?;
+    let cold = Arc::clone(hall.cold.as_ref().ok_or(Refusal::NoTier)?);
+    if cold.opened().is_none() {
+        let trouble = cold.progress.trouble.lock().clone();
+        let reason = trouble.unwrap_or_else(|| String::from("it is not open yet"));
+        return Err(Refusal::Cold { reason });
+    }
+    let broker = hall.options.identity.name.clone();
+    Ok(later(hall, command, connection, async move {
+        let round = cold.roll_now(request.seal.unwrap_or(false)).await;
+        let round = round.ok_or_else(|| Refusal::Broken { reason: String::from("the broker stops") })?;
+        let Round { copied_to, rolls, messages, bytes, failure } = round;
+        let listed_to = (copied_to >= 0).then_some(copied_to);
+        document(&Rolled { broker, listed_to, rolls, messages, bytes, failure })
+    }))
+}
