@@ -41,4 +41,6 @@ pub use cold::{ColdError, StateError, write_config};
 pub use config_files::{check_config, restore_config};
 pub use delay::BadDelay;
 pub use durable::{ConfigFile, DurableError};
-pub use options::{BrokerOptions, ColdSettings, FilterSettings, Identity, Patience, PullSettings, StoreSettings, TopicSettings};
+pub use options::{
+    BrokerOptions, ColdSettings, FilterSettings, Identity, Patience, PullSettings, StoreSettings, TopicSettings,
+};

@@ -55,12 +55,7 @@ pub struct ColdSettings {
 
 impl Default for ColdSettings {
     fn default() -> Self {
-        Self {
-            single_writer: false,
-            seal_after_s: 3_600,
-            budget: Budget::default(),
-            cache: CacheOptions::default(),
-        }
+        Self { single_writer: false, seal_after_s: 3_600, budget: Budget::default(), cache: CacheOptions::default() }
     }
 }
 

@@ -89,17 +89,24 @@ fn main() {
     let per = |took: Duration| took.as_secs_f64() * 1e6 / messages as f64;
 
     let mut codec = zstd::bulk::Compressor::new(3).unwrap();
-    let all: Vec<u8> = log.queues.values().flat_map(|queue| &queue.slots).flat_map(|slot| match slot {
-        Slot::Record(record) => record.as_slice(),
-        Slot::Lost => &[],
-    }).copied().collect();
+    let all: Vec<u8> = log
+        .queues
+        .values()
+        .flat_map(|queue| &queue.slots)
+        .flat_map(|slot| match slot {
+            Slot::Record(record) => record.as_slice(),
+            Slot::Lost => &[],
+        })
+        .copied()
+        .collect();
     let began = cpu();
     let compressed: usize = all.chunks(64 * 1024).map(|chunk| codec.compress(chunk).unwrap().len()).sum();
     let raw = cpu() - began;
     println!("codec alone, records in pieces of 64 KiB: {:.2} us, {} B a message", per(raw), compressed / messages);
     drop(all);
 
-    let bucket = runtime.block_on(Bucket::open(&Location::parse("memory://").unwrap(), [], Patience::default())).unwrap();
+    let bucket =
+        runtime.block_on(Bucket::open(&Location::parse("memory://").unwrap(), [], Patience::default())).unwrap();
     let options = TierOptions { broker: "b".into(), writer: Writer::Fenced, cache: CacheOptions::default() };
     let tier = Arc::new(runtime.block_on(Tier::open(bucket, options)).unwrap());
     let mut pace = Pace::new(Budget { cpu_percent: 100, bytes_per_second: None });
@@ -120,7 +127,11 @@ fn main() {
         let (began, wall) = (cpu(), Instant::now());
         let count = runtime.block_on(replay(&tier, pull));
         assert_eq!(count, messages);
-        println!("replayed in pulls of {pull}: {:.2} us of CPU a message, {:.1} s", per(cpu() - began), wall.elapsed().as_secs_f64());
+        println!(
+            "replayed in pulls of {pull}: {:.2} us of CPU a message, {:.1} s",
+            per(cpu() - began),
+            wall.elapsed().as_secs_f64()
+        );
     }
 }
 

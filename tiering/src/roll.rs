@@ -95,7 +95,9 @@ pub enum RollError {
     #[error(transparent)]
     Bucket(#[from] crate::bucket::BucketError),
     /// What was read back is not what was written.
-    #[error("object {name} was put and reads back differently ({what}); it is not listed, and the part is rolled again")]
+    #[error(
+        "object {name} was put and reads back differently ({what}); it is not listed, and the part is rolled again"
+    )]
     Differs {
         /// The object.
         name: String,

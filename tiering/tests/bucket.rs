@@ -14,8 +14,8 @@ use bytes::Bytes;
 use faults::{Dice, Faults, Rates};
 use futures_util::future::join_all;
 use object_store::memory::InMemory;
-use strata_tiering::limits::PIECE_BYTES;
 use strata_tiering::bucket::{BreakerState, Bucket, BucketError, Call, Created, Location, Patience, Puts, probe};
+use strata_tiering::limits::PIECE_BYTES;
 
 async fn open(url: &str) -> Bucket {
     let location = Location::parse(url).unwrap();

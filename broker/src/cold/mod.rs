@@ -294,7 +294,8 @@ impl Cold {
         let mut waiting = Backlog::default();
         let sealed_to = ranges.last().map_or(from, |range| range.to);
         for range in ranges.iter().filter(|range| range.to > copied) {
-            (waiting.segments, waiting.sealed_bytes) = (waiting.segments + 1, waiting.sealed_bytes + range.tail - range.from);
+            (waiting.segments, waiting.sealed_bytes) =
+                (waiting.segments + 1, waiting.sealed_bytes + range.tail - range.from);
         }
         waiting.bytes = waiting.sealed_bytes + (to - sealed_to.max(copied)).max(0);
         waiting

@@ -69,7 +69,9 @@ impl ByColumns {
     fn of(filter: &Filter) -> Option<Self> {
         let (identity, wanted) = match filter {
             Filter::All => return None,
-            Filter::Tags(tags) => (format!("tags {}", tags.iter().collect::<Vec<_>>().join("||")), Wanted::Tags(tags.clone())),
+            Filter::Tags(tags) => {
+                (format!("tags {}", tags.iter().collect::<Vec<_>>().join("||")), Wanted::Tags(tags.clone()))
+            }
             Filter::Sql(expression) => {
                 (format!("{:?} {}", expression.dialect(), expression.text()), Wanted::Sql(Arc::clone(expression)))
             }
@@ -96,7 +98,9 @@ impl ColumnSift for ByColumns {
             Wanted::Sql(expression) => {
                 let known: Vec<(&str, Bounds)> =
                     expression.properties().iter().map(|name| (&**name, statistics(name))).collect();
-                may_match(expression, |name| known.iter().find(|(of, _)| *of == name).map_or_else(Statistics::default, told))
+                may_match(expression, |name| {
+                    known.iter().find(|(of, _)| *of == name).map_or_else(Statistics::default, told)
+                })
             }
         }
     }
@@ -125,7 +129,8 @@ fn has_tag_within(tags: &TagSet, bounds: &Bounds) -> bool {
     let (Some((min, _)), Some((max, exact))) = (&bounds.min, &bounds.max) else { return true };
     let is_within = |tag: &[u8]| {
         // A text that was cut may go on behind its end.
-        let is_below = tag <= max.as_slice() || !exact && tag.get(..max.len()).is_none_or(|head| head <= max.as_slice());
+        let is_below =
+            tag <= max.as_slice() || !exact && tag.get(..max.len()).is_none_or(|head| head <= max.as_slice());
         tag >= min.as_slice() && is_below
     };
     tags.iter().any(|tag| is_within(tag.as_bytes()))

@@ -117,8 +117,7 @@ fn go_on(hall: &Arc<Hall>, pull: Parked, visit: Visit) {
 
 /// Whether the log has no more what is asked for, and the cold tier may.
 fn is_in_tier(hall: &Hall, plan: &PullPlan, read: &Read) -> bool {
-    matches!(read.status, ReadStatus::BeforeBegin)
-        && hall.cold_for(&plan.topic, plan.queue_id, plan.seen).is_some()
+    matches!(read.status, ReadStatus::BeforeBegin) && hall.cold_for(&plan.topic, plan.queue_id, plan.seen).is_some()
 }
 
 /// Reads out of the cold tier, and answers; gives the pull back if the log is to be asked. It waits for a store, so that

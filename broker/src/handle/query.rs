@@ -60,7 +60,11 @@ fn answer_of(hall: &Hall, question: KeyQuestion, found: Vec<Bytes>) -> Result<Re
 }
 
 /// Answers 33.
-pub(super) fn by_position(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
+pub(super) fn by_position(
+    hall: &Arc<Hall>,
+    command: &Command,
+    connection: &Arc<Connection>,
+) -> Result<Answer, Refusal> {
     let request: ViewMessage = header(command)?;
     let lost = Refusal::NoMessage { offset: request.offset };
     if let Some(record) = hall.store.record_at(request.offset) {

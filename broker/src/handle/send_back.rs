@@ -42,7 +42,11 @@ pub(super) fn send_back(hall: &Arc<Hall>, command: &Command, connection: &Arc<Co
     let version = command.version;
     if let Some(record) = hall.store.record_at(request.offset) {
         let log_end = store_again(hall, &request, version, &group, &record)?;
-        return Ok(when_settled(hall, &Sent { command, connection, log_end, waits: true, telling: None }, Reply::success()));
+        return Ok(when_settled(
+            hall,
+            &Sent { command, connection, log_end, waits: true, telling: None },
+            Reply::success(),
+        ));
     }
     if hall.cold.is_none() {
         return Err(Refusal::NoMessage { offset: request.offset });

@@ -19,7 +19,8 @@ use crate::serve;
 /// Opens the store of a tier. Credentials and addresses of servers come from the environment, as their tools take them.
 pub(crate) async fn open_bucket(location: &Location) -> Outcome<Bucket> {
     // Names and values that are no text are none that a store's client would know.
-    let pairs = std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    let pairs =
+        std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
     Bucket::open(location, pairs, Patience::default()).await.or_fail(Exit::CannotStart)
 }
 

@@ -98,7 +98,10 @@ impl Shared {
         let make = move || {
             boxed(async move {
                 let part = index.tail(number).ok_or_else(|| {
-                    ColdError::index(&index_name, crate::index::IndexError::Damaged { what: "the end of an object is missing" })
+                    ColdError::index(
+                        &index_name,
+                        crate::index::IndexError::Damaged { what: "the end of an object is missing" },
+                    )
                 })?;
                 let bytes = shared.chunks.read(&index_name, part.from..part.to).await?;
                 let tail = part.piece(bytes).map_err(|error| ColdError::index(&index_name, error))?;
@@ -176,10 +179,8 @@ async fn make(shared: Arc<Shared>, object: Object, key: BlockKey, fetch: Fetch) 
     let turn = shared.blocks.decodes.acquire().await;
     let made = tokio::task::spawn_blocking(move || records(scan)).await;
     drop(turn);
-    let broken = |error: tokio::task::JoinError| ColdError::Broken {
-        name: Arc::clone(&object.name),
-        reason: error.to_string(),
-    };
+    let broken =
+        |error: tokio::task::JoinError| ColdError::Broken { name: Arc::clone(&object.name), reason: error.to_string() };
     let records = made.map_err(broken)?.map_err(failed)?;
     if records.len() as u64 != key.rows.end - key.rows.start {
         return Err(failed(ObjectError::Damaged { what: format!("row group {} gave other rows", key.group) }));

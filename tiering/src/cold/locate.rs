@@ -76,7 +76,12 @@ impl Shared {
     }
 
     /// The queue in a roll, `None` when it was not known when the roll ended.
-    pub(super) async fn spot(self: &Arc<Self>, manifest: &Arc<Manifest>, at: usize, queue: (&str, i32)) -> Made<Option<Spot>> {
+    pub(super) async fn spot(
+        self: &Arc<Self>,
+        manifest: &Arc<Manifest>,
+        at: usize,
+        queue: (&str, i32),
+    ) -> Made<Option<Spot>> {
         let Some(roll) = manifest.rolls().get(at) else { return Ok(None) };
         let index = self.index(roll).await?;
         let span = index.find(queue.0, queue.1);

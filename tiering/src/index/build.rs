@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use super::{End, HEAD_BYTES, IndexError, Kind, LOST_BYTES, MAGIC, QUEUE_BYTES, SECTION_BYTES, TOPIC_BYTES, VERSION, wide};
+use super::{
+    End, HEAD_BYTES, IndexError, Kind, LOST_BYTES, MAGIC, QUEUE_BYTES, SECTION_BYTES, TOPIC_BYTES, VERSION, wide,
+};
 
 /// Level of the compression of an index, whose queues compress well at any.
 const LEVEL: i32 = 3;

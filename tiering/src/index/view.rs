@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    HEAD_BYTES, IndexError, Kind, LOST_BYTES, MAGIC, QUEUE_BYTES, Repeated, SECTION_BYTES, TOPIC_BYTES, VERSION, i32_at,
-    i64_at, u32_at, u64_at,
+    HEAD_BYTES, IndexError, Kind, LOST_BYTES, MAGIC, QUEUE_BYTES, Repeated, SECTION_BYTES, TOPIC_BYTES, VERSION,
+    i32_at, i64_at, u32_at, u64_at,
 };
 use crate::limits::{INDEX_OBJECTS_MAX, INDEX_QUEUES_BYTES_MAX};
 

@@ -27,8 +27,7 @@ impl Layout {
     /// It is no tail of an object of this format.
     pub fn read(tail: &Piece) -> Result<Self, ObjectError> {
         let end = tail.at + tail.bytes.len() as u64;
-        let mut decoder = ParquetMetaDataPushDecoder::try_new(end)?
-            .with_page_index_policy(PageIndexPolicy::Required);
+        let mut decoder = ParquetMetaDataPushDecoder::try_new(end)?.with_page_index_policy(PageIndexPolicy::Required);
         decoder.push_range(tail.at..end, tail.bytes.clone())?;
         let metadata = match decoder.try_decode()? {
             DecodeResult::Data(metadata) => Arc::new(metadata),

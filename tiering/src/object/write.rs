@@ -127,7 +127,8 @@ impl ObjectWriter {
         let pieces = std::mem::take(self.writer.inner_mut()).finish();
         let bytes: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         let crc32c = pieces.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
-        let end = end_of(&metadata, &pieces, bytes).ok_or_else(|| ObjectError::damaged("it has no indexes of pages"))?;
+        let end =
+            end_of(&metadata, &pieces, bytes).ok_or_else(|| ObjectError::damaged("it has no indexes of pages"))?;
         Ok(Finished { pieces, bytes, rows: self.rows, crc32c, records_crc: self.records_crc, end })
     }
 }

@@ -180,8 +180,7 @@ impl Work<'_, '_> {
         }
         if group_ends {
             let bytes = open.writer.bytes() as u64;
-            let progress =
-                Progress { total: part.bytes, done: self.done, stored: self.stored + bytes, open: bytes };
+            let progress = Progress { total: part.bytes, done: self.done, stored: self.stored + bytes, open: bytes };
             if progress.cuts() {
                 self.end_object()?;
             }
@@ -270,7 +269,8 @@ impl Walker for Work<'_, '_> {
 /// When a whole record was stored, ms since 1970.
 fn store_time(record: &[u8]) -> i64 {
     let at = |at: usize, to: usize| record.get(at..to);
-    let sys_flag = at(SYS_FLAG_AT, SYS_FLAG_AT + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, i32::from_be_bytes);
+    let sys_flag =
+        at(SYS_FLAG_AT, SYS_FLAG_AT + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, i32::from_be_bytes);
     let time_at = store_timestamp_at(sys_flag);
     at(time_at, time_at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes)
 }

@@ -145,7 +145,12 @@ async fn what_columns_select_is_what_records_say() {
                 for pull in [32, 1_024] {
                     let sift = Equals { name, value, by_columns };
                     let found = selected(&tier, &sift, pull).await;
-                    assert!(found == wanted, "1 of {one_of}, {name}, {by_columns}: {} of {}", found.len(), wanted.len());
+                    assert!(
+                        found == wanted,
+                        "1 of {one_of}, {name}, {by_columns}: {} of {}",
+                        found.len(),
+                        wanted.len()
+                    );
                 }
             }
         }
