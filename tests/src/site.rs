@@ -107,7 +107,9 @@ impl Setup {
     /// Its `broker.conf` cannot be written.
     pub fn command(&self) -> Result<Command> {
         let config = self.log.with_extension("conf");
-        std::fs::write(&config, self.settings.join("\n")).context("cannot write broker.conf")?;
+        // The suites are about the log; who wants a cold tier says so, and the later line counts.
+        let settings = format!("tieredStoreUrl=\n{}", self.settings.join("\n"));
+        std::fs::write(&config, settings).context("cannot write broker.conf")?;
         let mut start = command(&self.binary);
         start.arg("start").arg("--data").arg(&self.data).arg("-c").arg(&config);
         let ports = [

@@ -13,7 +13,7 @@ use crate::args::ClusterArgs;
 use crate::cluster::{Cluster, Master, command, document, success};
 use crate::exit::{Exit, Failure, OrFail, Outcome};
 use crate::limits::{ROLL_LOOK_INTERVAL, ROLL_MAX};
-use crate::output::{line, number, show, table, text};
+use crate::output::{number, show, table, text};
 
 /// A broker's answer about its tier, as far as it is shown; programs get all of it.
 #[derive(Debug, Clone, Deserialize)]
@@ -191,7 +191,7 @@ pub(super) async fn roll(args: RollArgs) -> Outcome {
 async fn roll_one(cluster: &mut Cluster, master: &Master, seal: bool) -> Outcome<Rolled> {
     let who = format!("broker {}", master.name);
     let begin: Status = document(&cluster.ask(master, Command::request(code::TIER_STATUS)).await?)?;
-    let waiting = begin.local.map_or(0, |local| if seal { local.waiting_bytes } else { local.waiting_sealed_bytes });
+    let waiting = left(&begin, seal);
     let bar = bar(&master.name, waiting);
     let client = cluster.broker(master).await?;
     let mut asked = pin!(client.call(command(code::TIER_ROLL, &TierRoll { seal: Some(seal) }), ROLL_MAX));
@@ -207,7 +207,7 @@ async fn roll_one(cluster: &mut Cluster, master: &Master, seal: bool) -> Outcome
             look = look => look,
         };
         if let Some(status) = look.ok().and_then(|answer| document::<Status>(&answer).ok()) {
-            bar.set_position(done(&status, waiting));
+            bar.set_position(done(&status, seal, waiting));
         }
     };
     bar.finish_and_clear();
@@ -215,11 +215,15 @@ async fn roll_one(cluster: &mut Cluster, master: &Master, seal: bool) -> Outcome
     document(&success(answer, &who)?)
 }
 
+/// Bytes that a roll has to do: all that waits, or what is sealed.
+fn left(status: &Status, seal: bool) -> u64 {
+    status.local.map_or(0, |local| if seal { local.waiting_bytes } else { local.waiting_sealed_bytes })
+}
+
 /// Bytes of what waited at the begin that are done now.
-fn done(status: &Status, waiting: u64) -> u64 {
-    let left = status.local.map_or(0, |local| local.waiting_bytes);
+fn done(status: &Status, seal: bool, waiting: u64) -> u64 {
     let under_way = status.rolling.map_or(0, |way| way.done);
-    waiting.saturating_sub(left).saturating_add(under_way).min(waiting)
+    waiting.saturating_sub(left(status, seal)).saturating_add(under_way).min(waiting)
 }
 
 fn bar(broker: &str, bytes: u64) -> ProgressBar {
@@ -248,10 +252,11 @@ mod tests {
 
     #[test]
     fn progress_is_what_went_and_what_is_under_way() {
-        assert_eq!(done(&status(11, 3), 11), 3);
-        assert_eq!(done(&status(4, 0), 11), 7);
-        assert_eq!(done(&status(40, 2), 11), 2, "messages that came meanwhile do not count back");
-        assert_eq!(done(&status(0, 7), 11), 11);
+        assert_eq!(done(&status(11, 3), true, 11), 3);
+        assert_eq!(done(&status(4, 0), true, 11), 7);
+        assert_eq!(done(&status(40, 2), true, 11), 2, "messages that came meanwhile do not count back");
+        assert_eq!(done(&status(0, 7), true, 11), 11);
+        assert_eq!(done(&status(40, 2), false, 7), 2, "what is not sealed is not counted");
     }
 
     #[test]
