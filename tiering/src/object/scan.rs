@@ -40,6 +40,19 @@ impl Scan {
         rows: &[Range<u64>],
         columns: Option<&[usize]>,
     ) -> Result<Self, ObjectError> {
+        Self::in_batches(layout, (group, rows), columns, PAGE_ROWS_MAX)
+    }
+
+    /// The same with so many rows in a batch at most, for who has many scans open.
+    ///
+    /// # Errors
+    /// As [`Scan::new`].
+    pub fn in_batches(
+        layout: &Layout,
+        (group, rows): (usize, &[Range<u64>]),
+        columns: Option<&[usize]>,
+        batch_rows: usize,
+    ) -> Result<Self, ObjectError> {
         let schema = layout.arrow().parquet_schema();
         let mask = match columns {
             None => ProjectionMask::all(),
@@ -54,7 +67,7 @@ impl Scan {
             at = range.end;
         }
         let decoder = ParquetPushDecoderBuilder::new_with_metadata(layout.arrow().clone())
-            .with_batch_size(PAGE_ROWS_MAX)
+            .with_batch_size(batch_rows)
             .with_row_groups(vec![group])
             .with_projection(mask)
             .with_row_selection(RowSelection::from(selectors))
@@ -80,5 +93,20 @@ impl Scan {
     /// Their number does not fit the ranges.
     pub fn give(&mut self, ranges: Vec<Range<u64>>, bytes: Vec<Bytes>) -> Result<(), ObjectError> {
         Ok(self.decoder.push_ranges(ranges, bytes)?)
+    }
+
+    /// Gives what was asked for out of bytes that begin at `at` in the object.
+    ///
+    /// # Errors
+    /// They do not hold all of it.
+    pub fn give_from(&mut self, ranges: Vec<Range<u64>>, (at, bytes): (u64, &Bytes)) -> Result<(), ObjectError> {
+        let cut = |range: &Range<u64>| {
+            let from = usize::try_from(range.start.checked_sub(at)?).ok()?;
+            let to = usize::try_from(range.end.checked_sub(at)?).ok()?;
+            (from <= to && to <= bytes.len()).then(|| bytes.slice(from..to))
+        };
+        let parts: Option<Vec<Bytes>> = ranges.iter().map(cut).collect();
+        let parts = parts.ok_or_else(|| ObjectError::damaged("pages of a row group lie outside of it"))?;
+        self.give(ranges, parts)
     }
 }
