@@ -91,14 +91,20 @@ impl<'a> Rolls<'a> {
         let floor = manifest.floor_of(topic);
         let is_there = |(roll, _): &&(usize, Span)| self.opened.get(*roll).is_some_and(|roll| roll.roll.to > floor);
         let there: Vec<_> = spans.iter().filter(is_there).collect();
+        let goes_on = spans.last().filter(|(roll, _)| roll + 1 == self.opened.len());
         let Some((_, first)) = there.first() else {
-            // What was dropped begins anew behind this part; what has expired goes on there.
+            // What was dropped begins anew behind this part, if at all; what has expired goes on there.
             let is_dropped = manifest.dropped().get(topic).is_some_and(|dropped| *dropped >= to);
-            return match spans.last().filter(|_| !is_dropped) {
+            return match goes_on.filter(|_| !is_dropped) {
                 Some((_, last)) => go(walk.walker.queue(topic, queue_id, last.next)),
                 None => Ok(()),
             };
         };
+        if goes_on.is_none() {
+            // Whoever says so later says it for a boundary that must be there then.
+            let what = format!("queue {queue_id} of topic {topic} ends in it, though nothing says that it was dropped");
+            return Err(self.failed(what));
+        }
         go(walk.walker.queue(topic, queue_id, first.base))?;
         let mut next = first.base;
         for (roll, span) in there {

@@ -1,6 +1,7 @@
 //! A scan of some rows and columns of one row group, as a conversation: which bytes are needed, and what they hold.
 
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 
 use arrow_array::RecordBatch;
 use bytes::Bytes;
@@ -27,6 +28,7 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Scan {
     decoder: ParquetPushDecoder,
+    is_broken: bool,
 }
 
 impl Scan {
@@ -72,7 +74,7 @@ impl Scan {
             .with_projection(mask)
             .with_row_selection(RowSelection::from(selectors))
             .build()?;
-        Ok(Self { decoder })
+        Ok(Self { decoder, is_broken: false })
     }
 
     /// Goes on.
@@ -80,7 +82,16 @@ impl Scan {
     /// # Errors
     /// The bytes that were given are no pages.
     pub fn step(&mut self) -> Result<Step, ObjectError> {
-        Ok(match self.decoder.try_decode()? {
+        if self.is_broken {
+            return Err(ObjectError::damaged("its pages cannot be decoded"));
+        }
+        // Of pages with wrong bytes the decoder may break off in a panic, which must not end the thread that rolls. It is
+        // not asked again then, so that nothing it left half done is seen.
+        self.is_broken = true;
+        let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| self.decoder.try_decode()));
+        let decoded = decoded.map_err(|_| ObjectError::damaged("its pages break the decoder"))?;
+        self.is_broken = false;
+        Ok(match decoded? {
             DecodeResult::NeedsData(ranges) => Step::Need(ranges),
             DecodeResult::Data(batch) => Step::Rows(batch),
             DecodeResult::Finished => Step::End,

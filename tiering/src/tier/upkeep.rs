@@ -1,6 +1,7 @@
 //! What keeps a tier in order: merging, retention, and deleting what nobody needs.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -52,9 +53,26 @@ impl Tier {
         (pace, stop): (&mut Pace, &AtomicBool),
     ) -> Result<Option<Rolled>, RollError> {
         let manifest = self.manifest();
-        let Some(range) = plan(&manifest, time_max_ms) else { return Ok(None) };
-        let remove: Vec<RollKey> = manifest.rolls()[range.clone()].iter().map(|roll| RollKey::from(&**roll)).collect();
-        let rolls = Rolls::open((&self.bucket, &self.home, runtime), &manifest, range)?;
+        match plan(&manifest, time_max_ms) {
+            Some(range) => self.merge((&manifest, range), runtime, (pace, stop)).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Merges neighbouring rolls, by their places in a manifest, as [`Tier::merge_once`] does. One roll alone is written
+    /// again without what is gone.
+    ///
+    /// # Errors
+    /// As for [`Tier::roll`]; the rolls stay as they are then.
+    pub fn merge(
+        &self,
+        (manifest, range): (&Arc<Manifest>, Range<usize>),
+        runtime: &Handle,
+        (pace, stop): (&mut Pace, &AtomicBool),
+    ) -> Result<Rolled, RollError> {
+        let rolls = manifest.rolls().get(range.clone()).unwrap_or_default();
+        let remove: Vec<RollKey> = rolls.iter().map(|roll| RollKey::from(&**roll)).collect();
+        let rolls = Rolls::open((&self.bucket, &self.home, runtime), manifest, range)?;
         let attempt = self.attempts.begin();
         let options = RollOptions {
             broker: self.broker.clone(),
@@ -70,7 +88,7 @@ impl Tier {
             (part.from, part.to),
             Edit::Swap { remove, add: vec![rolled.roll.clone()] },
         ))?;
-        Ok(Some(rolled))
+        Ok(rolled)
     }
 
     /// Swaps rolls, unless something in them went since `seen`: what was merged would show it again.
@@ -166,6 +184,15 @@ impl Tier {
     /// See [`CollectError`]; what was deleted before stays deleted.
     pub async fn collect_once(&self, grace: Duration, now_ms: i64) -> Result<Collected, CollectError> {
         let survey = self.survey(grace, now_ms).await?;
+        self.collect(survey).await
+    }
+
+    /// Deletes what a survey found to be due. However long ago that was: nobody ever lists again what was not listed and
+    /// not under way then.
+    ///
+    /// # Errors
+    /// What the store says; what was deleted before stays deleted.
+    pub async fn collect(&self, survey: Survey) -> Result<Collected, CollectError> {
         delete(&self.bucket, &self.home, survey).await
     }
 }

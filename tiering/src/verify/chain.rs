@@ -20,8 +20,8 @@ pub(super) fn compare(
     };
     let mut there = index.queues().peekable();
     for (topic, queue_id, before) in known.queues() {
-        while let Some((topic, queue_id, span)) = there.next_if(|(name, id, _)| (*name, *id) < (topic, queue_id)) {
-            begins(&mut find, (topic, queue_id), span.base);
+        while let Some((name, id, span)) = there.next_if(|(name, id, _)| (*name, *id) < (topic, queue_id)) {
+            find_late(&mut find, (name, id), span.base, manifest.floor_of(name) >= last.to);
         }
         let span = there.next_if(|(name, id, _)| (*name, *id) == (topic, queue_id)).map(|(_, _, span)| span);
         if manifest.floor_of(topic) >= last.to {
@@ -43,14 +43,14 @@ pub(super) fn compare(
         }
     }
     for (topic, queue_id, span) in there {
-        begins(&mut find, (topic, queue_id), span.base);
+        find_late(&mut find, (topic, queue_id), span.base, manifest.floor_of(topic) >= last.to);
     }
     (findings, gaps)
 }
 
-/// A queue that the roll before does not know begins at 0.
-fn begins(find: &mut impl FnMut(String), (topic, queue_id): (&str, i32), base: i64) {
-    if base != 0 {
+/// A queue that the roll before does not know begins at 0, unless nothing that it had there would be shown.
+fn find_late(find: &mut impl FnMut(String), (topic, queue_id): (&str, i32), base: i64, is_gone: bool) {
+    if base != 0 && !is_gone {
         find(format!("queue {queue_id} of topic {topic} begins at {base}, the roll before does not know it"));
     }
 }
