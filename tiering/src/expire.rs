@@ -152,3 +152,84 @@ fn edits(rolls: &[Arc<Roll>], free: usize, topics: &HashMap<&str, Topic>) -> Vec
     }
     edits
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::{Bucket, Location, Patience, Puts};
+    use crate::manifest::{Ledger, ObjectRef, Writer};
+
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+
+    /// A roll a day, `[n, n + 1)` of the log each, with these topics and bytes.
+    async fn example(rolls: &[&[(&str, u64)]]) -> (Ledger, Vec<Arc<Contents>>) {
+        let bucket = Bucket::open(&Location::parse("memory://").unwrap(), [], Patience::default()).await.unwrap();
+        let mut ledger = Ledger::open(bucket, "b").await.unwrap();
+        ledger.claim(Puts::Atomic, Writer::Fenced).await.unwrap();
+        let roll = |from: u64| {
+            let (index, time) = (ObjectRef { name: format!("{from}").into(), bytes: 1, crc32c: 0 }, (DAY * from) as i64);
+            let last_time = time + DAY as i64 - 1;
+            Roll { from, to: from + 1, epoch: 1, first_time: time, last_time, index, front: 1, objects: [].into() }
+        };
+        ledger.commit(Edit::Add { rolls: (0..rolls.len() as u64).map(roll).collect() }).await.unwrap();
+        let share = |(topic, bytes): &(&str, u64)| Share { topic: (*topic).into(), bytes: *bytes };
+        let contents = rolls.iter().map(|shares| Arc::new(Contents { topics: shares.iter().map(share).collect() }));
+        (ledger, contents.collect())
+    }
+
+    fn keys(edit: &Edit) -> Vec<u64> {
+        match edit {
+            Edit::Expire { rolls } => rolls.iter().map(|roll| roll.from).collect(),
+            _ => panic!("{edit:?}"),
+        }
+    }
+
+    fn floors(edit: &Edit) -> Vec<(&str, u64)> {
+        match edit {
+            Edit::ExpireTopics { topics } => topics.iter().map(|(topic, to)| (&**topic, *to)).collect(),
+            _ => panic!("{edit:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn rolls_go_when_nobody_needs_them_and_topics_before() {
+        let rolls: &[&[(&str, u64)]] = &[&[("a", 1), ("b", 1)], &[], &[("b", 1)], &[("a", 1), ("b", 1)], &[("a", 1)], &[]];
+        let (mut ledger, contents) = example(rolls).await;
+        let days = |days: u64| Keep { time_ms: Some(days * DAY), bytes: None };
+        let own = |topic: &str| (topic == "b").then_some(days(4));
+        let retention = Retention { default: days(1), topics: own };
+        let at = |day: u64| (day * DAY) as i64;
+        assert_eq!(what_expires(&ledger.manifest(), &contents, &retention, at(2) - 1), []);
+        // Of a the first roll is a day old, b needs it.
+        let edits = what_expires(&ledger.manifest(), &contents, &retention, at(2));
+        assert_eq!((edits.len(), floors(&edits[0])), (1, vec![("a", 1)]));
+        ledger.commit(edits[0].clone()).await.unwrap();
+        assert_eq!(what_expires(&ledger.manifest(), &contents, &retention, at(2)), [], "once is enough");
+        let edits = what_expires(&ledger.manifest(), &contents, &retention, at(7));
+        assert_eq!((edits.len(), keys(&edits[0]), floors(&edits[1])), (2, vec![0, 1, 2], vec![("a", 5)]));
+        for edit in edits {
+            ledger.commit(edit).await.unwrap();
+        }
+        assert_eq!((ledger.manifest().start(), ledger.manifest().floor_of("a")), (Some(3), 5));
+        // What tells only what was lost stays while nothing behind it goes.
+        let edits = what_expires(&ledger.manifest(), &contents[3..], &retention, at(90));
+        assert_eq!((edits.len(), keys(&edits[0])), (1, vec![3, 4]));
+    }
+
+    #[tokio::test]
+    async fn a_topic_keeps_its_bytes() {
+        let rolls: &[&[(&str, u64)]] = &[&[("a", 50)], &[("a", 50), ("b", 9)], &[("a", 50)], &[("a", 50)]];
+        let (ledger, contents) = example(rolls).await;
+        let expires = |bytes| {
+            let keep = Keep { time_ms: None, bytes: Some(bytes) };
+            what_expires(&ledger.manifest(), &contents, &Retention { default: keep, topics: |_: &str| None }, i64::MAX)
+        };
+        assert_eq!(expires(151), []);
+        assert_eq!(keys(&expires(150)[0]), [0]);
+        let edits = expires(51);
+        assert_eq!((keys(&edits[0]), floors(&edits[1])), (vec![0], vec![("a", 2)]));
+        assert_eq!(keys(&expires(0)[0]), [0, 1, 2, 3]);
+        let ever = Retention { default: Keep::default(), topics: |_: &str| None };
+        assert_eq!(what_expires(&ledger.manifest(), &contents, &ever, i64::MAX), []);
+    }
+}

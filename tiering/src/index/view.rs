@@ -163,6 +163,14 @@ impl Index {
         })
     }
 
+    /// The queues of one topic, ordered by id.
+    pub fn queues_of(&self, topic: &str) -> impl Iterator<Item = (i32, Span)> {
+        let found = halve(0, self.topics, |index| self.topic(index).0 < topic.as_bytes());
+        let (name, first, last) = self.topic(found);
+        let rows = if name == topic.as_bytes() { first..last } else { 0..0 };
+        rows.map(|row| (self.queue_id(row), self.span(row)))
+    }
+
     /// What was lost of a span: the first offset and the number of each stretch, ascending.
     pub fn lost_of(&self, span: Span) -> impl Iterator<Item = (i64, u32)> {
         let (count, number) = (self.lost.len() / LOST_BYTES, span.number);

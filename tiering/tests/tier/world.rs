@@ -18,44 +18,44 @@ use tokio::runtime::Handle;
 
 use crate::log::{Draft, Log, Slot};
 
-pub const TOPICS: [&str; 3] = ["a", "b", "c"];
-pub const QUEUES: i32 = 3;
+pub(crate) const TOPICS: [&str; 3] = ["a", "b", "c"];
+pub(crate) const QUEUES: i32 = 3;
 
 /// Numbers that follow from a seed.
-pub struct Dice(pub u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % end
     }
 }
 
 /// Both sides.
-pub struct World {
-    pub dice: Dice,
-    pub tier: Arc<Tier>,
+pub(crate) struct World {
+    pub(crate) dice: Dice,
+    pub(crate) tier: Arc<Tier>,
     /// Everything that was rolled, roll by roll, as it came.
-    pub parts: Vec<Log>,
+    pub(crate) parts: Vec<Log>,
     /// The part that is rolled next.
-    pub log: Log,
-    pub time: i64,
+    pub(crate) log: Log,
+    pub(crate) time: i64,
     /// Log offsets below which topics are gone, and below which everything is.
-    pub floors: BTreeMap<String, u64>,
-    pub start: u64,
+    pub(crate) floors: BTreeMap<String, u64>,
+    pub(crate) start: u64,
     /// A topic that was dropped, and where, which the tier does not know yet.
-    pub late: Option<(String, u64)>,
+    pub(crate) late: Option<(String, u64)>,
     messages: u64,
 }
 
-pub async fn open(bucket: Bucket) -> Arc<Tier> {
+pub(crate) async fn open(bucket: Bucket) -> Arc<Tier> {
     let cache = CacheOptions { memory_bytes: 4 * 1024 * 1024, disk: None };
     let options = TierOptions { broker: "broker-a".into(), writer: Writer::Fenced, cache };
     Arc::new(Tier::open(bucket, options).await.unwrap())
 }
 
 /// Does something in a thread that may wait.
-pub async fn aside<T: Send + 'static>(
+pub(crate) async fn aside<T: Send + 'static>(
     tier: &Arc<Tier>,
     work: impl FnOnce(&Tier, &Handle, (&mut Pace, &AtomicBool)) -> T + Send + 'static,
 ) -> T {
@@ -68,7 +68,7 @@ pub async fn aside<T: Send + 'static>(
 }
 
 impl World {
-    pub async fn new(bucket: Bucket, seed: u64) -> Self {
+    pub(crate) async fn new(bucket: Bucket, seed: u64) -> Self {
         let (tier, mut dice) = (open(bucket).await, Dice(seed));
         let begin = dice.below(3) * 1_000;
         let mut log = Log::at(begin);
@@ -78,7 +78,7 @@ impl World {
     }
 
     /// Rolls a part of random messages.
-    pub async fn roll(&mut self) {
+    pub(crate) async fn roll(&mut self) {
         for _ in 0..self.dice.below(40) {
             self.time += i64::try_from(self.dice.below(4)).unwrap();
             self.messages += 1;
@@ -100,7 +100,7 @@ impl World {
     }
 
     /// Rolls a part of the log that is gone: queues go on behind it.
-    pub async fn gap(&mut self) {
+    pub(crate) async fn gap(&mut self) {
         for queue in self.log.queues.values_mut() {
             queue.base += i64::try_from(self.dice.below(4)).unwrap();
         }
@@ -121,12 +121,12 @@ impl World {
         self.parts.push(log);
     }
 
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.parts.last().map_or(self.start, |part| part.to)
     }
 
     /// Drops a topic, which the tier may hear of some time later.
-    pub async fn drop_topic(&mut self) {
+    pub(crate) async fn drop_topic(&mut self) {
         if self.late.is_some() || self.parts.is_empty() {
             return;
         }
@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    pub async fn tell_drop(&mut self) {
+    pub(crate) async fn tell_drop(&mut self) {
         let Some((topic, to)) = self.late.take() else { return };
         self.tier.commit(Edit::Drop { topics: [(topic.clone(), to)].into() }).await.unwrap();
         self.raise(&topic, to);
@@ -150,12 +150,14 @@ impl World {
     }
 
     /// Merges what is worth it, or any neighbours.
-    pub async fn merge(&mut self) {
+    pub(crate) async fn merge(&mut self) {
         let manifest = self.tier.manifest();
         let count = manifest.rolls().len() as u64;
-        let is_any = count > 0 && self.dice.below(3) > 0;
+        let first = self.dice.below(count.max(1));
+        // A merge that begins with a part of the log that was gone would not tell the gap before it; see `plan`.
+        let begins = manifest.rolls().get(usize::try_from(first).unwrap());
+        let is_any = begins.is_some_and(|roll| first == 0 || !roll.objects.is_empty()) && self.dice.below(3) > 0;
         let merged: Result<Option<Rolled>, RollError> = if is_any {
-            let first = self.dice.below(count);
             let last = (first + 1 + self.dice.below(6)).min(count);
             let range = usize::try_from(first).unwrap()..usize::try_from(last).unwrap();
             aside(&self.tier, move |tier, runtime, pace| tier.merge((&manifest, range), runtime, pace).map(Some)).await
@@ -171,7 +173,7 @@ impl World {
     }
 
     /// Lets messages expire, and holds what went against the rule.
-    pub async fn expire(&mut self) {
+    pub(crate) async fn expire(&mut self) {
         let span = u64::try_from(self.time - 1_700_000_000_000).unwrap() + 1;
         let mut keep = || Keep {
             time_ms: (self.dice.below(4) > 0).then(|| self.dice.below(span * 2)),
@@ -210,12 +212,12 @@ impl World {
         })
     }
 
-    pub fn is_there(&self, part: &Log, topic: &str) -> bool {
+    pub(crate) fn is_there(&self, part: &Log, topic: &str) -> bool {
         part.to > self.floors.get(topic).copied().unwrap_or(0).max(self.start)
     }
 
     /// Collects without grace: what is left in the bucket is what is listed.
-    pub async fn collect(&mut self) {
+    pub(crate) async fn collect(&mut self) {
         self.tier.collect_once(Duration::ZERO, now_ms()).await.unwrap();
         let folder = format!("{}/roll", self.tier.home());
         let found = self.tier.bucket().list(&folder).await.unwrap();
@@ -227,7 +229,7 @@ impl World {
     }
 
     /// Everything that is listed is whole.
-    pub async fn verify(&self) {
+    pub(crate) async fn verify(&self) {
         if self.late.is_some() {
             return;
         }
@@ -239,7 +241,7 @@ impl World {
     }
 
     /// The first offset of a queue and what is at each from there on; `None` for what is lost.
-    pub fn expected(&self, topic: &str, queue_id: i32) -> Option<(i64, Vec<Option<Vec<u8>>>)> {
+    pub(crate) fn expected(&self, topic: &str, queue_id: i32) -> Option<(i64, Vec<Option<Vec<u8>>>)> {
         let key = (topic.to_owned(), queue_id);
         let there: Vec<&Log> = self.parts.iter().filter(|part| self.is_there(part, topic)).collect();
         there.last()?.queues.get(&key)?;
@@ -258,12 +260,12 @@ impl World {
 
 /// Now, ms since 1970.
 #[allow(clippy::disallowed_methods, reason = "a test's store has the system's clock")]
-pub fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     i64::try_from(now.as_millis()).unwrap()
 }
 
 /// The record of a slot.
-pub fn view(bytes: &[u8]) -> RecordView<'_> {
+pub(crate) fn view(bytes: &[u8]) -> RecordView<'_> {
     RecordView::parse(bytes).unwrap()
 }
