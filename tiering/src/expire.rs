@@ -167,7 +167,8 @@ mod tests {
         let mut ledger = Ledger::open(bucket, "b").await.unwrap();
         ledger.claim(Puts::Atomic, Writer::Fenced).await.unwrap();
         let roll = |from: u64| {
-            let (index, time) = (ObjectRef { name: format!("{from}").into(), bytes: 1, crc32c: 0 }, (DAY * from) as i64);
+            let (index, time) =
+                (ObjectRef { name: format!("{from}").into(), bytes: 1, crc32c: 0 }, (DAY * from) as i64);
             let last_time = time + DAY as i64 - 1;
             Roll { from, to: from + 1, epoch: 1, first_time: time, last_time, index, front: 1, objects: [].into() }
         };
@@ -178,22 +179,19 @@ mod tests {
     }
 
     fn keys(edit: &Edit) -> Vec<u64> {
-        match edit {
-            Edit::Expire { rolls } => rolls.iter().map(|roll| roll.from).collect(),
-            _ => panic!("{edit:?}"),
-        }
+        let Edit::Expire { rolls } = edit else { panic!("{edit:?}") };
+        rolls.iter().map(|roll| roll.from).collect()
     }
 
     fn floors(edit: &Edit) -> Vec<(&str, u64)> {
-        match edit {
-            Edit::ExpireTopics { topics } => topics.iter().map(|(topic, to)| (&**topic, *to)).collect(),
-            _ => panic!("{edit:?}"),
-        }
+        let Edit::ExpireTopics { topics } = edit else { panic!("{edit:?}") };
+        topics.iter().map(|(topic, to)| (&**topic, *to)).collect()
     }
 
     #[tokio::test]
     async fn rolls_go_when_nobody_needs_them_and_topics_before() {
-        let rolls: &[&[(&str, u64)]] = &[&[("a", 1), ("b", 1)], &[], &[("b", 1)], &[("a", 1), ("b", 1)], &[("a", 1)], &[]];
+        let rolls: &[&[(&str, u64)]] =
+            &[&[("a", 1), ("b", 1)], &[], &[("b", 1)], &[("a", 1), ("b", 1)], &[("a", 1)], &[]];
         let (mut ledger, contents) = example(rolls).await;
         let days = |days: u64| Keep { time_ms: Some(days * DAY), bytes: None };
         let own = |topic: &str| (topic == "b").then_some(days(4));

@@ -1,6 +1,6 @@
 //! What keeps a tier in order: merging, retention, and deleting what nobody needs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -83,17 +83,20 @@ impl Tier {
         let mut roller = Roller { bucket: &self.bucket, home: &self.home, runtime, pace, stop };
         let rolled = roller.roll(&rolls, &options)?;
         let part = rolls.part();
-        runtime.block_on(self.swap(
-            &manifest,
-            (part.from, part.to),
-            Edit::Swap { remove, add: vec![rolled.roll.clone()] },
-        ))?;
+        let swap = Edit::Swap { remove, add: vec![rolled.roll.clone()] };
+        runtime.block_on(self.swap(manifest, (part.from, part.to), swap))?;
         Ok(rolled)
     }
 
     /// Swaps rolls, unless something in them went since `seen`: what was merged would show it again.
     async fn swap(&self, seen: &Manifest, (from, to): (u64, u64), edit: Edit) -> Result<(), RollError> {
         let mut ledger = self.ledger.lock().await;
+        if !ledger.is_settled() {
+            // An edit that may have been made may have dropped something; whatever is committed finds that out.
+            let found_out = ledger.commit(Edit::Properties { ids: BTreeMap::new() }).await;
+            self.manifest.store(ledger.manifest());
+            found_out?;
+        }
         if ledger.manifest().floors_within(from, to) != seen.floors_within(from, to) {
             return Err(RollError::Overtaken { from, to });
         }
@@ -144,7 +147,10 @@ impl Tier {
         for roll in manifest.rolls() {
             let contents = match known.get(&roll.index.name) {
                 Some(known) => Arc::clone(known),
-                None => Arc::new(Contents::of(roll, &*self.cold.index(roll).await?)),
+                None => {
+                    let index = self.cold.index(roll).await?;
+                    Arc::new(Contents::of(roll, &index))
+                }
             };
             all.insert(roll.index.name.clone(), Arc::clone(&contents));
             out.push(contents);

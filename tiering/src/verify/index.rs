@@ -32,7 +32,7 @@ pub(super) struct Ends {
 
 impl Checked {
     /// The messages from a row on: topic, queue, offset.
-    pub(super) fn from_row(&self, row: u64) -> impl Iterator<Item = (&str, i32, i64)> {
+    pub(super) fn messages_at(&self, row: u64) -> impl Iterator<Item = (&str, i32, i64)> {
         let first = self.queues.partition_point(|(_, _, span)| span.row + u64::from(span.rows) <= row);
         self.queues.get(first..).unwrap_or_default().iter().flat_map(move |(topic, queue_id, span)| {
             let passed = usize::try_from(row.saturating_sub(span.row)).unwrap_or(usize::MAX);
@@ -112,7 +112,7 @@ impl Checked {
     fn check_objects(&mut self, roll: &Roll) {
         let mut row = 0;
         for object in &roll.objects {
-            let (first, last) = (self.from_row(row).next(), self.from_row(row + object.rows.max(1) - 1).next());
+            let (first, last) = (self.messages_at(row).next(), self.messages_at(row + object.rows.max(1) - 1).next());
             let place = |place: &'_ crate::manifest::Place| (place.topic.to_string(), place.queue_id, place.offset);
             let own = |found: Option<(&str, i32, i64)>| found.map(|(topic, id, offset)| (topic.to_owned(), id, offset));
             let is_right = own(first) == Some(place(&object.first)) && own(last) == Some(place(&object.last));

@@ -101,7 +101,7 @@ struct Rows {
 impl Rows {
     fn group(mut self, group: usize, at: u64, bytes: &Bytes) -> Self {
         self.crc = crc32c::crc32c_append(self.crc, bytes);
-        let mut expected = self.index.from_row(self.first_row + self.records.rows);
+        let mut expected = self.index.messages_at(self.first_row + self.records.rows);
         let (log, times, mut wrong) = (&self.log, &mut self.times, None);
         let taken = self.records.take_each(&self.ends.layout, group, (at, bytes), &mut |record| {
             if let Err(what) = check_record(record, expected.next(), log, times) {

@@ -106,7 +106,11 @@ async fn what_is_not_needed_waits_for_its_time() {
     world.tier = open(world.tier.bucket().clone()).await;
     put("state/2-0").await;
     let later = world.tier.collect_once(hour, now + 2 * 3_600_000).await.unwrap();
-    assert_eq!((later.objects, later.bytes, later.waiting), (first.waiting, first.waiting_bytes, 1), "state/1-2 is seen");
+    assert_eq!(
+        (later.objects, later.bytes, later.waiting),
+        (first.waiting, first.waiting_bytes, 1),
+        "state/1-2 is seen"
+    );
     world.verify().await;
     for name in ["state/1-1", "state/2-0", "of-a-newer-program"] {
         world.tier.bucket().size(&format!("{}/{name}", world.tier.home())).await.unwrap();

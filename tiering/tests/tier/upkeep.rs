@@ -152,13 +152,18 @@ async fn check_time(world: &World, queue: (&str, i32), time: i64, (begin, slots)
 
 /// Any message that was ever rolled is found by its place and its key if it is there, and not if it is gone.
 async fn check_message(world: &mut World) {
-    let all: Vec<(usize, &Vec<u8>)> = world.parts.iter().enumerate().flat_map(|(at, part)| {
-        let slots = part.queues.values().flat_map(|queue| &queue.slots);
-        slots.filter_map(move |slot| match slot {
-            Slot::Record(bytes) => Some((at, bytes)),
-            Slot::Lost => None,
+    let all: Vec<(usize, &Vec<u8>)> = world
+        .parts
+        .iter()
+        .enumerate()
+        .flat_map(|(at, part)| {
+            let slots = part.queues.values().flat_map(|queue| &queue.slots);
+            slots.filter_map(move |slot| match slot {
+                Slot::Record(bytes) => Some((at, bytes)),
+                Slot::Lost => None,
+            })
         })
-    }).collect();
+        .collect();
     if all.is_empty() {
         return;
     }

@@ -87,7 +87,13 @@ impl World {
             let key = self.messages;
             let properties = format!("UNIQ_KEY\u{1}id{key}\u{2}KEYS\u{1}k{key} all\u{2}color{}\u{1}x\u{2}", key % 3);
             let body = vec![7; usize::try_from(self.dice.below(200)).unwrap()];
-            self.log.append(&Draft { topic, queue_id, properties: properties.as_bytes(), body: &body, time: self.time });
+            self.log.append(&Draft {
+                topic,
+                queue_id,
+                properties: properties.as_bytes(),
+                body: &body,
+                time: self.time,
+            });
         }
         for queue in self.log.queues.values_mut() {
             for slot in &mut queue.slots {
@@ -237,7 +243,10 @@ impl World {
         let report = verify(bucket, home, &manifest, Depth::Full, |_| {}).await.unwrap();
         assert_eq!(report.findings, []);
         assert_eq!(report.rows, manifest.totals().rows);
-        assert_eq!((report.progress.objects, report.progress.bytes), (report.progress.objects_total, report.progress.bytes_total));
+        assert_eq!(
+            (report.progress.objects, report.progress.bytes),
+            (report.progress.objects_total, report.progress.bytes_total)
+        );
     }
 
     /// The first offset of a queue and what is at each from there on; `None` for what is lost.
