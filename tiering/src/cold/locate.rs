@@ -88,10 +88,10 @@ impl Shared {
         Ok(span.map(|span| Spot { manifest: Arc::clone(manifest), at, index, span }))
     }
 
-    /// The first roll that belongs to the topic's present life.
+    /// The first roll that has messages of the topic's present life that have not expired.
     pub(super) fn first_of(manifest: &Manifest, topic: &str) -> usize {
-        let dropped = manifest.dropped().get(topic).copied().unwrap_or(0);
-        manifest.rolls().partition_point(|roll| roll.to <= dropped)
+        let floor = manifest.floor_of(topic);
+        manifest.rolls().partition_point(|roll| roll.to <= floor)
     }
 
     /// The queue in the first roll that ends behind `offset` of it; `None` when all end before.
