@@ -8,9 +8,11 @@ use bytes::Bytes;
 use thiserror::Error;
 
 mod build;
+mod runs;
 mod view;
 
 pub use build::{IndexBuilder, Written};
+pub use runs::Run;
 pub use view::{At, Index, Span};
 
 /// First bytes of an index.

@@ -6,13 +6,17 @@
 
 pub mod bucket;
 pub mod cold;
+pub mod collect;
+pub mod expire;
 pub mod index;
 pub mod limits;
 pub mod manifest;
+pub mod merge;
 pub mod object;
 pub mod pace;
 pub mod roll;
 pub mod rows;
 pub mod tier;
+pub mod verify;
 
 mod chance;

@@ -142,3 +142,23 @@ pub const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Readings ahead that are under way at once.
 pub const AHEAD_TASKS_MAX: usize = 8;
+
+/// Small neighbouring rolls that are merged though they make no large object: a merge costs three puts, so one for eight
+/// rolls adds a seventh to their puts.
+pub const MERGE_ROLLS_MIN: usize = 8;
+
+/// Rolls of one merge. Of each one row group is open, and its index, which has some MiB at a hundred thousand queues.
+pub const MERGE_ROLLS_MAX: usize = 16;
+
+/// Rows of a roll that are decoded at once while it is merged with others: memory for each of them.
+pub const MERGE_BATCH_ROWS: usize = 512;
+
+/// Objects that are deleted, or asked for their size, at once.
+pub const UPKEEP_AT_ONCE_MAX: usize = 16;
+
+/// Time for which an object that nobody lists stays: readers may hold an older manifest, and an external engine may be in
+/// the middle of a query.
+pub const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Topics of one edit that makes them expire, so that an edit stays far below its bound.
+pub const EXPIRE_TOPICS_MAX: usize = 16_384;

@@ -15,6 +15,8 @@ mod cut;
 mod verify;
 mod write;
 
+pub(crate) use verify::Records;
+
 pub use write::{RollOptions, Rolled, Roller, often_used};
 
 /// A part of the log that is rolled.
@@ -95,7 +97,9 @@ pub enum RollError {
     #[error(transparent)]
     Bucket(#[from] crate::bucket::BucketError),
     /// What was read back is not what was written.
-    #[error("object {name} was put and reads back differently ({what}); it is not listed, and the part is rolled again")]
+    #[error(
+        "object {name} was put and reads back differently ({what}); it is not listed, and the part is rolled again"
+    )]
     Differs {
         /// The object.
         name: String,
@@ -105,6 +109,14 @@ pub enum RollError {
     /// The edit was not made.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// What is gone changed while rolls were merged.
+    #[error("topics of {from}..{to} were dropped or expired while it was merged; it is merged again")]
+    Overtaken {
+        /// Log offset at which the part begins.
+        from: u64,
+        /// Log offset behind it.
+        to: u64,
+    },
     /// The broker stops.
     #[error("rolling {from}..{to} was stopped; it begins anew with the next start")]
     Stopped {

@@ -3,8 +3,9 @@
 //! Owns the ledger, and the newest manifest that readers see. Everything that changes the manifest goes through
 //! [`Tier::commit`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
@@ -13,10 +14,17 @@ use tokio::sync::Mutex;
 
 use crate::bucket::{Bucket, BucketError, Puts, probe};
 use crate::cold::{CacheError, CacheOptions, Cold};
+use crate::expire::Contents;
 use crate::manifest::{CommitError, Edit, Ledger, Manifest, ManifestError, Writer, broker_folder};
 use crate::pace::Pace;
 use crate::roll::{RollError, RollOptions, Rolled, Roller, Source, often_used};
 use crate::rows::PropertyColumn;
+
+mod attempts;
+mod upkeep;
+
+use attempts::Attempts;
+pub use upkeep::{ExpireError, Expired};
 
 /// What a tier is opened with.
 #[derive(Debug, Clone)]
@@ -57,7 +65,9 @@ pub struct Tier {
     manifest: Arc<ArcSwap<Manifest>>,
     cold: Cold,
     /// Rolls that were begun, so that no two of them use the same names.
-    attempts: AtomicU32,
+    attempts: Attempts,
+    /// What rolls hold, by the names of their indexes.
+    contents: parking_lot::Mutex<HashMap<Box<str>, Arc<Contents>>>,
 }
 
 impl std::fmt::Debug for Tier {
@@ -78,8 +88,9 @@ impl Tier {
         let epoch = ledger.claim(puts, options.writer).await?;
         let manifest = Arc::new(ArcSwap::new(ledger.manifest()));
         let cold = Cold::open(bucket.clone(), &home, Arc::clone(&manifest), &options.cache).await?;
-        let (ledger, attempts) = (Mutex::new(ledger), AtomicU32::new(0));
-        Ok(Self { bucket, home, broker: options.broker, epoch, puts, ledger, manifest, cold, attempts })
+        let (attempts, contents) = (Attempts::default(), parking_lot::Mutex::default());
+        let (broker, ledger) = (options.broker, Mutex::new(ledger));
+        Ok(Self { bucket, home, broker, epoch, puts, ledger, manifest, cold, attempts, contents })
     }
 
     /// Everything that is listed now.
@@ -124,9 +135,10 @@ impl Tier {
     /// See [`CommitError`]; committing the same edit again settles what is unsettled.
     pub async fn commit(&self, edit: Edit) -> Result<Arc<Manifest>, CommitError> {
         let mut ledger = self.ledger.lock().await;
-        let manifest = ledger.commit(edit).await?;
-        self.manifest.store(Arc::clone(&manifest));
-        Ok(manifest)
+        let made = ledger.commit(edit).await;
+        // Also when this one failed: an earlier one may have been found to be made.
+        self.manifest.store(ledger.manifest());
+        made
     }
 
     /// Rolls a part of the log in the calling thread, which must not be one of the runtime's, and lists it.
@@ -141,8 +153,9 @@ impl Tier {
         (pace, stop): (&mut Pace, &AtomicBool),
     ) -> Result<Rolled, RollError> {
         let properties = runtime.block_on(self.columns(source))?;
-        let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
-        let options = RollOptions { broker: self.broker.clone(), epoch: self.epoch, attempt, properties };
+        let attempt = self.attempts.begin();
+        let options =
+            RollOptions { broker: self.broker.clone(), epoch: self.epoch, attempt: attempt.number, properties };
         let mut roller = Roller { bucket: &self.bucket, home: &self.home, runtime, pace, stop };
         let rolled = roller.roll(source, &options)?;
         runtime.block_on(self.commit(Edit::Add { rolls: vec![rolled.roll.clone()] }))?;

@@ -15,8 +15,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use strata_store::{QueueRange, Store};
 use strata_tiering::bucket::Bucket;
-use strata_tiering::index::Index;
-use strata_tiering::manifest::{Manifest, ManifestError, Writer};
+use strata_tiering::manifest::{ManifestError, Writer};
 use strata_tiering::tier::{Tier, TierError, TierOptions};
 use thiserror::Error;
 use tokio::sync::Notify;
@@ -26,12 +25,14 @@ use tracing::{error, info, warn};
 use crate::options::ColdSettings;
 
 mod across;
+mod floor;
 mod reading;
 mod roller;
 mod source;
 mod state;
 
 pub(crate) use across::KeyQuestion;
+use floor::Floor;
 pub(crate) use reading::{Outcome, read_cold};
 pub(crate) use roller::Roller;
 use roller::Round;
@@ -111,13 +112,6 @@ pub(crate) struct Cold {
 pub(crate) struct Open {
     pub tier: Arc<Tier>,
     floor: ArcSwapOption<Floor>,
-}
-
-/// Where queues begin.
-struct Floor {
-    manifest: Arc<Manifest>,
-    /// Of the oldest roll.
-    index: Option<Arc<Index>>,
 }
 
 impl Cold {
@@ -266,25 +260,8 @@ impl Cold {
 impl Open {
     /// Takes in where queues begin by the manifest of now.
     pub(crate) async fn look_at_floor(&self) -> Result<(), strata_tiering::cold::ColdError> {
-        let manifest = self.tier.manifest();
-        let index = match manifest.rolls().first() {
-            Some(roll) => Some(self.tier.cold().index(roll).await?),
-            None => None,
-        };
-        self.floor.store(Some(Arc::new(Floor { manifest, index })));
+        let before = self.floor.load_full();
+        self.floor.store(Some(Arc::new(Floor::look(&self.tier, before.as_deref()).await?)));
         Ok(())
-    }
-}
-
-impl Floor {
-    /// The queue's first offset in the tier; `None` when the tier has nothing of anybody.
-    fn begin(&self, topic: &str, queue_id: i32) -> Option<i64> {
-        let (index, first) = (self.index.as_ref()?, self.manifest.rolls().first()?);
-        if self.manifest.dropped().get(topic).is_some_and(|to| *to >= first.to) {
-            // Its present life began behind the oldest roll, at offset 0.
-            return Some(0);
-        }
-        // A queue that the oldest roll does not know began later.
-        Some(index.find(topic, queue_id).map_or(0, |span| span.base))
     }
 }

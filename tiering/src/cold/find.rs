@@ -83,9 +83,8 @@ impl Cold {
             let offsets = shared.numbers(&part, PHYSICAL_OFFSET).await?;
             let Some(nth) = offsets.iter().position(|offset| *offset == log_offset) else { continue };
             let records = shared.rows(&part, &[nth as u64..nth as u64 + 1]).await?;
-            let live = |bytes: &Bytes| {
-                RecordView::parse(bytes).is_ok_and(|record| !manifest.is_dropped(record.topic(), offset))
-            };
+            let live =
+                |bytes: &Bytes| RecordView::parse(bytes).is_ok_and(|record| !manifest.is_gone(record.topic(), offset));
             return Ok(records.into_iter().next().filter(live));
         }
         Ok(None)

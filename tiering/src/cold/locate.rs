@@ -76,17 +76,22 @@ impl Shared {
     }
 
     /// The queue in a roll, `None` when it was not known when the roll ended.
-    pub(super) async fn spot(self: &Arc<Self>, manifest: &Arc<Manifest>, at: usize, queue: (&str, i32)) -> Made<Option<Spot>> {
+    pub(super) async fn spot(
+        self: &Arc<Self>,
+        manifest: &Arc<Manifest>,
+        at: usize,
+        queue: (&str, i32),
+    ) -> Made<Option<Spot>> {
         let Some(roll) = manifest.rolls().get(at) else { return Ok(None) };
         let index = self.index(roll).await?;
         let span = index.find(queue.0, queue.1);
         Ok(span.map(|span| Spot { manifest: Arc::clone(manifest), at, index, span }))
     }
 
-    /// The first roll that belongs to the topic's present life.
+    /// The first roll that has messages of the topic's present life that have not expired.
     pub(super) fn first_of(manifest: &Manifest, topic: &str) -> usize {
-        let dropped = manifest.dropped().get(topic).copied().unwrap_or(0);
-        manifest.rolls().partition_point(|roll| roll.to <= dropped)
+        let floor = manifest.floor_of(topic);
+        manifest.rolls().partition_point(|roll| roll.to <= floor)
     }
 
     /// The queue in the first roll that ends behind `offset` of it; `None` when all end before.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{At, End, Index, IndexBuilder, IndexError, Piece, Written};
+use super::{At, End, Index, IndexBuilder, IndexError, Piece, Run, Written};
 
 fn ends() -> Vec<End> {
     let piece = |at, bytes: &'static str| Piece { at, bytes: Bytes::from_static(bytes.as_bytes()) };
@@ -115,6 +115,19 @@ proptest! {
             }
         }
         let index = Index::read(&builder.finish(&[]).bytes).unwrap();
+        let mut walked = Vec::new();
+        for (topic, queue_id, span) in index.queues() {
+            let (mut offset, mut row) = (span.base, span.row);
+            for run in index.runs(span) {
+                if let Run::Rows(count) = run {
+                    walked.extend((0..count).map(|n| (topic.to_owned(), queue_id, offset + i64::from(n), row + u64::from(n))));
+                    row += u64::from(count);
+                }
+                offset += i64::from(run.offsets());
+            }
+            prop_assert_eq!(offset, span.next);
+        }
+        prop_assert_eq!(&walked, &expected);
         for (topic, queue_id, offset, row) in expected {
             let span = index.find(&topic, queue_id).unwrap();
             prop_assert_eq!(index.at(&span, offset), At::Row(row));

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    HEAD_BYTES, IndexError, Kind, LOST_BYTES, MAGIC, QUEUE_BYTES, Repeated, SECTION_BYTES, TOPIC_BYTES, VERSION, i32_at,
-    i64_at, u32_at, u64_at,
+    HEAD_BYTES, IndexError, Kind, LOST_BYTES, MAGIC, QUEUE_BYTES, Repeated, SECTION_BYTES, TOPIC_BYTES, VERSION,
+    i32_at, i64_at, u32_at, u64_at,
 };
 use crate::limits::{INDEX_OBJECTS_MAX, INDEX_QUEUES_BYTES_MAX};
 
@@ -150,6 +150,33 @@ impl Index {
                 each(name, self.queue_id(row), self.span(row));
             }
         }
+    }
+
+    /// All queues, ordered by topic and id.
+    pub fn queues(&self) -> impl Iterator<Item = (&str, i32, Span)> {
+        (0..self.topics).flat_map(move |topic| {
+            let (name, first, last) = self.topic(topic);
+            // Names were text when they were written; the section's checksum vouches for them.
+            let name = std::str::from_utf8(name).ok();
+            let of = move |name| (first..last).map(move |row| (name, self.queue_id(row), self.span(row)));
+            name.into_iter().flat_map(of)
+        })
+    }
+
+    /// The queues of one topic, ordered by id.
+    pub fn queues_of(&self, topic: &str) -> impl Iterator<Item = (i32, Span)> {
+        let found = halve(0, self.topics, |index| self.topic(index).0 < topic.as_bytes());
+        let (name, first, last) = self.topic(found);
+        let rows = if name == topic.as_bytes() { first..last } else { 0..0 };
+        rows.map(|row| (self.queue_id(row), self.span(row)))
+    }
+
+    /// What was lost of a span: the first offset and the number of each stretch, ascending.
+    pub fn lost_of(&self, span: Span) -> impl Iterator<Item = (i64, u32)> {
+        let (count, number) = (self.lost.len() / LOST_BYTES, span.number);
+        let first = halve(0, count, |row| u32_at(&self.lost, row * LOST_BYTES) < number);
+        let rows = self.lost.get(first * LOST_BYTES..).unwrap_or_default().chunks_exact(LOST_BYTES);
+        rows.take_while(move |lost| u32_at(lost, 0) == number).map(|lost| (i64_at(lost, 8), u32_at(lost, 4)))
     }
 
     /// The rows of a topic's messages, `None` when the roll has none.

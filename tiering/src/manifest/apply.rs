@@ -48,7 +48,12 @@ impl Manifest {
             Edit::Claim {} => Err("only a claim claims".to_owned()),
             Edit::Add { rolls } => self.add(rolls, epoch),
             Edit::Swap { remove, add } => self.swap(remove, add, epoch),
-            Edit::Expire { rolls } => self.expire(rolls),
+            Edit::Expire { rolls } => {
+                self.expire(rolls)?;
+                self.forget_expired();
+                Ok(())
+            }
+            Edit::ExpireTopics { topics } => self.expire_topics(topics),
             Edit::Drop { topics } => {
                 let end = self.end.unwrap_or(0);
                 if let Some((topic, to)) = topics.iter().find(|(_, to)| **to > end) {

@@ -29,6 +29,8 @@ struct Head {
     end: Option<u64>,
     properties: BTreeMap<String, i32>,
     dropped: BTreeMap<String, u64>,
+    #[serde(default)]
+    expired: BTreeMap<String, u64>,
     state: Option<ObjectRef>,
 }
 
@@ -67,6 +69,7 @@ pub(super) fn encode(manifest: &Manifest) -> std::io::Result<Vec<u8>> {
         end: manifest.end,
         properties: (*manifest.properties).clone(),
         dropped: (*manifest.dropped).clone(),
+        expired: (*manifest.expired).clone(),
         state: manifest.state.clone(),
     })?;
     for roll in &manifest.rolls {
@@ -128,6 +131,7 @@ fn read_rolls(source: &mut Source<impl BufRead>, head: Head) -> Result<Manifest,
         end: head.end,
         properties: Arc::new(head.properties),
         dropped: Arc::new(head.dropped),
+        expired: Arc::new(head.expired),
         state: head.state,
         ..Manifest::default()
     };

@@ -59,6 +59,11 @@ pub enum Edit {
         /// Topics, and the log offset up to which their messages are gone.
         topics: BTreeMap<String, u64>,
     },
+    /// Messages of topics have expired, though the objects that they share with others stay.
+    ExpireTopics {
+        /// Topics, and the log offset up to which their messages are gone: one at which a roll ends.
+        topics: BTreeMap<String, u64>,
+    },
     /// Properties get columns of their own.
     Properties {
         /// Their ids, for good.

@@ -63,6 +63,12 @@ impl Ledger {
         self.held.as_ref().map(|held| held.epoch)
     }
 
+    /// Whether every edit that was tried is known to be made, or not to be.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.pending.is_none()
+    }
+
     /// Reads what others added. A writer that does not know whether its last edit was made learns nothing here; see
     /// [`Ledger::commit`].
     ///

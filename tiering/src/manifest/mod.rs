@@ -8,6 +8,7 @@ mod checkpoint;
 mod collect;
 mod edit;
 mod error;
+mod expired;
 mod ledger;
 mod names;
 mod roll;

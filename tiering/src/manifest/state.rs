@@ -30,6 +30,7 @@ pub struct Manifest {
     pub(super) end: Option<u64>,
     pub(super) properties: Arc<BTreeMap<String, i32>>,
     pub(super) dropped: Arc<BTreeMap<String, u64>>,
+    pub(super) expired: Arc<BTreeMap<String, u64>>,
     pub(super) state: Option<ObjectRef>,
     pub(super) totals: Totals,
 }

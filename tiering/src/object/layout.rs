@@ -8,6 +8,7 @@ use parquet::DecodeResult;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::bloom_filter::Sbbf;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder};
+use parquet::file::statistics::Statistics;
 
 use super::ObjectError;
 use crate::index::Piece;
@@ -27,8 +28,7 @@ impl Layout {
     /// It is no tail of an object of this format.
     pub fn read(tail: &Piece) -> Result<Self, ObjectError> {
         let end = tail.at + tail.bytes.len() as u64;
-        let mut decoder = ParquetMetaDataPushDecoder::try_new(end)?
-            .with_page_index_policy(PageIndexPolicy::Required);
+        let mut decoder = ParquetMetaDataPushDecoder::try_new(end)?.with_page_index_policy(PageIndexPolicy::Required);
         decoder.push_range(tail.at..end, tail.bytes.clone())?;
         let metadata = match decoder.try_decode()? {
             DecodeResult::Data(metadata) => Arc::new(metadata),
@@ -106,6 +106,28 @@ impl Layout {
         }
         out.push(from..all.end);
         out
+    }
+
+    /// The properties that have a column here, and how many rows have each.
+    #[must_use]
+    pub fn properties(&self) -> Vec<(PropertyColumn, u64)> {
+        let columns = properties_of(self.metadata.schema());
+        let counted = columns.into_iter().filter_map(|column| {
+            let leaf = self.leaf(&format!("{PROPERTY_PREFIX}{}", column.name))?;
+            let chunks = self.metadata().row_groups().iter().filter_map(|group| group.columns().get(leaf));
+            let rows = chunks.map(|chunk| {
+                let nulls = chunk.statistics().and_then(Statistics::null_count_opt).unwrap_or(0);
+                u64::try_from(chunk.num_values()).unwrap_or(0).saturating_sub(nulls)
+            });
+            Some((column, rows.sum()))
+        });
+        counted.collect()
+    }
+
+    /// Bytes that its pages have when they are expanded.
+    #[must_use]
+    pub fn expanded_bytes(&self) -> u64 {
+        self.metadata().row_groups().iter().map(|group| u64::try_from(group.total_byte_size()).unwrap_or(0)).sum()
     }
 
     /// The place of a leaf column by its path, as `tags` or `keys.list.element`.

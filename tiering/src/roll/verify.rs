@@ -18,9 +18,8 @@ pub(super) fn verify_object(
     let differs = |what: &str| RollError::Differs { name: name.to_owned(), what: what.to_owned() };
     let unreadable = |error: ObjectError| RollError::Differs { name: name.to_owned(), what: error.to_string() };
     let (runtime, bucket) = (roller.runtime, roller.bucket);
-    let read = |range: Range<u64>| -> Result<Bytes, RollError> {
-        Ok(runtime.block_on(bucket.read_range(path, range))?)
-    };
+    let read =
+        |range: Range<u64>| -> Result<Bytes, RollError> { Ok(runtime.block_on(bucket.read_range(path, range))?) };
     let layout = Layout::read(&finished.end.tail).map_err(unreadable)?;
     let (mut bytes_crc, mut records) = (0, Records::default());
     let mut at = 0;
@@ -60,21 +59,23 @@ pub(crate) struct Records {
 
 impl Records {
     /// Takes the rows of a row group, whose pages are in `bytes`, which begin at `at` in the object.
-    pub(crate) fn take(&mut self, layout: &Layout, group: usize, (at, bytes): (u64, &Bytes)) -> Result<(), ObjectError> {
+    pub(crate) fn take(&mut self, layout: &Layout, group: usize, part: (u64, &Bytes)) -> Result<(), ObjectError> {
+        self.take_each(layout, group, part, &mut |_| {})
+    }
+
+    /// The same, and shows each record.
+    pub(crate) fn take_each(
+        &mut self,
+        layout: &Layout,
+        group: usize,
+        part: (u64, &Bytes),
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), ObjectError> {
         let rows = layout.groups().nth(group).unwrap_or(0);
-        let mut scan = Scan::new(layout, group, &[0..rows], None)?;
+        let mut scan = Scan::new(layout, group, std::slice::from_ref(&(0..rows)), None)?;
         loop {
             match scan.step()? {
-                Step::Need(ranges) => {
-                    let cut = |range: &Range<u64>| {
-                        let from = usize::try_from(range.start.checked_sub(at)?).ok()?;
-                        let to = usize::try_from(range.end.checked_sub(at)?).ok()?;
-                        (from <= to && to <= bytes.len()).then(|| bytes.slice(from..to))
-                    };
-                    let parts: Option<Vec<Bytes>> = ranges.iter().map(cut).collect();
-                    let outside = || ObjectError::Damaged { what: format!("pages of row group {group} lie outside of it") };
-                    scan.give(ranges, parts.ok_or_else(outside)?)?;
-                }
+                Step::Need(ranges) => scan.give_from(ranges, part)?,
                 Step::Rows(batch) => {
                     let rebuilder = Rebuilder::new(&batch)?;
                     for row in 0..batch.num_rows() {
@@ -83,6 +84,7 @@ impl Records {
                         let crc = crc32c::crc32c(&self.record);
                         self.crc = crc32c::crc32c_append(self.crc, &crc.to_le_bytes());
                         self.rows += 1;
+                        each(&self.record);
                     }
                 }
                 Step::End => return Ok(()),

@@ -81,6 +81,7 @@ impl Roller<'_> {
             ends: Vec::new(),
             open: None,
             queue: (String::new(), 0, 0),
+            last: (String::new(), 0, 0),
             done: 0,
             stored: 0,
             failed: None,
@@ -141,6 +142,8 @@ struct Work<'a, 'b> {
     open: Option<Open>,
     /// The queue under way and its next offset.
     queue: (String, i32, i64),
+    /// The place of the last record: queues without messages may have come behind it, and lost offsets.
+    last: (String, i32, i64),
     /// Bytes of records that were written, and of finished objects.
     done: u64,
     stored: u64,
@@ -173,6 +176,10 @@ impl Work<'_, '_> {
         (open.first_time, open.last_time) = (open.first_time.min(time), open.last_time.max(time));
         let group_ends = open.writer.push(record).map_err(failed)?;
         self.index.row();
+        if self.last.0 != self.queue.0 {
+            self.queue.0.clone_into(&mut self.last.0);
+        }
+        (self.last.1, self.last.2) = (self.queue.1, self.queue.2);
         self.queue.2 += 1;
         self.done += record.len() as u64;
         if self.roller.pace.row() && self.roller.is_stopped() {
@@ -195,14 +202,14 @@ impl Work<'_, '_> {
         let finished = open.writer.finish().map_err(|source| RollError::Object { from, to, source })?;
         let name = object_name(&self.folder, self.objects.len());
         self.roller.put(&name, &finished)?;
-        let (topic, queue_id, next) = &self.queue;
+        let (topic, queue_id, offset) = &self.last;
         self.objects.push(ObjectEntry {
             name: name.into(),
             bytes: finished.bytes,
             rows: finished.rows,
             crc32c: finished.crc32c,
             first: open.first,
-            last: Place { topic: topic.as_str().into(), queue_id: *queue_id, offset: next - 1 },
+            last: Place { topic: topic.as_str().into(), queue_id: *queue_id, offset: *offset },
             first_time: open.first_time,
             last_time: open.last_time,
         });

@@ -10,7 +10,7 @@ use strata_tiering::roll::{Part, Source, SourceError, Walker};
 
 /// What is at an offset of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Slot {
+pub(crate) enum Slot {
     /// A message.
     Record(Vec<u8>),
     /// Its bytes are damaged.
@@ -19,48 +19,48 @@ pub enum Slot {
 
 /// A queue: the offset of its first slot, and its slots.
 #[derive(Debug, Clone, Default)]
-pub struct Queue {
-    pub base: i64,
-    pub slots: Vec<Slot>,
+pub(crate) struct Queue {
+    pub(crate) base: i64,
+    pub(crate) slots: Vec<Slot>,
 }
 
 /// A part of a log.
 #[derive(Debug, Clone, Default)]
-pub struct Log {
-    pub from: u64,
-    pub to: u64,
-    pub times: Option<(i64, i64)>,
-    pub bytes: u64,
-    pub queues: BTreeMap<(String, i32), Queue>,
+pub(crate) struct Log {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) times: Option<(i64, i64)>,
+    pub(crate) bytes: u64,
+    pub(crate) queues: BTreeMap<(String, i32), Queue>,
 }
 
 /// A message to be.
 #[derive(Debug, Clone)]
-pub struct Draft<'a> {
-    pub topic: &'a str,
-    pub queue_id: i32,
-    pub properties: &'a [u8],
-    pub body: &'a [u8],
-    pub time: i64,
+pub(crate) struct Draft<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) queue_id: i32,
+    pub(crate) properties: &'a [u8],
+    pub(crate) body: &'a [u8],
+    pub(crate) time: i64,
 }
 
 impl Log {
     /// A part that begins at a log offset.
     #[must_use]
-    pub fn at(from: u64) -> Self {
+    pub(crate) fn at(from: u64) -> Self {
         Self { from, to: from, ..Self::default() }
     }
 
     /// The part behind this one; its queues go on.
     #[must_use]
-    pub fn next(&self) -> Self {
+    pub(crate) fn next(&self) -> Self {
         let on = |queue: &Queue| Queue { base: queue.base + queue.slots.len() as i64, slots: Vec::new() };
         let queues = self.queues.iter().map(|(key, queue)| (key.clone(), on(queue))).collect();
         Self { from: self.to, to: self.to, times: None, bytes: 0, queues }
     }
 
     /// Appends a message.
-    pub fn append(&mut self, draft: &Draft<'_>) {
+    pub(crate) fn append(&mut self, draft: &Draft<'_>) {
         let queue = self.queues.entry((draft.topic.to_owned(), draft.queue_id)).or_default();
         let placed = Placement {
             queue_offset: queue.base + queue.slots.len() as i64,
@@ -91,7 +91,7 @@ impl Log {
     }
 
     /// Damages the message at an offset.
-    pub fn lose(&mut self, topic: &str, queue_id: i32, offset: i64) {
+    pub(crate) fn lose(&mut self, topic: &str, queue_id: i32, offset: i64) {
         let queue = self.queues.get_mut(&(topic.to_owned(), queue_id)).unwrap();
         let at = usize::try_from(offset - queue.base).unwrap();
         queue.slots[at] = Slot::Lost;

@@ -1,7 +1,10 @@
 //! Rolling and cold reads together, over a store in memory: what was rolled is read back, record for record.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod fence;
 mod log;
+mod upkeep;
+mod world;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
