@@ -19,6 +19,13 @@ const DECISION_LINES_MAX: usize = 80;
 const EXCEPTIONS: &[(&str, &str, &str, &str)] = &[
     ("limits", "protocol/src/limits.rs", "JSON_DEPTH_MAX", "a depth is counted in levels and has no other unit"),
     ("limits", "store/src/limits.rs", "QUEUE_ID_MAX", "an id is a number without a unit"),
+    ("limits", "tiering/src/limits.rs", "COMPRESSION_LEVEL", "a level is a number without a unit"),
+    ("limits", "tiering/src/limits.rs", "BLOOM_WRONG", "a share has no unit"),
+    ("function names", "tiering/src/bucket/durable.rs", "get_opts", "the name is the trait's of object stores"),
+    ("function names", "tiering/tests/bucket.rs", "get_opts", "the name is the trait's of object stores"),
+    ("function names", "tiering/tests/faults/mod.rs", "get_opts", "the name is the trait's of object stores"),
+    ("struct fields", "broker/src/hall.rs", "Hall", "the rooms that requests meet; each has its own owner"),
+    ("struct fields", "broker/src/handle/tier.rs", "Counters", "the members of the JSON that is answered"),
     ("struct fields", "protocol/src/body/settings.rs", "GroupConfig", "the members of RocketMQ's document"),
     ("struct fields", "protocol/src/request/message.rs", "Send", "the fields of RocketMQ's widest request"),
     ("struct fields", "cli/src/consume/print.rs", "Shown", "the members of the JSON that is printed are its format"),

@@ -181,13 +181,13 @@ pub(crate) const SHARED_QUEUE_TURNS: u32 = 2;
 pub(crate) const COLD_SEAL_SECONDS_MAX: u64 = 365 * 24 * 3_600;
 
 /// MiB of memory for what was read of the cold tier: below it one block of records would fill its part.
-pub(crate) const COLD_CACHE_MEMORY_MIB: std::ops::RangeInclusive<usize> = 64..=1024 * 1024;
+pub(crate) const COLD_CACHE_MEMORY_MIBS: std::ops::RangeInclusive<usize> = 64..=1024 * 1024;
 
 /// MiB of disk for the same, if there is any: eight of its files.
-pub(crate) const COLD_CACHE_DISK_MIB_MIN: usize = 256;
+pub(crate) const COLD_CACHE_DISK_MIBS_MIN: usize = 256;
 
 /// MiB of disk for the same: 16 TiB, so that its bytes can be counted.
-pub(crate) const COLD_CACHE_DISK_MIB_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const COLD_CACHE_DISK_MIBS_MAX: usize = 16 * 1024 * 1024;
 
 /// Time between two looks at a roll under way; the bar of its progress moves so often.
 pub(crate) const ROLL_LOOK_INTERVAL: Duration = Duration::from_millis(500);

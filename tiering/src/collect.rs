@@ -13,7 +13,7 @@ use strata_protocol::checked::{Proof, check_json, json_with_checksum};
 use thiserror::Error;
 
 use crate::bucket::{Bucket, BucketError, Listed};
-use crate::limits::UPKEEP_AT_ONCE_MAX;
+use crate::limits::UPKEEP_READS_MAX;
 use crate::manifest::{Manifest, ManifestError};
 
 mod names;
@@ -167,7 +167,7 @@ pub(crate) async fn delete(bucket: &Bucket, home: &str, survey: Survey) -> Resul
         async move { bucket.delete(&path).await }
     });
     let deletions: Vec<_> = deletions.collect();
-    stream::iter(deletions).buffer_unordered(UPKEEP_AT_ONCE_MAX).try_collect::<()>().await?;
+    stream::iter(deletions).buffer_unordered(UPKEEP_READS_MAX).try_collect::<()>().await?;
     if survey.seen.names != survey.stored.names {
         let text = serde_json::to_vec(&survey.seen).unwrap_or_default();
         bucket.put(&format!("{home}/{SEEN}"), json_with_checksum(SEEN, text).into()).await?;

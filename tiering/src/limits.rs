@@ -124,7 +124,7 @@ pub const FETCH_GAP_BYTES_MAX: u64 = 256 * 1024;
 pub const FETCH_GAP_BYTES_FEW: u64 = 16 * 1024;
 
 /// Of how many rows one is wanted at least for all of them to be read: a page of bodies holds some 64.
-pub const SELECTED_ONE_OF_MIN: usize = 32;
+pub const SELECTED_ONE_OF_ROWS_MIN: usize = 32;
 
 /// Rows that are wanted and fetched at once.
 pub const SELECTED_ROWS_MAX: usize = 256;
@@ -156,7 +156,7 @@ pub const MERGE_ROLLS_MAX: usize = 16;
 pub const MERGE_BATCH_ROWS: usize = 512;
 
 /// Objects that are deleted, or asked for their size, at once.
-pub const UPKEEP_AT_ONCE_MAX: usize = 16;
+pub const UPKEEP_READS_MAX: usize = 16;
 
 /// Time for which an object that nobody lists stays: readers may hold an older manifest, and an external engine may be in
 /// the middle of a query.

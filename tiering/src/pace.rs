@@ -2,9 +2,10 @@
 //!
 //! Owns sleeping. Rolling is never urgent before the disk is full, and whoever produces must not feel it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
 
 use crate::limits::{PACE_ROWS, PACE_SLEEP_MS_MAX};
 

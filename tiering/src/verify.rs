@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::bucket::{Bucket, BucketError};
 use crate::index::Index;
-use crate::limits::{DAMAGE_READS_MAX, UPKEEP_AT_ONCE_MAX};
+use crate::limits::{DAMAGE_READS_MAX, UPKEEP_READS_MAX};
 use crate::manifest::{Manifest, ObjectRef, Roll};
 
 mod chain;
@@ -147,7 +147,7 @@ impl<P: FnMut(&Progress)> Check<'_, P> {
         let asked = of_rolls
             .chain(state)
             .map(|(name, bytes)| async move { (name, bytes, bucket.size(&format!("{home}/{name}")).await) });
-        let mut sizes = stream::iter(asked).buffered(UPKEEP_AT_ONCE_MAX);
+        let mut sizes = stream::iter(asked).buffered(UPKEEP_READS_MAX);
         while let Some((name, bytes, size)) = sizes.next().await {
             match size {
                 Ok(size) if size == bytes => {}

@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use strata_store::SealedRange;
 use strata_tiering::manifest::CommitError;
 use strata_tiering::pace::Pace;
 use strata_tiering::roll::{Part, RollError, Rolled, Source};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::source::{Missing, Segments};

@@ -10,7 +10,9 @@ use strata_tiering::pace::Budget;
 use super::Key;
 use super::broker::BrokerDraft;
 use super::values::{number, truth};
-use crate::limits::{COLD_CACHE_DISK_MIB_MAX, COLD_CACHE_DISK_MIB_MIN, COLD_CACHE_MEMORY_MIB, COLD_SEAL_SECONDS_MAX};
+use crate::limits::{
+    COLD_CACHE_DISK_MIBS_MAX, COLD_CACHE_DISK_MIBS_MIN, COLD_CACHE_MEMORY_MIBS, COLD_SEAL_SECONDS_MAX,
+};
 
 /// The folder in the broker's data folder that keeps what was read of the tier.
 const CACHE_FOLDER: &str = "cold-cache";
@@ -146,7 +148,7 @@ pub(super) const fn cache_memory() -> Key<BrokerDraft> {
     Key {
         name: "tieredCacheMemoryMiB",
         meaning: "MiB of memory for what was read of the tier",
-        apply: |d, v| number(&mut d.cold.memory_mib, v, COLD_CACHE_MEMORY_MIB),
+        apply: |d, v| number(&mut d.cold.memory_mib, v, COLD_CACHE_MEMORY_MIBS),
         show: |d| d.cold.memory_mib.to_string(),
     }
 }
@@ -157,7 +159,7 @@ pub(super) const fn cache_disk() -> Key<BrokerDraft> {
         meaning: "MiB of the data folder's cold-cache/ for the same; 0 for none",
         apply: |d, v| match v {
             "0" => number(&mut d.cold.disk_mib, v, 0..=0),
-            _ => number(&mut d.cold.disk_mib, v, COLD_CACHE_DISK_MIB_MIN..=COLD_CACHE_DISK_MIB_MAX)
+            _ => number(&mut d.cold.disk_mib, v, COLD_CACHE_DISK_MIBS_MIN..=COLD_CACHE_DISK_MIBS_MAX)
                 .map_err(|allowed| format!("0, or {allowed}")),
         },
         show: |d| d.cold.disk_mib.to_string(),

@@ -85,10 +85,7 @@ impl Location {
     /// The folder of this machine that it is.
     #[must_use]
     pub fn folder(&self) -> Option<&std::path::Path> {
-        match &self.kind {
-            Kind::Folder(folder) => Some(folder),
-            _ => None,
-        }
+        if let Kind::Folder(folder) = &self.kind { Some(folder) } else { None }
     }
 }
 

@@ -31,10 +31,8 @@ impl Layout {
     /// The lowest and the highest number of a leaf column in a row group.
     pub(super) fn bounds(&self, group: usize, leaf: usize) -> Option<(i64, i64)> {
         let column = self.metadata().row_groups().get(group)?.columns().get(leaf)?;
-        match column.statistics()? {
-            Statistics::Int64(numbers) => numbers.min_opt().copied().zip(numbers.max_opt().copied()),
-            _ => None,
-        }
+        let Statistics::Int64(numbers) = column.statistics()? else { return None };
+        numbers.min_opt().copied().zip(numbers.max_opt().copied())
     }
 }
 

@@ -82,7 +82,9 @@ impl Cold {
             }
             let offsets = shared.numbers(&part, PHYSICAL_OFFSET).await?;
             let Some(nth) = offsets.iter().position(|offset| *offset == log_offset) else { continue };
-            let records = shared.rows(&part, &[nth as u64..nth as u64 + 1]).await?;
+            let row = part.rows.start + nth as u64;
+            let only = row..row + 1;
+            let records = shared.rows(&part, std::slice::from_ref(&only)).await?;
             let live =
                 |bytes: &Bytes| RecordView::parse(bytes).is_ok_and(|record| !manifest.is_gone(record.topic(), offset));
             return Ok(records.into_iter().next().filter(live));

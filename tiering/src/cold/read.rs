@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use foyer::{Cache, CacheBuilder};
+use tokio::time::Instant;
 
 use super::blocks::{BlockKey, Fetch, Object};
 use super::locate::Spot;
@@ -13,7 +13,7 @@ use super::select::is_answerable;
 use super::sift::{ColumnSift, Sift};
 use super::{Cold, ColdError, Records, SCAN_TIME_MAX, Shared};
 use crate::index::At;
-use crate::limits::{AHEAD_TASKS_MAX, HINTS_MAX, PAGE_ROWS_MAX, SELECTED_ONE_OF_MIN, SELECTED_ROWS_MAX};
+use crate::limits::{AHEAD_TASKS_MAX, HINTS_MAX, PAGE_ROWS_MAX, SELECTED_ONE_OF_ROWS_MIN, SELECTED_ROWS_MAX};
 
 /// What a read asks for.
 #[derive(Debug, Clone, Copy)]
@@ -218,7 +218,7 @@ impl<'a> Walk<'a> {
         let from = selected.partition_point(|row| u64::from(*row) < piece.row);
         let behind = piece.row + PAGE_ROWS_MAX as u64;
         let soon = selected[from..].partition_point(|row| u64::from(*row) < behind);
-        if soon > PAGE_ROWS_MAX / SELECTED_ONE_OF_MIN {
+        if soon > PAGE_ROWS_MAX / SELECTED_ONE_OF_ROWS_MIN {
             return Ok(None);
         }
         let count = (self.ask.messages_max - self.read.messages).clamp(1, SELECTED_ROWS_MAX);

@@ -228,9 +228,7 @@ fn page_bounds(layout: &Layout, (group, leaf): (usize, usize), page: u64, rows: 
     if index.is_null_page(number) {
         return Some(Bounds { rows: Some(rows), nulls: Some(rows), ..Bounds::default() });
     }
-    let (min, max) = match index {
-        ColumnIndexMetaData::BYTE_ARRAY(texts) => (texts.min_value(number), texts.max_value(number)),
-        _ => (None, None),
-    };
+    let texts = if let ColumnIndexMetaData::BYTE_ARRAY(texts) = index { Some(texts) } else { None };
+    let (min, max) = texts.map_or((None, None), |texts| (texts.min_value(number), texts.max_value(number)));
     Some(Bounds { rows: Some(rows), nulls, min: min.map(text), max: max.map(text) })
 }

@@ -72,7 +72,8 @@ impl Records {
         each: &mut dyn FnMut(&[u8]),
     ) -> Result<(), ObjectError> {
         let rows = layout.groups().nth(group).unwrap_or(0);
-        let mut scan = Scan::new(layout, group, std::slice::from_ref(&(0..rows)), None)?;
+        let all = 0..rows;
+        let mut scan = Scan::new(layout, group, std::slice::from_ref(&all), None)?;
         loop {
             match scan.step()? {
                 Step::Need(ranges) => scan.give_from(ranges, part)?,

@@ -82,8 +82,7 @@ impl Roller<'_> {
             open: None,
             queue: (String::new(), 0, 0),
             last: (String::new(), 0, 0),
-            done: 0,
-            stored: 0,
+            bytes: (0, 0),
             failed: None,
         };
         source.walk(&mut work)?;
@@ -145,8 +144,7 @@ struct Work<'a, 'b> {
     /// The place of the last record: queues without messages may have come behind it, and lost offsets.
     last: (String, i32, i64),
     /// Bytes of records that were written, and of finished objects.
-    done: u64,
-    stored: u64,
+    bytes: (u64, u64),
     failed: Option<RollError>,
 }
 
@@ -181,13 +179,14 @@ impl Work<'_, '_> {
         }
         (self.last.1, self.last.2) = (self.queue.1, self.queue.2);
         self.queue.2 += 1;
-        self.done += record.len() as u64;
+        self.bytes.0 += record.len() as u64;
         if self.roller.pace.row() && self.roller.is_stopped() {
             return Err(RollError::Stopped { from: part.from, to: part.to });
         }
         if group_ends {
             let bytes = open.writer.bytes() as u64;
-            let progress = Progress { total: part.bytes, done: self.done, stored: self.stored + bytes, open: bytes };
+            let progress =
+                Progress { total: part.bytes, done: self.bytes.0, stored: self.bytes.1 + bytes, open: bytes };
             if progress.cuts() {
                 self.end_object()?;
             }
@@ -212,7 +211,7 @@ impl Work<'_, '_> {
             first_time: open.first_time,
             last_time: open.last_time,
         });
-        self.stored += finished.bytes;
+        self.bytes.1 += finished.bytes;
         self.ends.push(finished.end);
         Ok(())
     }
@@ -237,7 +236,7 @@ impl Work<'_, '_> {
             front,
             objects: self.objects.into(),
         };
-        Ok(Rolled { roll, record_bytes: self.done, rows })
+        Ok(Rolled { roll, record_bytes: self.bytes.0, rows })
     }
 
     fn go_on(&mut self, result: Result<(), RollError>) -> ControlFlow<()> {
