@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use strata_store::SealedRange;
 use strata_tiering::manifest::{CommitError, Edit};
 use strata_tiering::pace::Pace;
 use strata_tiering::roll::{Part, RollError, Rolled, Source};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::source::{Missing, Segments};
@@ -127,7 +128,10 @@ impl Roller {
         let mut trouble = self.cold.progress.trouble.lock();
         match &round.failure {
             Some(reason) if fenced => {
-                error!(reason, "another broker has taken the cold tier over; this one rolls no more and deletes nothing");
+                error!(
+                    reason,
+                    "another broker has taken the cold tier over; this one rolls no more and deletes nothing"
+                );
             }
             Some(reason) => {
                 self.cold.progress.failures.fetch_add(1, Ordering::Relaxed);
@@ -170,8 +174,16 @@ impl Roller {
             rolled?
         };
         let (roll, took) = (&rolled.roll, began.elapsed());
-        info!(from = roll.from, to = roll.to, objects = roll.objects.len(), messages = rolled.rows,
-            record_bytes = rolled.record_bytes, bytes = roll.bytes(), ?took, "rolled");
+        info!(
+            from = roll.from,
+            to = roll.to,
+            objects = roll.objects.len(),
+            messages = rolled.rows,
+            record_bytes = rolled.record_bytes,
+            bytes = roll.bytes(),
+            ?took,
+            "rolled"
+        );
         if let Err(error) = self.runtime.block_on(open.look_at_floor()) {
             warn!(%error, "the oldest index cannot be read yet");
         }

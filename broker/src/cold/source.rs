@@ -20,12 +20,7 @@ pub(super) struct Segments<'a> {
 
 impl<'a> Segments<'a> {
     /// Takes the segments that begin at the log offsets, oldest first.
-    pub(super) fn open(
-        store: &Store,
-        begins: &[i64],
-        from: u64,
-        walked: &'a AtomicU64,
-    ) -> Result<Self, SourceError> {
+    pub(super) fn open(store: &Store, begins: &[i64], from: u64, walked: &'a AtomicU64) -> Result<Self, SourceError> {
         let mut copies = Vec::with_capacity(begins.len());
         for begin in begins {
             let failed = |error: strata_store::UpkeepError| SourceError {

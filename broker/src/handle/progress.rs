@@ -84,11 +84,7 @@ pub(super) fn of_broker(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Re
 }
 
 /// Answers 303.
-pub(super) fn time_span(
-    hall: &Arc<Hall>,
-    command: &Command,
-    connection: &Arc<Connection>,
-) -> Result<Answer, Refusal> {
+pub(super) fn time_span(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let TopicAndGroup { topic, group, .. } = header(command)?;
     let topic = topic.unwrap_or_default();
     let queues = hall.topic(&topic)?.config.write_queue_nums;

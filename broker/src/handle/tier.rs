@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use strata_protocol::command::Command;
+use strata_protocol::reply::Reply;
 use strata_protocol::request::TierRoll;
 use strata_remoting::{Answer, Connection};
-use strata_protocol::reply::Reply;
 use strata_tiering::bucket::BreakerState;
 
 use super::{document, header, later};

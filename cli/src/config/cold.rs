@@ -91,7 +91,8 @@ pub(crate) fn url_of(text: &str) -> Result<String, String> {
 }
 
 fn url_of_folder(folder: &Path) -> Result<String, String> {
-    let absolute = std::path::absolute(folder).map_err(|error| format!("a folder that exists or can be made: {error}"))?;
+    let absolute =
+        std::path::absolute(folder).map_err(|error| format!("a folder that exists or can be made: {error}"))?;
     let url = url::Url::from_file_path(&absolute).map_err(|()| String::from("the path of a folder"))?;
     Ok(url.into())
 }
@@ -210,7 +211,8 @@ mod tests {
 
     #[test]
     fn what_is_no_place_is_refused_without_its_secrets() {
-        for url in ["s3://KEY:SECRET@bucket/p", "az://c/p?sig=SECRET", "memory://", "ftp://SECRET@h/x", "file://host/x"] {
+        for url in ["s3://KEY:SECRET@bucket/p", "az://c/p?sig=SECRET", "memory://", "ftp://SECRET@h/x", "file://host/x"]
+        {
             let told = with(&[("tieredStoreUrl", url)]).err().unwrap();
             assert!(told.starts_with("--test: tieredStoreUrl="), "{told}");
             assert!(!told.contains("SECRET") && !told.contains("KEY"), "{told}");

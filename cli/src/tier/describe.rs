@@ -52,7 +52,8 @@ pub(super) async fn run(args: DescribeArgs) -> Outcome {
         return Err(Failure::new(Exit::NotFound, message));
     }
     let bar = bar("queues", found.len());
-    let queues = stream::iter(found).map(|(queue_id, counted)| describe(&place, &cold, (&args.topic, queue_id), counted));
+    let queues =
+        stream::iter(found).map(|(queue_id, counted)| describe(&place, &cold, (&args.topic, queue_id), counted));
     let queues = queues.buffered(TIER_QUEUES_AT_ONCE).inspect_ok(|_| bar.inc(1)).try_collect::<Vec<Queue>>().await?;
     bar.finish_and_clear();
     let messages = queues.iter().map(|queue| queue.messages).sum();

@@ -98,7 +98,9 @@ fn listing_text(listing: &Listing) -> String {
     };
     let head = format!("broker {broker} in {url}: {messages} messages in {objects} objects, {bytes} bytes");
     if rolls.is_empty() {
-        return format!("{head}\nnothing is rolled; a broker does it when a segment is full or old, or: strata tier roll --now");
+        return format!(
+            "{head}\nnothing is rolled; a broker does it when a segment is full or old, or: strata tier roll --now"
+        );
     }
     format!("{head}\n\n{}", table(&columns, rolls.iter().map(row)))
 }

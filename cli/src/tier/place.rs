@@ -19,7 +19,8 @@ use crate::serve;
 /// Opens the store of a tier. Credentials and addresses of servers come from the environment, as their tools take them.
 pub(crate) async fn open_bucket(location: &Location) -> Outcome<Bucket> {
     // Names and values that are no text are none that a store's client would know.
-    let pairs = std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    let pairs =
+        std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
     Bucket::open(location, pairs, Patience::default()).await.or_fail(Exit::CannotStart)
 }
 
@@ -96,7 +97,10 @@ fn exit_of(error: &BucketError) -> Exit {
         BucketError::Denied { .. } | BucketError::Unsupported { .. } => Exit::Refused,
         BucketError::Failed { .. } | BucketError::Down { .. } => Exit::Unreachable,
         BucketError::Missing { .. } => Exit::Damaged,
-        _ => Exit::Failed,
+        BucketError::Location { .. }
+        | BucketError::Options { .. }
+        | BucketError::Name { .. }
+        | BucketError::TooLarge { .. } => Exit::Failed,
     }
 }
 
@@ -114,7 +118,9 @@ fn of_manifest(bucket: &Bucket, error: ManifestError) -> Failure {
         }
         ManifestError::Bucket(error) => of_bucket(bucket, &error),
         ManifestError::Restless { .. } => Failure::new(Exit::Failed, format!("{bucket}: {error}")),
-        error => Failure::new(Exit::Damaged, format!("{bucket}: {error}")),
+        ManifestError::Damaged { .. } | ManifestError::Version { .. } => {
+            Failure::new(Exit::Damaged, format!("{bucket}: {error}"))
+        }
     }
 }
 

@@ -153,7 +153,10 @@ fn status_text(status: &Status) -> String {
         row("", format!("{} bytes fetched in {} requests", counters.fetched_bytes, counters.fetched_requests));
         let Counters { store_calls, store_failures, store_retries, .. } = counters;
         let breaker = status.breaker.as_deref().unwrap_or("unknown");
-        row("store", format!("{store_calls} calls, {store_failures} failures, {store_retries} retries; breaker {breaker}"));
+        row(
+            "store",
+            format!("{store_calls} calls, {store_failures} failures, {store_retries} retries; breaker {breaker}"),
+        );
     }
     row("trouble", status.trouble.clone().unwrap_or_else(|| String::from("none")));
     rows.iter().map(|(name, value)| format!("{name:<14}{value}")).collect::<Vec<_>>().join("\n")
@@ -168,8 +171,7 @@ pub(super) async fn roll(args: RollArgs) -> Outcome {
         all.push(roll_one(&mut cluster, master, args.now).await?);
     }
     show(&output, &all, |all| {
-        let columns =
-            [text("BROKER"), number("ROLLS"), number("MESSAGES"), number("BYTES"), number("IN THE TIER TO")];
+        let columns = [text("BROKER"), number("ROLLS"), number("MESSAGES"), number("BYTES"), number("IN THE TIER TO")];
         let to = |rolled: &Rolled| rolled.listed_to.map_or_else(|| String::from("-"), |to| to.to_string());
         let row = |rolled: &Rolled| {
             let Rolled { broker, rolls, messages, bytes, .. } = rolled;
