@@ -249,6 +249,9 @@ impl Broker {
             let _ = tokio::time::timeout(ROLL_END_MAX, joined).await;
         }
         if let Some(cold) = &self.hall.cold {
+            // The tier gets the files, so they say first what was committed last. Failures are told by the end itself.
+            let owner = Arc::clone(&self);
+            let _ = tokio::task::spawn_blocking(move || owner.save_settings()).await;
             cold.close(&self.hall.options.data).await;
         }
         self.close().await
@@ -293,6 +296,14 @@ impl Broker {
             tokio::spawn(housekeeping(Arc::clone(hall), Arc::clone(&bells[3]))),
         ];
         (bells, tasks)
+    }
+
+    /// Writes the tables, behind the messages that they speak of.
+    fn save_settings(&self) {
+        if self.hall.store.flush_now().is_ok() {
+            self.hall.save_tables();
+            let _ = self.schedule.save();
+        }
     }
 
     async fn close(self: Arc<Self>) -> Result<(), ServeError> {

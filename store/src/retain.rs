@@ -148,6 +148,14 @@ impl Store {
         Ok(())
     }
 
+    /// Topics that were forgotten, each with the log offset before which no record of it counts. One is left out when
+    /// the log begins behind that: whoever copies the log has to hear of it before it calls the segment copied.
+    #[must_use]
+    pub fn forgotten_topics(&self) -> Vec<(String, i64)> {
+        let tombstones = Arc::clone(&self.shared.head.lock().tombstones);
+        tombstones.all()
+    }
+
     /// Looks at the disk's fill now and decides whether appends are taken. The store's own thread
     /// does this too, unless upkeep is off.
     pub fn look_at_disk(&self) {

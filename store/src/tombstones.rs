@@ -27,6 +27,11 @@ impl Tombstones {
         if self.before.is_empty() { 0 } else { self.before.get(topic).copied().unwrap_or(0) }
     }
 
+    /// All topics with the log offsets at which they ended.
+    pub(crate) fn all(&self) -> Vec<(String, i64)> {
+        self.before.iter().map(|(topic, offset)| (topic.clone(), *offset)).collect()
+    }
+
     /// Notes that `topic` ended at `offset`.
     pub(crate) fn add(&mut self, topic: &str, offset: i64) {
         self.before.insert(topic.to_owned(), offset);

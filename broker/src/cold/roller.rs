@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use strata_store::SealedRange;
-use strata_tiering::manifest::CommitError;
+use strata_tiering::manifest::{CommitError, Edit};
 use strata_tiering::pace::Pace;
 use strata_tiering::roll::{Part, RollError, Rolled, Source};
 use tokio::runtime::Handle;
@@ -149,6 +149,7 @@ impl Roller {
 
     /// Rolls the oldest segments that are not listed yet; `None` when all sealed ones are.
     fn next(&self, open: &Open, pace: &mut Pace) -> Result<Option<Rolled>, RollError> {
+        self.drop_forgotten(open)?;
         let ranges = self.cold.store.sealed_ranges();
         let copied = open.tier.manifest().end().and_then(|end| i64::try_from(end).ok());
         let from = match (copied, ranges.first()) {
@@ -187,6 +188,28 @@ impl Roller {
             warn!(%error, "the oldest index cannot be read yet");
         }
         Ok(Some(rolled))
+    }
+
+    /// Says in the manifest which topics were deleted, before anything behind that is rolled: a topic of the same name
+    /// begins at offset 0 again, and must never be answered with messages of the one before.
+    fn drop_forgotten(&self, open: &Open) -> Result<(), CommitError> {
+        let manifest = open.tier.manifest();
+        let Some((start, end)) = manifest.start().zip(manifest.end()) else { return Ok(()) };
+        let forgotten = self.cold.store.forgotten_topics().into_iter().filter_map(|(topic, offset)| {
+            let to = u64::try_from(offset).unwrap_or(0).min(end);
+            let known = manifest.dropped().get(&topic).copied().unwrap_or(0);
+            (to > start && to > known).then_some((topic, to))
+        });
+        let topics: std::collections::BTreeMap<String, u64> = forgotten.collect();
+        if topics.is_empty() {
+            return Ok(());
+        }
+        info!(?topics, "deleted topics are dropped in the cold tier too");
+        self.runtime.block_on(open.tier.commit(Edit::Drop { topics }))?;
+        if let Err(error) = self.runtime.block_on(open.look_at_floor()) {
+            warn!(%error, "the oldest index cannot be read yet");
+        }
+        Ok(())
     }
 
     /// Lists a stretch of the log that was lost before it was rolled: its queues go on behind it.

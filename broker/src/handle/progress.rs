@@ -7,8 +7,9 @@ use strata_protocol::body::{ConsumeOffset, MessageQueue, object_map};
 use strata_protocol::command::Command;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::{ConsumeStats, TopicAndGroup};
+use strata_remoting::{Answer, Connection};
 
-use super::{document, header};
+use super::{document, header, later};
 use crate::hall::Hall;
 use crate::refusal::Refusal;
 
@@ -83,26 +84,43 @@ pub(super) fn of_broker(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Re
 }
 
 /// Answers 303.
-pub(super) fn time_span(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+pub(super) fn time_span(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let TopicAndGroup { topic, group, .. } = header(command)?;
     let topic = topic.unwrap_or_default();
-    let known = hall.topic(&topic)?;
-    let span = |queue_id: i32| {
-        let range = hall.store.queue_range(&topic, queue_id).filter(|range| range.max > range.min);
-        let time = |offset: i64| hall.store.store_time(&topic, queue_id, offset);
-        let first = range.and_then(|range| time(range.min)).unwrap_or(-1);
-        let last = range.and_then(|range| time(range.max - 1)).unwrap_or(-1);
-        let consumed = hall.tables.offsets.find(&group, &topic, queue_id).unwrap_or(0);
-        let consumed_at = if consumed > 0 { time(consumed - 1).unwrap_or(first) } else { first };
-        let is_behind = range.is_some_and(|range| consumed < range.max);
-        let delay = if is_behind { hall.now_ms() - time(consumed).unwrap_or(first).max(0) } else { 0 };
-        serde_json::json!({
-            "messageQueue": MessageQueue { topic: topic.clone(), broker_name: hall.options.identity.name.clone(), queue_id },
-            "minTimeStamp": first, "maxTimeStamp": last, "consumeTimeStamp": consumed_at, "delayTime": delay,
-        })
-    };
-    let spans: Vec<_> = (0..known.config.write_queue_nums).map(span).collect();
-    document(&serde_json::json!({ "consumeTimeSpanSet": spans }))
+    let queues = hall.topic(&topic)?.config.write_queue_nums;
+    let owner = Arc::clone(hall);
+    Ok(later(hall, command, connection, async move {
+        let mut spans = Vec::new();
+        for queue_id in 0..queues {
+            spans.push(span(&owner, (&topic, &group), queue_id).await?);
+        }
+        document(&serde_json::json!({ "consumeTimeSpanSet": spans }))
+    }))
+}
+
+/// The times of one queue, those of messages in the cold tier included.
+async fn span(hall: &Hall, (topic, group): (&str, &str), queue_id: i32) -> Result<serde_json::Value, Refusal> {
+    let range = hall.range(topic, queue_id).filter(|range| range.max > range.min);
+    let (mut first, mut last) = (-1, -1);
+    if let Some(range) = range {
+        first = hall.store_time(topic, queue_id, range.min).await?.unwrap_or(-1);
+        last = hall.store_time(topic, queue_id, range.max - 1).await?.unwrap_or(-1);
+    }
+    let consumed = hall.tables.offsets.find(group, topic, queue_id).unwrap_or(0);
+    let mut consumed_at = first;
+    if consumed > 0 {
+        consumed_at = hall.store_time(topic, queue_id, consumed - 1).await?.unwrap_or(first);
+    }
+    let mut delay = 0;
+    if range.is_some_and(|range| consumed < range.max) {
+        let next = hall.store_time(topic, queue_id, consumed).await?.unwrap_or(first);
+        delay = hall.now_ms() - next.max(0);
+    }
+    let broker_name = hall.options.identity.name.clone();
+    Ok(serde_json::json!({
+        "messageQueue": MessageQueue { topic: topic.to_owned(), broker_name, queue_id },
+        "minTimeStamp": first, "maxTimeStamp": last, "consumeTimeStamp": consumed_at, "delayTime": delay,
+    }))
 }
 
 /// Answers 43.

@@ -138,25 +138,32 @@ pub(super) fn one(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal>
 }
 
 /// Answers 202.
-pub(super) fn stats(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+pub(super) fn stats(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: TopicOf = header(command)?;
     let topic = hall.topic(&request.topic)?;
-    let rate = topic.incoming.window(hall.elapsed_ms(), 60).rate();
-    let table = object_map(queue_offsets(hall, &topic));
-    Ok(Reply::with_body(format!("{{\"topicPutTps\":{rate:?},\"offsetTable\":{table}}}")))
+    let owner = Arc::clone(hall);
+    Ok(later(hall, command, connection, async move {
+        let rate = topic.incoming.window(owner.elapsed_ms(), 60).rate();
+        let table = object_map(queue_offsets(&owner, &topic).await);
+        Ok(Reply::with_body(format!("{{\"topicPutTps\":{rate:?},\"offsetTable\":{table}}}")))
+    }))
 }
 
-fn queue_offsets(hall: &Hall, topic: &Topic) -> Vec<(MessageQueue, TopicOffset)> {
+async fn queue_offsets(hall: &Hall, topic: &Topic) -> Vec<(MessageQueue, TopicOffset)> {
     let name = &topic.config.topic_name;
-    let queues = 0..topic.queues();
-    let offsets = |queue_id| {
+    let mut all = Vec::new();
+    for queue_id in 0..topic.queues() {
         let range = hall.range(name, queue_id);
         let (min_offset, max_offset) = range.map_or((0, 0), |range| (range.min, range.max));
-        let last = (max_offset > min_offset).then(|| hall.store.store_time(name, queue_id, max_offset - 1)).flatten();
+        let mut last = None;
+        if max_offset > min_offset {
+            // The offsets are worth an answer also while the cold tier cannot tell a time.
+            last = hall.store_time(name, queue_id, max_offset - 1).await.ok().flatten();
+        }
         let queue = MessageQueue { topic: name.clone(), broker_name: hall.options.identity.name.clone(), queue_id };
-        (queue, TopicOffset { min_offset, max_offset, last_update_timestamp: last.unwrap_or(0) })
-    };
-    queues.map(offsets).collect()
+        all.push((queue, TopicOffset { min_offset, max_offset, last_update_timestamp: last.unwrap_or(0) }));
+    }
+    all
 }
 
 /// Answers 305.

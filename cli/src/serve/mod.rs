@@ -159,7 +159,9 @@ fn default_cold(args: &StartArgs, effective: &Effective<BrokerDraft>) -> PathBuf
     const FOLDER: &str = "cold";
     match effective.origin("storePathRootDir") {
         Origin::File { .. } => effective.draft.options().data.join(FOLDER),
-        _ => args.data.as_deref().unwrap_or(Path::new(DEFAULT_DATA)).join(FOLDER),
+        Origin::Default | Origin::Environment(_) | Origin::Flag(_) => {
+            args.data.as_deref().unwrap_or(Path::new(DEFAULT_DATA)).join(FOLDER)
+        }
     }
 }
 

@@ -97,7 +97,10 @@ fn exit_of(error: &BucketError) -> Exit {
         BucketError::Denied { .. } | BucketError::Unsupported { .. } => Exit::Refused,
         BucketError::Failed { .. } | BucketError::Down { .. } => Exit::Unreachable,
         BucketError::Missing { .. } => Exit::Damaged,
-        _ => Exit::Failed,
+        BucketError::Location { .. }
+        | BucketError::Options { .. }
+        | BucketError::Name { .. }
+        | BucketError::TooLarge { .. } => Exit::Failed,
     }
 }
 
@@ -115,7 +118,9 @@ fn of_manifest(bucket: &Bucket, error: ManifestError) -> Failure {
         }
         ManifestError::Bucket(error) => of_bucket(bucket, &error),
         ManifestError::Restless { .. } => Failure::new(Exit::Failed, format!("{bucket}: {error}")),
-        error => Failure::new(Exit::Damaged, format!("{bucket}: {error}")),
+        ManifestError::Damaged { .. } | ManifestError::Version { .. } => {
+            Failure::new(Exit::Damaged, format!("{bucket}: {error}"))
+        }
     }
 }
 

@@ -80,10 +80,8 @@ fn staging_of(folder: &Path) -> Outcome<PathBuf> {
     let staging = parent.join(name);
     let made = std::fs::create_dir_all(parent).and_then(|()| std::fs::create_dir(&staging));
     made.map_err(|error| {
-        let advice = match error.kind() {
-            std::io::ErrorKind::AlreadyExists => "; another restore runs, or was broken off: then remove that folder",
-            _ => "",
-        };
+        let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
+        let advice = if is_there { "; another restore runs, or was broken off: then remove that folder" } else { "" };
         Failure::new(Exit::CannotStart, format!("cannot make {}: {error}{advice}", staging.display()))
     })?;
     Ok(staging)
