@@ -83,6 +83,9 @@ async fn all() -> Result<usize> {
             Err(error) => {
                 failures += 1;
                 say(&format!("tier: {name}: FAILED in {took:.1} s: {error:#}"));
+                for log in logs(&ground.folder) {
+                    say(&format!("{}:\n{}", log.display(), site::tail(&log)));
+                }
             }
         }
     }
@@ -130,10 +133,10 @@ fn strata(setup: &Setup, s3: Option<&S3>, arguments: &[&str]) -> Result<String> 
 
 /// Has everything rolled, and waits until most of it is deleted here.
 async fn roll_and_trim(setup: &Setup, s3: Option<&S3>) -> Result<()> {
-    let broker = format!("127.0.0.1:{}", setup.ports.broker);
-    strata(setup, s3, &["tier", "roll", "--now", "--broker", &broker])?;
+    let namesrv = format!("127.0.0.1:{}", setup.ports.namesrv);
+    strata(setup, s3, &["tier", "roll", "--now", "--namesrv", &namesrv])?;
     let deadline = Instant::now() + TRIMMED_MAX;
-    let log = setup.data.join("commitlog");
+    let log = setup.data.join("broker/commitlog");
     while segments(&log)? > usize::try_from(KEPT_BYTES / SEGMENT_BYTES)? + 2 {
         ensure!(Instant::now() < deadline, "{} segments are still there", segments(&log)?);
         sleep(Duration::from_millis(200)).await;
@@ -167,7 +170,8 @@ async fn through_s3(ground: &mut Ground) -> Result<String> {
 
     let second = Setup { data: setup.data.with_extension("restored"), ..setup.clone() };
     let data = second.data.display().to_string();
-    strata(&second, Some(&s3), &["tier", "restore", "--from", &url, "--broker", "broker-a", "--data", &data])?;
+    let config = setup.log.with_extension("conf").display().to_string();
+    strata(&second, Some(&s3), &["tier", "restore", "--from", &url, "-c", &config, "--data", &data])?;
     let site = start(&second, Some(&s3)).await?;
     let talk = Talk::connect(second.ports.broker, HeaderCodec::Json).await?;
     for filter in &FILTERS {
@@ -243,6 +247,12 @@ async fn readers(ground: &mut Ground) -> Result<String> {
     }
     ensure!(site.stop().await?.success(), "the broker did not end well");
     Ok(format!("{} objects", files.len()))
+}
+
+/// What the brokers of all cases said.
+fn logs(folder: &Path) -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(folder).into_iter().flatten().map_while(Result::ok);
+    folders.map(|entry| entry.path().join("strata.log")).filter(|log| log.is_file()).collect()
 }
 
 fn parquet_files(folder: &Path, out: &mut Vec<PathBuf>) -> Result<()> {

@@ -38,9 +38,10 @@ impl S3 {
     pub(crate) async fn start(log: &Path) -> Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let log = std::fs::File::create(log).context("cannot create the log of the S3 server")?;
-        let script = Path::new(&setting::package()).join("tier/moto.py");
-        let child = site::command(python()?).arg(script).arg(port.to_string()).stdin(Stdio::null());
-        let child = child.stdout(Stdio::null()).stderr(log).spawn().context("cannot start the S3 server")?;
+        let script = Path::new(&setting::package()).join("tier/s3_server.py");
+        let mut command = site::command(python()?);
+        command.arg(script).arg(port.to_string()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn().context("cannot start the S3 server")?;
         let s3 = Self { child, port };
         let deadline = Instant::now() + READY_MAX;
         loop {
