@@ -215,8 +215,9 @@ async fn kills(ground: &mut Ground) -> Result<String> {
         site.kill().with_context(|| format!("in round {round}"))?;
     }
     let site = start(&setup, None).await?;
-    let talk = Talk::connect(setup.ports.broker, HeaderCodec::Json).await?;
     roll_and_trim(&setup, None).await?;
+    // Only now: a connection that says nothing for ten seconds is closed.
+    let talk = Talk::connect(setup.ports.broker, HeaderCodec::Json).await?;
     let count = truth.check(&talk, &FILTERS[0]).await?;
     ensure!(site.stop().await?.success(), "the broker did not end well");
     Ok(format!("{rounds} kills, {count} messages, each once"))
