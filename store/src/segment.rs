@@ -177,7 +177,7 @@ impl BlockSums {
     /// The checksums of all blocks up to the position `to`.
     pub(crate) fn up_to(&mut self, mapping: &Mapping, to: usize) -> Vec<u32> {
         self.advance(mapping, to);
-        self.sums.clone()
+        self.all().to_vec()
     }
 }
 

@@ -83,13 +83,13 @@ impl Reader {
                 continue;
             }
             let Some(session) = log.sessions.get_mut(at) else { return Ok(()) };
-            if let Err(trouble) = take(&pulled, &mut offset, session) {
-                session.trouble = Some(trouble);
-                return Ok(());
-            }
-            if let Some(trouble) = self.give_back(&pulled, log).await? {
+            let trouble = match take(&pulled, &mut offset, session) {
+                Ok(()) => self.give_back(&pulled, log).await?,
+                Err(trouble) => Some(trouble),
+            };
+            if trouble.is_some() {
                 if let Some(session) = log.sessions.get_mut(at) {
-                    session.trouble = Some(trouble);
+                    session.trouble = trouble;
                 }
                 return Ok(());
             }
