@@ -18,8 +18,7 @@ use strata_tiering::bucket::Bucket;
 use strata_tiering::manifest::{ManifestError, Writer};
 use strata_tiering::tier::{Tier, TierError, TierOptions};
 use thiserror::Error;
-use tokio::sync::Notify;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot};
 use tracing::{error, info, warn};
 
 use crate::options::ColdSettings;
@@ -36,6 +35,7 @@ pub(crate) use across::KeyQuestion;
 use floor::Floor;
 pub(crate) use reading::{Outcome, read_cold};
 pub(crate) use roller::{Roller, Round};
+use state::Kept;
 pub use state::{StateError, write_config};
 
 /// Longest pause between two tries to open the tier.
@@ -122,7 +122,7 @@ pub(crate) struct Cold {
     bell: Notify,
     /// Who waits for a round of rolling that includes what was sealed before.
     wanted: Mutex<Vec<Wanted>>,
-    kept: tokio::sync::Mutex<state::Kept>,
+    kept: AsyncMutex<Kept>,
     /// Rung when the broker stops.
     ended: Notify,
     stop: AtomicBool,
@@ -145,7 +145,7 @@ impl Cold {
             progress: Progress::default(),
             bell: Notify::new(),
             wanted: Mutex::new(Vec::new()),
-            kept: tokio::sync::Mutex::default(),
+            kept: AsyncMutex::default(),
             ended: Notify::new(),
             stop: AtomicBool::new(false),
         }
