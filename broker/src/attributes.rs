@@ -1,17 +1,24 @@
 //! The attributes that topics and groups may have, and what is served of them: a topic's by RocketMQ's names (its
-//! `TopicAttributes`), a group's one of its own.
+//! `TopicAttributes`) and two of its own, a group's one of its own.
 
 use std::collections::BTreeMap;
 
 use strata_filter::{SQL92, SQL92_STRICT};
 
 use crate::refusal::Refusal;
+use crate::retention::parse_keep;
 
 /// Attributes by name.
 pub(crate) type Attributes = BTreeMap<String, String>;
 
-/// Hours that a topic's messages are kept; see [`Hall::retention_ms`](crate::hall::Hall::retention_ms).
+/// Hours that a topic's messages are kept; see [`Hall::keep_cold`](crate::hall::Hall::keep_cold).
 pub(crate) const RESERVE_TIME: &str = "reserve.time";
+
+/// How long a topic's messages stay in the log, as [`parse_keep`] reads it.
+pub(crate) const RETENTION_HOT: &str = "retention.hot";
+
+/// How long a topic's messages stay in the cold tier, as [`parse_keep`] reads it.
+pub(crate) const RETENTION_COLD: &str = "retention.cold";
 
 /// Which dialect a group's expressions of the type `SQL92` are read in: `SQL92`, RocketMQ's own, or `SQL92_STRICT`.
 pub(crate) const FILTER_DIALECT: &str = "filter.dialect";
@@ -57,7 +64,7 @@ pub(crate) fn change(attributes: &mut Attributes, change: &str) -> Result<(), Re
     Ok(())
 }
 
-/// Checks a change: the key must be one of RocketMQ's, and its new value one that is served.
+/// Checks a change: the key must be a known one, and its new value one that is served.
 fn check(key: &str, value: Option<&str>) -> Result<(), Refusal> {
     let one_of = |values: &'static [&'static str]| value.is_none_or(|value| values.contains(&value));
     let is_served = match key {
@@ -66,6 +73,7 @@ fn check(key: &str, value: Option<&str>) -> Result<(), Refusal> {
         "queue.type" => one_of(&["SimpleCQ"]),
         "cleanup.policy" => one_of(&["DELETE"]),
         RESERVE_TIME => value.is_none_or(|value| value == "-1" || value.parse::<u32>().is_ok()),
+        RETENTION_HOT | RETENTION_COLD => value.is_none_or(|value| parse_keep(value).is_ok()),
         _ => return Err(Refusal::UnknownAttribute { key: key.to_owned() }),
     };
     if is_served {

@@ -189,7 +189,7 @@ impl Broker {
         });
         hall.figures.started_ms.store(u64::try_from(hall.now_ms()).unwrap_or(0), Ordering::Relaxed);
         let kept = Arc::downgrade(&hall);
-        hall.store.keep_topics_by(Box::new(move |topic| kept.upgrade()?.retention_ms(topic)));
+        hall.store.keep_topics_by(Box::new(move |topic| kept.upgrade()?.keep_hot(topic)));
         complete_topics(&hall);
         let schedule = Schedule::load(Arc::clone(&hall), &config)?;
         Ok(Arc::new(Self { hall, schedule, ports: OnceLock::new(), ready: AtomicBool::new(false) }))
@@ -264,7 +264,7 @@ impl Broker {
         tasks.push(tokio::spawn(async move { opening.open_when_reachable().await }));
         let (keeping, data) = (Arc::clone(cold), self.hall.options.data.clone());
         tasks.push(tokio::spawn(async move { keeping.keep_settings(&data).await }));
-        let roller = Roller::new(Arc::clone(cold), tokio::runtime::Handle::current());
+        let roller = Roller::new(Arc::clone(cold), Arc::clone(&self.hall), tokio::runtime::Handle::current());
         let thread = std::thread::Builder::new().name("cold-roller".to_owned());
         match thread.spawn(move || roller.run()) {
             Ok(thread) => Some(thread),

@@ -34,6 +34,11 @@ impl DelayLevels {
         i32::try_from(self.delays_ms.len()).unwrap_or(i32::MAX)
     }
 
+    /// The longest of them, ms.
+    pub(crate) fn longest_ms(&self) -> i64 {
+        self.delays_ms.iter().copied().max().unwrap_or(0)
+    }
+
     /// The level that is meant by `level`: at most the last one. 0 and below mean no delay.
     pub(crate) fn clamp(&self, level: i32) -> i32 {
         level.min(self.count())
@@ -45,7 +50,8 @@ impl DelayLevels {
     }
 }
 
-fn delay_ms(word: &str) -> Result<i64, BadDelay> {
+/// Reads one, such as `30s`.
+pub(crate) fn delay_ms(word: &str) -> Result<i64, BadDelay> {
     let bad = || BadDelay { word: word.to_owned() };
     let unit = word.char_indices().next_back().ok_or_else(bad)?;
     let factor = match unit.1 {

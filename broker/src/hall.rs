@@ -14,7 +14,6 @@ use strata_remoting::Connection;
 use strata_store::{Clock, Store};
 use tracing::{info, warn};
 
-use crate::attributes::RESERVE_TIME;
 use crate::clients::{Clients, Notices};
 use crate::cold::Cold;
 use crate::creation::Creations;
@@ -154,14 +153,6 @@ impl Hall {
     /// may be written and read.
     pub(crate) fn dlq_topic(&self, group: &str) -> Result<Arc<Topic>, Refusal> {
         self.ensure_topic(TopicConfig::new(name::dlq_topic(group), 1))
-    }
-
-    /// How long a topic's messages are kept, ms, where it differs from the broker's setting: the topic
-    /// attribute `reserve.time`, in hours as in RocketMQ's tiered store.
-    pub(crate) fn retention_ms(&self, topic: &str) -> Option<u64> {
-        let topic = self.tables.topics.find(topic)?;
-        let hours: u64 = topic.config.attributes.get(RESERVE_TIME)?.parse().ok()?;
-        hours.checked_mul(3_600_000)
     }
 
     /// Whether the broker as a whole may be read.

@@ -25,6 +25,7 @@ mod locks;
 mod waiting;
 mod turns;
 mod delay;
+mod retention;
 mod schedule;
 mod registration;
 mod creation;
@@ -44,3 +45,4 @@ pub use durable::{ConfigFile, DurableError};
 pub use options::{
     BrokerOptions, ColdSettings, FilterSettings, Identity, Patience, PullSettings, StoreSettings, TopicSettings,
 };
+pub use retention::{BadKeep, keep_text, parse_keep};

@@ -104,5 +104,19 @@ pub const RELAY_MS_MAX: u64 = 10_000;
 /// Due messages that one round of one delay level delivers, so that a full level cannot starve the others.
 pub const SCHEDULE_BATCH_MESSAGES_MAX: usize = 256;
 
+/// Seconds that an object of the cold tier has to be needed by nobody at least before it is deleted: readers that hold
+/// an older manifest finish meanwhile.
+pub const GRACE_SECONDS_MIN: u64 = 1;
+
+/// Queues of one question about a group's progress of which the cold tier is asked when the message that was consumed
+/// last was stored; it is left out for the others. A group is that far back in few of its queues, or for a while.
+pub const COLD_TIMES_MAX: usize = 256;
+
+/// So many of them at once.
+pub const COLD_TIMES_AT_ONCE_MAX: usize = 8;
+
+/// Time for all of them, ms: clients wait five seconds for an answer.
+pub const COLD_TIMES_MS_MAX: u64 = 2_000;
+
 /// Pulls at a time that read out of the cold tier. Each waits for a store most of its time.
 pub const REPLAYS_MAX: usize = 32;

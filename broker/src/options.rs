@@ -7,6 +7,8 @@ use strata_protocol::body::perm;
 use strata_protocol::limits::BODY_BYTES_MAX;
 use strata_store::FlushMode;
 use strata_tiering::cold::CacheOptions;
+use strata_tiering::expire::Keep;
+use strata_tiering::limits::GRACE;
 use strata_tiering::pace::Budget;
 
 /// Everything a broker is told at its start.
@@ -49,13 +51,24 @@ pub struct ColdSettings {
     pub seal_after_s: u64,
     /// What rolling may take of a core and of the network (`tieredCpuPercent`, `tieredBytesPerSecond`).
     pub budget: Budget,
+    /// How long messages of a topic are kept there that has no rule of its own (`retention.cold`).
+    pub keep: Keep,
+    /// How long an object stays that nobody needs any more, s (`tieredGraceSeconds`).
+    pub grace_s: u64,
     /// What is kept of objects that were read (`tieredCacheMemoryMiB`, `tieredCacheDiskMiB`).
     pub cache: CacheOptions,
 }
 
 impl Default for ColdSettings {
     fn default() -> Self {
-        Self { single_writer: false, seal_after_s: 3_600, budget: Budget::default(), cache: CacheOptions::default() }
+        Self {
+            single_writer: false,
+            seal_after_s: 3_600,
+            budget: Budget::default(),
+            keep: Keep::default(),
+            grace_s: GRACE.as_secs(),
+            cache: CacheOptions::default(),
+        }
     }
 }
 

@@ -90,6 +90,8 @@ pub(crate) enum Refusal {
     Cold { reason: String },
     #[error("this broker has no cold tier; start it with --cold or tieredStoreUrl")]
     NoTier,
+    #[error("graceSeconds is {asked}; at least {min} is needed")]
+    Grace { asked: i64, min: u64 },
     #[error(
         "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while: the request waited {waited_ms} ms, the limit is {limit_ms}"
     )]
@@ -137,6 +139,7 @@ impl Refusal {
             | Self::Attribute { .. }
             | Self::UnknownAttribute { .. }
             | Self::AttributeValue { .. }
+            | Self::Grace { .. }
             | Self::SystemTopic { .. } => ResponseCode::InvalidParameter,
             Self::UnknownRequest { .. } | Self::NotServedYet { .. } | Self::NotOnFastPort => {
                 ResponseCode::RequestCodeNotSupported

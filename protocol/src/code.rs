@@ -215,6 +215,8 @@ request_codes! {
     TIER_STATUS = 9001,
     /// Strata's own: roll into the cold tier now.
     TIER_ROLL = 9002,
+    /// Strata's own: applies the cold tier's retention, merges small rolls, deletes what nobody needs.
+    TIER_GC = 9003,
     /// Pop messages.
     POP_MESSAGE = 200050,
     /// Acknowledge a popped message.

@@ -236,7 +236,7 @@ const RESPONSES: &str = "
 ";
 
 /// Requests that RocketMQ does not have.
-const STRATAS_OWN: [i32; 2] = [9001, 9002];
+const STRATAS_OWN: [i32; 3] = [9001, 9002, 9003];
 
 fn numbers() -> impl Iterator<Item = i32> {
     (-2_000..20_000).chain(200_000..201_000)

@@ -60,7 +60,7 @@ pub use options::{FlushMode, Retention, StoreOptions};
 pub use query::Boundary;
 pub use read::{Keep, KeepAll, Read, ReadBudget, ReadStatus};
 pub use recover::{DamagedRange, Recovery};
-pub use retain::{Swept, TopicRetention};
+pub use retain::{KeepHot, Swept, TopicRetention};
 pub use scrub::Scrubbed;
 pub use sealed_copy::{Loaded, LostRecord, SealedCopy, SealedRange};
 pub use store::{QueueRange, Store, StoreStats};

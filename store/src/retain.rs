@@ -3,6 +3,7 @@
 //! Owns the decision and its order on disk. Deletion is of whole sealed segments, oldest first; a
 //! topic's retention can therefore only lengthen the life of the segments that hold its messages.
 
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,8 +28,39 @@ use crate::sidecar::{self, QueueRow, Sidecar, Source};
 use crate::store::{Shared, Store};
 use crate::tombstones::Tombstones;
 
-/// Milliseconds that a topic's messages are kept at least; `None` for the store's own time.
-pub type TopicRetention = Box<dyn Fn(&str) -> Option<u64> + Send + Sync>;
+/// How long a topic's messages stay in the log at least. They need not when they are past one of the two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeepHot {
+    /// Milliseconds since they were stored; `None` for no bound by time.
+    pub time_ms: Option<u64>,
+    /// Bytes of younger records of the topic in sealed segments; `None` for no bound by bytes.
+    pub bytes: Option<u64>,
+}
+
+/// How long topics are kept; `None` for the store's own time.
+pub type TopicRetention = Box<dyn Fn(&str) -> Option<KeepHot> + Send + Sync>;
+
+/// The same, as a sweep asks it.
+type Rule<'a> = &'a dyn Fn(&str) -> Option<KeepHot>;
+
+/// Bytes of topics in sealed segments, as far as somebody asked: they do not change.
+#[derive(Debug, Default)]
+struct Shares {
+    /// By the segments' begins.
+    segments: BTreeMap<i64, HashMap<Box<str>, u64>>,
+}
+
+impl Shares {
+    fn of(&self, segment: i64, topic: &str) -> Option<u64> {
+        self.segments.get(&segment)?.get(topic).copied()
+    }
+
+    /// Remembers one, and nothing of segments before the oldest.
+    fn note(&mut self, (oldest, segment): (i64, i64), topic: &str, bytes: u64) {
+        self.segments = self.segments.split_off(&oldest);
+        self.segments.entry(segment).or_default().insert(topic.into(), bytes);
+    }
+}
 
 /// What a sweep deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,6 +80,7 @@ pub(crate) struct Keeping {
     pub(crate) sweeping: Mutex<()>,
     trusted: TrustedTime,
     topics: OnceLock<TopicRetention>,
+    shares: Mutex<Shares>,
     /// Monotonic time of the last checkpoint.
     noted: Mutex<Duration>,
     /// What waits to be copied.
@@ -65,6 +98,7 @@ impl Keeping {
             sweeping: Mutex::new(()),
             trusted,
             topics: OnceLock::new(),
+            shares: Mutex::default(),
             noted: Mutex::new(now),
             gate: Gate::default(),
             sighting: Sighting::default(),
@@ -88,8 +122,8 @@ impl Store {
 
     /// Deletes sealed segments that need not be kept, oldest first, and stops at the first that must.
     ///
-    /// A segment goes when every topic in it has passed its time (`retention`, else the store's
-    /// `keep_ms`, counted from the segment's last store time), when the log is larger than
+    /// A segment goes when every topic in it has passed its time or its bytes (`retention`, else the store's
+    /// `keep_ms`; times are counted from the segment's last store time), when the log is larger than
     /// `log_bytes_max`, or when the disk is filled to `force_ratio`. Below `delete_ratio` one expired
     /// segment goes a sweep, from it on all do. None goes before it was copied, where
     /// [`Store::keep_until_copied`] or the options ask for that.
@@ -101,7 +135,7 @@ impl Store {
     /// # Errors
     /// The disk refused, the oldest segment cannot be opened and its space is not needed, or the store is
     /// closed; what was deleted before stays deleted.
-    pub fn sweep(&self, retention: &dyn Fn(&str) -> Option<u64>, now_ms: i64) -> Result<Swept, UpkeepError> {
+    pub fn sweep(&self, retention: &dyn Fn(&str) -> Option<KeepHot>, now_ms: i64) -> Result<Swept, UpkeepError> {
         self.shared.sweep(retention, now_ms)
     }
 
@@ -156,6 +190,12 @@ impl Store {
         tombstones.all()
     }
 
+    /// The time that retention goes by, ms since 1970: the wall clock's at most, see [`Store::sweep`].
+    #[must_use]
+    pub fn trusted_ms(&self) -> i64 {
+        self.shared.trusted_ms()
+    }
+
     /// Looks at the disk's fill now and decides whether appends are taken. The store's own thread
     /// does this too, unless upkeep is off.
     pub fn look_at_disk(&self) {
@@ -191,7 +231,7 @@ impl Shared {
 
     pub(crate) fn sweep_by_timer(&self) {
         let none = |_: &str| None;
-        let retention: &dyn Fn(&str) -> Option<u64> = match self.keeping.topics.get() {
+        let retention: Rule<'_> = match self.keeping.topics.get() {
             Some(topics) => topics,
             None => &none,
         };
@@ -211,10 +251,10 @@ impl Shared {
         }
     }
 
-    fn sweep(&self, retention: &dyn Fn(&str) -> Option<u64>, now_ms: i64) -> Result<Swept, UpkeepError> {
+    fn sweep(&self, retention: Rule<'_>, now_ms: i64) -> Result<Swept, UpkeepError> {
         let _turn = self.keeping.sweeping.lock();
         self.refuse_closed()?;
-        let now_ms = now_ms.min(self.keeping.trusted.at(self.clock.monotonic(), self.clock.now_ms()));
+        let now_ms = now_ms.min(self.trusted_ms());
         let mut swept = Swept::default();
         let mut expired = 0;
         while swept.segments < SWEEP_SEGMENTS_MAX {
@@ -228,7 +268,7 @@ impl Shared {
             let parts = self.parts(&oldest);
             let verdict = match &parts {
                 _ if self.lacks_space(ratio, log_bytes) => Verdict::Forced,
-                Ok(parts) => self.judge(parts, retention, now_ms),
+                Ok(parts) => self.judge((&oldest, parts), retention, now_ms),
                 // Its age cannot be known now, and its space is not needed.
                 Err(_) => Verdict::Unknown,
             };
@@ -263,6 +303,11 @@ impl Shared {
         Ok(swept)
     }
 
+    fn trusted_ms(&self) -> i64 {
+        let wall_ms = self.clock.now_ms();
+        wall_ms.min(self.keeping.trusted.at(self.clock.monotonic(), wall_ms))
+    }
+
     /// Whether the oldest segment must go although nobody asked how old it is.
     fn lacks_space(&self, ratio: f64, log_bytes: u64) -> bool {
         let options = &self.options.retention;
@@ -270,21 +315,53 @@ impl Shared {
         too_large || ratio >= options.force_ratio
     }
 
-    fn judge(&self, parts: &Parts, retention: &dyn Fn(&str) -> Option<u64>, now_ms: i64) -> Verdict {
-        let options = &self.options.retention;
-        let mut keep_ms = None;
+    fn judge(&self, (oldest, parts): (&Sealed, &Parts), retention: Rule<'_>, now_ms: i64) -> Verdict {
+        let own = KeepHot { time_ms: Some(self.options.retention.keep_ms), bytes: None };
+        let kept_from = self.keeping.trusted.kept_from(parts.sidecar.facts().last_time);
+        let is_old = |keep: KeepHot| {
+            let expires = keep.time_ms.map(|ms| kept_from.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)));
+            expires.is_some_and(|expires| expires < now_ms)
+        };
         let mut last_topic = String::new();
+        let (mut is_empty, mut is_needed) = (true, false);
+        // Topics that only their bytes can let go.
+        let mut measured = Vec::new();
         parts.sidecar.each_queue(|topic, row| {
-            if row.count == 0 || topic == last_topic {
+            if row.count == 0 || is_needed || topic == last_topic {
                 return;
             }
             topic.clone_into(&mut last_topic);
-            keep_ms = keep_ms.max(Some(retention(topic).unwrap_or(options.keep_ms)));
+            is_empty = false;
+            let keep = retention(topic).unwrap_or(own);
+            match keep.bytes {
+                _ if is_old(keep) => {}
+                Some(bytes) => measured.push((topic.to_owned(), bytes)),
+                None => is_needed = true,
+            }
         });
-        let keep_ms = i64::try_from(keep_ms.unwrap_or(options.keep_ms)).unwrap_or(i64::MAX);
-        let kept_from = self.keeping.trusted.kept_from(parts.sidecar.facts().last_time);
-        let expires = kept_from.saturating_add(keep_ms);
-        if expires < now_ms { Verdict::Expired } else { Verdict::Keep }
+        let is_needed = is_needed
+            || is_empty && !is_old(own)
+            || measured.iter().any(|(topic, bytes)| !self.has_behind(oldest, topic, *bytes));
+        if is_needed { Verdict::Keep } else { Verdict::Expired }
+    }
+
+    /// Whether the sealed segments behind one hold so many bytes of a topic. One that cannot be opened counts as empty.
+    fn has_behind(&self, oldest: &Sealed, topic: &str, bytes: u64) -> bool {
+        let behind: Vec<_> = self.head.lock().sealed.iter().skip(1).cloned().collect();
+        let mut found = 0_u64;
+        for sealed in behind.iter().rev() {
+            if found >= bytes {
+                break;
+            }
+            let known = self.keeping.shares.lock().of(sealed.first, topic);
+            let share = known.or_else(|| {
+                let share = self.parts(sealed).ok()?.sidecar.topic_bytes(topic);
+                self.keeping.shares.lock().note((oldest.first, sealed.first), topic, share);
+                Some(share)
+            });
+            found = found.saturating_add(share.unwrap_or(0));
+        }
+        found >= bytes
     }
 
     /// Deletes the oldest segment: first the queues' offsets are safe, then it is gone for readers,

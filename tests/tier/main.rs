@@ -18,6 +18,7 @@ use strata_tests::talk::Talk;
 use strata_tests::{history::Queue, setting};
 use tokio::time::{Instant, sleep};
 
+mod retention;
 mod s3;
 mod traffic;
 
@@ -49,6 +50,8 @@ type Case = (&'static str, for<'a> fn(&'a mut Ground) -> Step<'a>);
 const CASES: &[Case] = &[
     ("replay through S3, and a broker from the bucket alone", |at| Box::pin(through_s3(at))),
     ("kills while rolling", |at| Box::pin(kills(at))),
+    ("small rolls are merged", |at| Box::pin(retention::merges(at))),
+    ("retention", |at| Box::pin(retention::expiry(at))),
     ("DuckDB reads the objects", |at| Box::pin(readers(at))),
 ];
 

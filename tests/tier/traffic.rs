@@ -41,7 +41,7 @@ impl Truth {
         for _ in 0..messages {
             let nth = self.count;
             self.count += 1;
-            let (topic, queues) = TOPICS[if nth % 50 == 0 { 2 } else { nth % 2 }];
+            let (topic, queues) = TOPICS[if nth.is_multiple_of(50) { 2 } else { nth % 2 }];
             let queue = Queue::new(topic, i32::try_from(nth / 2)? % queues);
             let (tag, key) = (format!("Tag{}", nth % 5), format!("order-{nth}"));
             let color = if nth % 200 == 7 { "teal" } else { ["red", "blue"][nth / 3 % 2] };

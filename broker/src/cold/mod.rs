@@ -30,6 +30,7 @@ mod roller;
 mod sieve;
 mod source;
 mod state;
+mod upkeep;
 
 pub(crate) use across::KeyQuestion;
 use floor::Floor;
@@ -37,6 +38,7 @@ pub(crate) use reading::{Outcome, read_cold};
 pub(crate) use roller::{Roller, Round};
 use state::Kept;
 pub use state::{StateError, write_config};
+pub(crate) use upkeep::{Tidied, UpkeepFigures};
 
 /// Longest pause between two tries to open the tier.
 const OPEN_PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -88,6 +90,7 @@ pub(crate) struct Progress {
     pub read_failures: AtomicU64,
     /// Why the last try of rolling failed, or why the tier is not open.
     pub trouble: Mutex<Option<String>>,
+    pub upkeep: UpkeepFigures,
     /// The roll under way, and the bytes of its records that were read so far.
     pub rolling: Mutex<Option<Rolling>>,
     pub walked_bytes: AtomicU64,
@@ -110,6 +113,27 @@ struct Wanted {
     done: oneshot::Sender<Round>,
 }
 
+/// Somebody who waits for a round of upkeep.
+struct Tidying {
+    /// How long an object must have been needed by nobody.
+    grace: Duration,
+    done: oneshot::Sender<Tidied>,
+}
+
+/// What the roller was asked for.
+#[derive(Default)]
+struct Asked {
+    /// Rounds of rolling that include what was sealed before.
+    rolls: Mutex<Vec<Wanted>>,
+    upkeep: Mutex<Vec<Tidying>>,
+}
+
+impl Asked {
+    fn take(&self) -> (Vec<Wanted>, Vec<Tidying>) {
+        (std::mem::take(&mut *self.rolls.lock()), std::mem::take(&mut *self.upkeep.lock()))
+    }
+}
+
 /// The cold tier of a broker.
 pub(crate) struct Cold {
     bucket: Bucket,
@@ -120,8 +144,7 @@ pub(crate) struct Cold {
     pub progress: Progress,
     /// Rung when there is something to roll.
     bell: Notify,
-    /// Who waits for a round of rolling that includes what was sealed before.
-    wanted: Mutex<Vec<Wanted>>,
+    asked: Asked,
     kept: AsyncMutex<Kept>,
     /// Rung when the broker stops.
     ended: Notify,
@@ -144,7 +167,7 @@ impl Cold {
             open: ArcSwapOption::empty(),
             progress: Progress::default(),
             bell: Notify::new(),
-            wanted: Mutex::new(Vec::new()),
+            asked: Asked::default(),
             kept: AsyncMutex::default(),
             ended: Notify::new(),
             stop: AtomicBool::new(false),
@@ -271,13 +294,26 @@ impl Cold {
     /// the broker stops meanwhile.
     pub(crate) async fn roll_now(&self, seal: bool) -> Option<Round> {
         let (done, waiting) = oneshot::channel();
-        self.wanted.lock().push(Wanted { seal, done });
+        self.asked.rolls.lock().push(Wanted { seal, done });
+        self.ring();
+        waiting.await.ok()
+    }
+
+    /// Applies retention, merges small rolls, and deletes what nobody has needed for the time of grace. `None` when the
+    /// broker stops meanwhile.
+    pub(crate) async fn tidy_now(&self, grace: Duration) -> Option<Tidied> {
+        let (done, waiting) = oneshot::channel();
+        self.asked.upkeep.lock().push(Tidying { grace, done });
+        self.ring();
+        waiting.await.ok()
+    }
+
+    fn ring(&self) {
         self.bell.notify_one();
         if self.stop.load(Ordering::Relaxed) {
-            // The roller may have looked for the last time.
-            self.wanted.lock().clear();
+            // The roller may have looked for the last time; who waits hears that nobody will answer.
+            drop(self.asked.take());
         }
-        waiting.await.ok()
     }
 
     /// How much of the log is not listed yet, by its records' bytes.

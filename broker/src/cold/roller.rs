@@ -16,7 +16,9 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::source::{Missing, Segments};
+use super::upkeep::{Due, Tidied};
 use super::{Cold, Open, Rolling};
+use crate::hall::Hall;
 
 /// Bytes of segments that make one roll at most; one large one is a roll by itself.
 const ROLL_BYTES_MAX: i64 = 1 << 30;
@@ -42,26 +44,29 @@ pub(crate) struct Round {
 
 /// Rolls for one broker.
 pub(crate) struct Roller {
-    cold: Arc<Cold>,
-    runtime: Handle,
+    pub(super) cold: Arc<Cold>,
+    /// Whose topics have rules of retention.
+    pub(super) hall: Arc<Hall>,
+    pub(super) runtime: Handle,
 }
 
 impl Roller {
-    pub(crate) const fn new(cold: Arc<Cold>, runtime: Handle) -> Self {
-        Self { cold, runtime }
+    pub(crate) const fn new(cold: Arc<Cold>, hall: Arc<Hall>, runtime: Handle) -> Self {
+        Self { cold, hall, runtime }
     }
 
-    /// Rolls until the broker stops; call it in a thread of its own.
+    /// Rolls, and keeps the tier in order, until the broker stops; call it in a thread of its own.
     pub(crate) fn run(&self) {
         let mut pace = Pace::new(self.cold.settings.budget);
         let mut pause = LOOK_INTERVAL;
         let mut over: Option<Round> = None;
+        let mut due = Due::new();
         while !self.cold.stop.load(Ordering::Relaxed) {
             let Some(open) = self.cold.opened() else {
                 self.wait(LOOK_INTERVAL);
                 continue;
             };
-            let wanted = std::mem::take(&mut *self.cold.wanted.lock());
+            let (wanted, tidying) = self.cold.asked.take();
             let seal = wanted.iter().any(|wanted| wanted.seal);
             let round = match &over {
                 Some(round) => round.clone(),
@@ -79,10 +84,17 @@ impl Roller {
                 // Who asked may be gone.
                 let _ = waiting.done.send(round.clone());
             }
+            let tidied = match round.failure {
+                None => self.tidy(&open, &mut pace, &mut due, tidying.iter().map(|waiting| waiting.grace).min()),
+                Some(failure) => Some(Tidied { failure: Some(failure), ..Tidied::default() }),
+            };
+            for waiting in tidying {
+                let _ = waiting.done.send(tidied.clone().unwrap_or_default());
+            }
             self.wait(pause);
         }
         // Who waits hears that nobody will answer.
-        self.cold.wanted.lock().clear();
+        drop(self.cold.asked.take());
     }
 
     fn wait(&self, pause: Duration) {
@@ -184,10 +196,15 @@ impl Roller {
             ?took,
             "rolled"
         );
+        self.look_at_floor(open);
+        Ok(Some(rolled))
+    }
+
+    /// Takes in where queues begin now. Until it can be read they are told to begin where they did before.
+    pub(super) fn look_at_floor(&self, open: &Open) {
         if let Err(error) = self.runtime.block_on(open.look_at_floor()) {
             warn!(%error, "the oldest index cannot be read yet");
         }
-        Ok(Some(rolled))
     }
 
     /// Says in the manifest which topics were deleted, before anything behind that is rolled: a topic of the same name
@@ -206,9 +223,7 @@ impl Roller {
         }
         info!(?topics, "deleted topics are dropped in the cold tier too");
         self.runtime.block_on(open.tier.commit(Edit::Drop { topics }))?;
-        if let Err(error) = self.runtime.block_on(open.look_at_floor()) {
-            warn!(%error, "the oldest index cannot be read yet");
-        }
+        self.look_at_floor(open);
         Ok(())
     }
 

@@ -28,6 +28,7 @@ mod group;
 mod progress;
 mod state;
 mod tier;
+mod gc;
 
 pub(crate) use draft::Draft;
 pub(crate) use pull::answer_ready;
@@ -58,8 +59,10 @@ pub(crate) fn answer(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
         request::GET_EARLIEST_MSG_STORETIME => offset::earliest(hall, command, connection),
         request::DELETE_EXPIRED_COMMITLOG => Ok(state::sweep(hall, command, connection)),
         request::GET_TOPIC_STATS_INFO => topic::stats(hall, command, connection),
+        request::GET_CONSUME_STATS => progress::of_group(hall, command, connection),
         request::QUERY_CONSUME_TIME_SPAN => progress::time_span(hall, command, connection),
         request::TIER_ROLL => tier::roll(hall, command, connection),
+        request::TIER_GC => gc::collect(hall, command, connection),
         request::GET_CONSUMER_RUNNING_INFO => relay::running_info(hall, command, connection),
         request::CONSUME_MESSAGE_DIRECTLY => relay::consume_directly(hall, command, connection),
         request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => relay::consumer_status(hall, command, connection),
@@ -117,7 +120,6 @@ fn administration(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal>
         request::GET_CONSUMER_CONNECTION_LIST => group::connections(hall, command),
         request::GET_PRODUCER_CONNECTION_LIST => group::producers(hall, command),
         request::GET_ALL_PRODUCER_INFO => group::all_producers(hall),
-        request::GET_CONSUME_STATS => progress::of_group(hall, command),
         request::GET_BROKER_CONSUME_STATS => progress::of_broker(hall, command),
         request::GET_ALL_CONSUMER_OFFSET => progress::all_offsets(hall),
         request::GET_BROKER_RUNTIME_INFO => state::runtime(hall),

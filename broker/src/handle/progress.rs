@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use strata_protocol::body::{ConsumeOffset, MessageQueue, object_map};
 use strata_protocol::command::Command;
@@ -9,12 +10,17 @@ use strata_protocol::reply::Reply;
 use strata_protocol::request::{ConsumeStats, TopicAndGroup};
 use strata_remoting::{Answer, Connection};
 
+use tokio::task::{JoinError, JoinSet};
+
 use super::{document, header, later};
 use crate::hall::Hall;
+use crate::limits::{COLD_TIMES_AT_ONCE_MAX, COLD_TIMES_MAX, COLD_TIMES_MS_MAX};
 use crate::refusal::Refusal;
 
-/// Answers 208.
-pub(super) fn of_group(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+type Progress = Vec<(MessageQueue, ConsumeOffset)>;
+
+/// Answers 208; later if messages that were consumed last are in the cold tier alone.
+pub(super) fn of_group(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: ConsumeStats = header(command)?;
     let listed = request.topic_list.unwrap_or_default();
     let topics: Vec<String> = match request.topic.filter(|topic| !topic.is_empty()) {
@@ -28,7 +34,49 @@ pub(super) fn of_group(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Ref
     }
     let rate_of = |topic: &String| hall.figures.consume_rate(&request.group, topic, hall.elapsed_ms());
     let rate = topics.iter().fold(0.0, |sum, topic| sum + rate_of(topic));
-    Ok(Reply::with_body(format!("{{\"consumeTps\":{rate:?},\"offsetTable\":{}}}", object_map(queues))))
+    let answer =
+        move |queues| Reply::with_body(format!("{{\"consumeTps\":{rate:?},\"offsetTable\":{}}}", object_map(queues)));
+    let is_cold = |(queue, offset): &(MessageQueue, ConsumeOffset)| {
+        let last = offset.consumer_offset - 1;
+        last >= 0 && offset.last_timestamp == 0 && hall.cold_for(&queue.topic, queue.queue_id, last).is_some()
+    };
+    let cold: Vec<usize> = (0..queues.len()).filter(|at| queues.get(*at).is_some_and(is_cold)).collect();
+    if cold.is_empty() {
+        return Ok(Answer::Now(answer(queues)));
+    }
+    let owner = Arc::clone(hall);
+    Ok(later(hall, command, connection, async move {
+        let mut queues = queues;
+        // What the tier does not tell in time is left out, as RocketMQ leaves out what it does not find.
+        let _ =
+            tokio::time::timeout(Duration::from_millis(COLD_TIMES_MS_MAX), cold_times(&owner, &mut queues, cold)).await;
+        Ok(answer(queues))
+    }))
+}
+
+/// Adds when messages in the cold tier were stored, some at a time.
+async fn cold_times(hall: &Arc<Hall>, queues: &mut Progress, cold: Vec<usize>) {
+    let mut asked = JoinSet::new();
+    for at in cold.into_iter().take(COLD_TIMES_MAX) {
+        let Some((queue, offset)) = queues.get(at) else { continue };
+        let (owner, topic, queue_id, last) =
+            (Arc::clone(hall), queue.topic.clone(), queue.queue_id, offset.consumer_offset - 1);
+        asked.spawn(async move { (at, owner.store_time(&topic, queue_id, last).await) });
+        if asked.len() == COLD_TIMES_AT_ONCE_MAX {
+            take_time(queues, asked.join_next().await);
+        }
+    }
+    while let Some(told) = asked.join_next().await {
+        take_time(queues, Some(told));
+    }
+}
+
+fn take_time(queues: &mut Progress, told: Option<Result<(usize, Result<Option<i64>, Refusal>), JoinError>>) {
+    if let Some(Ok((at, Ok(Some(time))))) = told
+        && let Some((_, offset)) = queues.get_mut(at)
+    {
+        offset.last_timestamp = time;
+    }
 }
 
 fn all_topics(hall: &Hall, group: &str) -> Vec<String> {
@@ -40,7 +88,7 @@ fn all_topics(hall: &Hall, group: &str) -> Vec<String> {
 }
 
 /// A group's offsets of a topic; a topic that is missing has none.
-fn offsets(hall: &Hall, group: &str, topic: &str) -> Vec<(MessageQueue, ConsumeOffset)> {
+fn offsets(hall: &Hall, group: &str, topic: &str) -> Progress {
     let Some(known) = hall.tables.topics.find(topic) else { return Vec::new() };
     let pulled = hall.figures.outgoing_of(group, topic).map(|outgoing| outgoing.pulled()).unwrap_or_default();
     let of_queue = |queue_id| {

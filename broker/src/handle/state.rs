@@ -218,7 +218,7 @@ fn traffic_of(hall: &Hall, name: &str, key: &str) -> Option<Vec<Arc<Traffic>>> {
 pub(super) fn sweep(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Answer {
     let (owner, asking) = (Arc::clone(hall), Arc::clone(hall));
     let sweep = move || {
-        let swept = owner.store.sweep(&|topic| owner.retention_ms(topic), owner.now_ms());
+        let swept = owner.store.sweep(&|topic| owner.keep_hot(topic), owner.now_ms());
         let swept = swept.map_err(|error| Refusal::Sweep { reason: error.to_string() })?;
         Ok(Reply::success().remark(format!("{swept:?}")))
     };

@@ -1,7 +1,7 @@
 //! The cold tier's state, and rolling on demand: requests of Strata's own, for `strata tier`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 use strata_protocol::command::Command;
@@ -11,9 +11,10 @@ use strata_remoting::{Answer, Connection};
 use strata_tiering::bucket::BreakerState;
 
 use super::{document, header, later};
-use crate::cold::{Cold, Progress, Rolling, Round};
+use crate::cold::{Cold, Open, Progress, Rolling, Round, UpkeepFigures};
 use crate::hall::Hall;
 use crate::refusal::Refusal;
+use crate::retention::keep_text;
 
 /// What 9001 tells.
 #[derive(Debug, Serialize)]
@@ -41,6 +42,25 @@ struct Tier {
     rolling: Option<Way>,
     since_start: Counters,
     breaker: &'static str,
+    /// How long messages of topics without a rule of their own are kept.
+    retention: String,
+    upkeep: Upkeep,
+}
+
+/// What keeps the tier in order did since the start.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Upkeep {
+    expired_rolls: u64,
+    expired_bytes: u64,
+    expired_topics: u64,
+    merges: u64,
+    merged_bytes: u64,
+    deleted_objects: u64,
+    deleted_bytes: u64,
+    failures: u64,
+    /// Why the last try failed.
+    trouble: Option<String>,
 }
 
 /// What the manifest lists.
@@ -160,6 +180,23 @@ fn tier_of(hall: &Hall, cold: &Cold) -> Tier {
             BreakerState::HalfOpen => "half-open",
             BreakerState::Open => "open",
         },
+        retention: keep_text(cold.settings().keep),
+        upkeep: upkeep(&progress.upkeep),
+    }
+}
+
+fn upkeep(figures: &UpkeepFigures) -> Upkeep {
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    Upkeep {
+        expired_rolls: load(&figures.expired_rolls),
+        expired_bytes: load(&figures.expired_bytes),
+        expired_topics: load(&figures.expired_topics),
+        merges: load(&figures.merges),
+        merged_bytes: load(&figures.merged_bytes),
+        deleted_objects: load(&figures.deleted_objects),
+        deleted_bytes: load(&figures.deleted_bytes),
+        failures: load(&figures.failures),
+        trouble: figures.trouble.lock().clone(),
     }
 }
 
@@ -184,15 +221,20 @@ fn counters(cold: &Cold, progress: &Progress, (fetched_bytes, fetched_requests):
     }
 }
 
+/// The tier, if there is one that is open.
+pub(super) fn open_tier(hall: &Hall) -> Result<(Arc<Cold>, Arc<Open>), Refusal> {
+    let cold = Arc::clone(hall.cold.as_ref().ok_or(Refusal::NoTier)?);
+    let open = cold.opened().ok_or_else(|| {
+        let trouble = cold.progress.trouble.lock().clone();
+        Refusal::Cold { reason: trouble.unwrap_or_else(|| String::from("it is not open yet")) }
+    })?;
+    Ok((cold, open))
+}
+
 /// Answers 9002 when the round is over. A store that is down lets it wait, so that nothing else does.
 pub(super) fn roll(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: TierRoll = header(command)?;
-    let cold = Arc::clone(hall.cold.as_ref().ok_or(Refusal::NoTier)?);
-    if cold.opened().is_none() {
-        let trouble = cold.progress.trouble.lock().clone();
-        let reason = trouble.unwrap_or_else(|| String::from("it is not open yet"));
-        return Err(Refusal::Cold { reason });
-    }
+    let (cold, _) = open_tier(hall)?;
     let broker = hall.options.identity.name.clone();
     Ok(later(hall, command, connection, async move {
         let round = cold.roll_now(request.seal.unwrap_or(false)).await;

@@ -228,6 +228,8 @@ impl Role for BrokerDraft {
         cold::seal_seconds(),
         cold::cpu_percent(),
         cold::bytes_per_second(),
+        cold::retention(),
+        cold::grace_seconds(),
         cold::cache_memory(),
         cold::cache_disk(),
         Key {

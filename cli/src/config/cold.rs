@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use strata_broker::ColdSettings;
+use strata_broker::limits::GRACE_SECONDS_MIN;
+use strata_broker::{ColdSettings, keep_text, parse_keep};
 use strata_tiering::bucket::Location;
 use strata_tiering::cold::CacheOptions;
+use strata_tiering::expire::Keep;
 use strata_tiering::pace::Budget;
 
 use super::Key;
@@ -27,6 +29,8 @@ pub(crate) struct ColdDraft {
     cpu_percent: u32,
     /// 0 for no bound.
     bytes_per_second: u64,
+    keep: Keep,
+    grace_s: u64,
     memory_mib: usize,
     /// 0 for no cache on the disk.
     disk_mib: usize,
@@ -34,13 +38,15 @@ pub(crate) struct ColdDraft {
 
 impl Default for ColdDraft {
     fn default() -> Self {
-        let ColdSettings { single_writer, seal_after_s, budget, cache } = ColdSettings::default();
+        let ColdSettings { single_writer, seal_after_s, budget, keep, grace_s, cache } = ColdSettings::default();
         Self {
             url: String::new(),
             single_writer,
             seal_after_s,
             cpu_percent: budget.cpu_percent,
             bytes_per_second: budget.bytes_per_second.unwrap_or(0),
+            keep,
+            grace_s,
             memory_mib: cache.memory_bytes >> 20,
             disk_mib: 1_024,
         }
@@ -64,6 +70,8 @@ impl ColdDraft {
                 cpu_percent: self.cpu_percent,
                 bytes_per_second: Some(self.bytes_per_second).filter(|bytes| *bytes > 0),
             },
+            keep: self.keep,
+            grace_s: self.grace_s,
             cache: CacheOptions {
                 memory_bytes: bytes(self.memory_mib),
                 disk: (self.disk_mib > 0).then(|| (data.join(CACHE_FOLDER), bytes(self.disk_mib))),
@@ -144,6 +152,28 @@ pub(super) const fn bytes_per_second() -> Key<BrokerDraft> {
     }
 }
 
+pub(super) const fn retention() -> Key<BrokerDraft> {
+    Key {
+        name: "retention.cold",
+        meaning: "how long the tier keeps messages of topics without that attribute: forever, 365d, 1TiB, 365d/1TiB",
+        apply: |d, v| {
+            d.cold.keep =
+                parse_keep(v).map_err(|_| String::from("forever, or a time, bytes, or both, as 30d/500GiB"))?;
+            Ok(())
+        },
+        show: |d| keep_text(d.cold.keep),
+    }
+}
+
+pub(super) const fn grace_seconds() -> Key<BrokerDraft> {
+    Key {
+        name: "tieredGraceSeconds",
+        meaning: "how long an object stays in the tier that nobody needs any more",
+        apply: |d, v| number(&mut d.cold.grace_s, v, GRACE_SECONDS_MIN..=COLD_SEAL_SECONDS_MAX),
+        show: |d| d.cold.grace_s.to_string(),
+    }
+}
+
 pub(super) const fn cache_memory() -> Key<BrokerDraft> {
     Key {
         name: "tieredCacheMemoryMiB",
@@ -188,6 +218,8 @@ mod tests {
             ("tieredCpuPercent", "100"),
             ("tieredBytesPerSecond", "0"),
             ("tieredCacheMemoryMiB", "64"),
+            ("retention.cold", "365d/1TiB"),
+            ("tieredGraceSeconds", "3600"),
             ("storePathRootDir", "/d"),
         ]);
         let effective = effective.unwrap();
@@ -195,6 +227,8 @@ mod tests {
         let cold = effective.draft.options().cold.unwrap();
         assert_eq!((cold.seal_after_s, cold.single_writer), (60, false));
         assert_eq!(cold.budget, Budget { cpu_percent: 100, bytes_per_second: None });
+        assert_eq!(cold.keep, Keep { time_ms: Some(365 * 86_400_000), bytes: Some(1 << 40) });
+        assert_eq!(cold.grace_s, 3_600);
         let cache = CacheOptions { memory_bytes: 64 << 20, disk: Some((Path::new("/d/cold-cache").into(), 1 << 30)) };
         assert_eq!(cold.cache, cache);
         let none = with(&[("tieredStoreUrl", "/x"), ("tieredCacheDiskMiB", "0")]).unwrap();

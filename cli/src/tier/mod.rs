@@ -10,6 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::args::{ClusterArgs, OutputArgs};
 use crate::exit::Outcome;
 
+mod collect;
 mod describe;
 mod list;
 mod place;
@@ -52,6 +53,18 @@ Examples:
   strata tier describe orders
   strata tier describe orders --url s3://bucket/strata --output json")]
     Describe(DescribeArgs),
+    /// Apply retention, merge small objects, and delete what nobody needs, now
+    #[command(after_help = "\
+Examples:
+  strata tier gc --dry-run                 what would be deleted, and what waits for the end of its time
+  strata tier gc
+  strata tier gc --grace 60 --broker broker-a --output json
+
+Brokers do this by themselves, each minute or hour. Deleted are objects that the tier's manifest has not listed
+for the time of grace (tieredGraceSeconds, a day): expired ones, those that were merged into larger ones, and
+what a broker left that was stopped while it rolled. A shorter --grace is for stores that no other program
+reads at the moment.")]
+    Gc(GcArgs),
     /// Make a data folder from a bucket alone
     #[command(after_help = RESTORE_HELP)]
     Restore(RestoreArgs),
@@ -86,6 +99,18 @@ pub(crate) struct RollArgs {
     /// Seal the segments that are written to first, so that everything sent so far is rolled
     #[arg(long)]
     now: bool,
+    #[command(flatten)]
+    running: RunningArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Change nothing; tell what would be deleted. What would expire or be merged is not told
+    #[arg(long)]
+    dry_run: bool,
+    /// How long an object must have been needed by nobody [default: the broker's tieredGraceSeconds]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(1..))]
+    grace: Option<i64>,
     #[command(flatten)]
     running: RunningArgs,
 }
@@ -160,6 +185,7 @@ pub(crate) async fn run(command: TierCommand) -> Outcome {
     match command {
         TierCommand::Status(args) => running::status(args).await,
         TierCommand::Roll(args) => running::roll(args).await,
+        TierCommand::Gc(args) => collect::run(args).await,
         TierCommand::Ls(args) => list::run(args).await,
         TierCommand::Describe(args) => describe::run(args).await,
         TierCommand::Restore(args) => restore::run(args).await,

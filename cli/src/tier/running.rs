@@ -28,6 +28,18 @@ struct Status {
     rolling: Option<Way>,
     since_start: Option<Counters>,
     breaker: Option<String>,
+    retention: Option<String>,
+    upkeep: Option<Upkeep>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Upkeep {
+    expired_rolls: u64,
+    merges: u64,
+    deleted_objects: u64,
+    failures: u64,
+    trouble: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -102,7 +114,7 @@ pub(super) async fn status(args: RunningArgs) -> Outcome {
     show(&args.output, &documents, |_| statuses.iter().map(status_text).collect::<Vec<_>>().join("\n\n"))
 }
 
-async fn connect(args: &ClusterArgs, brokers: &[String]) -> Outcome<(Cluster, Vec<Master>)> {
+pub(super) async fn connect(args: &ClusterArgs, brokers: &[String]) -> Outcome<(Cluster, Vec<Master>)> {
     let cluster = Cluster::connect(args).await?;
     let masters = chosen(cluster.masters().await?, brokers)?;
     Ok((cluster, masters))
@@ -158,7 +170,15 @@ fn status_text(status: &Status) -> String {
             format!("{store_calls} calls, {store_failures} failures, {store_retries} retries; breaker {breaker}"),
         );
     }
-    row("trouble", status.trouble.clone().unwrap_or_else(|| String::from("none")));
+    if let Some(retention) = &status.retention {
+        row("retention", format!("{retention}, where a topic has no rule of its own"));
+    }
+    if let Some(Upkeep { expired_rolls, merges, deleted_objects, failures, .. }) = &status.upkeep {
+        let counts = format!("{expired_rolls} rolls expired, {merges} merges, {deleted_objects} objects deleted");
+        row("upkeep", format!("{counts}, {failures} failures"));
+    }
+    let upkeep = status.upkeep.as_ref().and_then(|upkeep| upkeep.trouble.clone());
+    row("trouble", status.trouble.clone().or(upkeep).unwrap_or_else(|| String::from("none")));
     rows.iter().map(|(name, value)| format!("{name:<14}{value}")).collect::<Vec<_>>().join("\n")
 }
 
@@ -213,6 +233,16 @@ async fn roll_one(cluster: &mut Cluster, master: &Master, seal: bool) -> Outcome
     bar.finish_and_clear();
     let answer = answer.or_fail_with(Exit::Unreachable, &who)?;
     document(&success(answer, &who)?)
+}
+
+/// Asks for work that may take long, and shows that it is under way until it is answered.
+pub(super) async fn wait_for(cluster: &mut Cluster, master: &Master, request: Command) -> Outcome<Command> {
+    let who = format!("broker {}", master.name);
+    let spinner = ProgressBar::new_spinner().with_message(format!("broker {} works", master.name));
+    spinner.enable_steady_tick(ROLL_LOOK_INTERVAL);
+    let answer = cluster.broker(master).await?.call(request, ROLL_MAX).await;
+    spinner.finish_and_clear();
+    success(answer.or_fail_with(Exit::Unreachable, &who)?, &who)
 }
 
 /// Bytes that a roll has to do: all that waits, or what is sealed.

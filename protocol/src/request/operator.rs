@@ -26,6 +26,13 @@ headers! {
         seal: Option<bool> = "seal",
     }
 
+    /// Header of 9003, a request of Strata's own. With `dry_run` nothing is changed, and what would be deleted is told;
+    /// objects have to be needed by nobody for `grace_seconds`.
+    TierGc {
+        dry_run: Option<bool> = "dryRun",
+        grace_seconds: Option<i64> = "graceSeconds",
+    }
+
     /// Header of 343, 352 and others that name a group alone.
     GroupOf {
         group: String = "group",

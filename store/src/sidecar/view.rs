@@ -101,16 +101,28 @@ impl Sidecar {
         }
     }
 
-    /// The queue's row, `None` when it was not known when the segment ended.
-    pub(crate) fn queue(&self, topic: &str, queue_id: i32) -> Option<Row> {
+    /// First and last queue row of a topic, `None` when it was not known when the segment ended.
+    fn find_topic(&self, topic: &str) -> Option<(usize, usize)> {
         let found = halve(self.topics(), |index| self.topic(index).0 < topic.as_bytes());
         if found == self.topics() {
             return None;
         }
         let (name, first, last) = self.topic(found);
-        if name != topic.as_bytes() {
-            return None;
-        }
+        (name == topic.as_bytes()).then_some((first, last))
+    }
+
+    /// Bytes of a topic's records.
+    pub(crate) fn topic_bytes(&self, topic: &str) -> u64 {
+        let Some((first, last)) = self.find_topic(topic) else { return 0 };
+        let rows = (first..last).map(|index| self.row(index));
+        rows.flat_map(|row| (row.base..row.next()).filter_map(move |offset| self.entry(&row, offset)))
+            .map(|entry| u64::from(entry.length))
+            .sum()
+    }
+
+    /// The queue's row, `None` when it was not known when the segment ended.
+    pub(crate) fn queue(&self, topic: &str, queue_id: i32) -> Option<Row> {
+        let (first, last) = self.find_topic(topic)?;
         let at = first + halve(last - first, |index| self.row(first + index).queue_id < queue_id);
         (at < last).then(|| self.row(at)).filter(|row| row.queue_id == queue_id)
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use strata_store::{AppendError, Retention, Store, StoreOptions, UpkeepError};
+use strata_store::{AppendError, KeepHot, Retention, Store, StoreOptions, UpkeepError};
 
 use crate::common::*;
 use crate::retention::{Fixture, HOUR, keep, sealed};
@@ -59,7 +59,7 @@ fn what_must_be_kept_is_kept_although_it_was_copied() {
     assert_eq!((fixture.sweep(), fixture.store.stats().deletion_waits), (0, false));
     fixture.clock.pass(100 * HOUR);
     assert_eq!(fixture.sweep(), 1, "as without a gate, one a sweep");
-    let long = |topic: &str| (topic == "B").then_some(1_000 * HOUR);
+    let long = |topic: &str| (topic == "B").then_some(KeepHot { time_ms: Some(1_000 * HOUR), bytes: None });
     assert_eq!(fixture.store.sweep(&long, i64::MAX).unwrap().segments, 0, "topics that are kept longer still are");
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use strata_store::{AppendError, QueueRange, ReadStatus, Retention, Store, StoreOptions, Swept};
+use strata_store::{AppendError, KeepHot, QueueRange, ReadStatus, Retention, Store, StoreOptions, Swept};
 
 use crate::common::*;
 
@@ -102,12 +102,31 @@ fn a_slice_outlives_its_segment() {
 fn a_topic_that_is_kept_longer_keeps_its_segments() {
     let fixture = sealed(&["Long", "B"], keep(1));
     fixture.clock.pass(50 * HOUR);
-    let retention = |topic: &str| (topic == "Long").then_some(60 * HOUR);
+    let long = KeepHot { time_ms: Some(60 * HOUR), bytes: None };
+    let retention = |topic: &str| (topic == "Long").then_some(long);
     let swept = fixture.store.sweep(&retention, i64::MAX).unwrap();
     assert_eq!(swept.segments, 0, "nothing behind the first segment that must stay goes");
     fixture.clock.pass(20 * HOUR);
     let swept = fixture.store.sweep(&retention, i64::MAX).unwrap();
     assert_eq!(swept.segments, 1);
+}
+
+#[test]
+fn a_topic_keeps_its_younger_bytes_and_no_more() {
+    // Of A there is a record in each of the first two segments, and both are as long.
+    let fixture = sealed(&["A", "A", "B"], keep(1_000));
+    let bytes = read(&fixture.store, "A", 0, 1).bytes as u64;
+    let swept = |bound: u64, time_ms: Option<u64>| {
+        let rule = |topic: &str| (topic != "B").then_some(KeepHot { time_ms, bytes: Some(bound) });
+        fixture.store.sweep(&rule, i64::MAX).unwrap().segments
+    };
+    assert_eq!(swept(bytes + 1, None), 0, "the younger ones are less");
+    assert_eq!(swept(bytes, None), 1);
+    assert_eq!(swept(bytes, None), 0, "behind the second there is none");
+    fixture.clock.pass(2 * HOUR);
+    assert_eq!(swept(bytes, Some(5 * HOUR)), 0);
+    assert_eq!(swept(bytes, Some(3 * HOUR)), 1, "past one bound is enough");
+    assert_eq!(swept(0, Some(0)), 0, "B has the store's time");
 }
 
 #[test]

@@ -1,0 +1,188 @@
+//! Keeping the tier in order: retention, merging of small rolls, and deleting what nobody needs.
+//!
+//! Owns when each of them is due. It runs in the roller's thread, behind what waits to be rolled.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use strata_tiering::collect::{CollectError, Collected, Survey};
+use strata_tiering::expire::{Keep, Retention};
+use strata_tiering::pace::Pace;
+use strata_tiering::roll::RollError;
+use strata_tiering::tier::ExpireError;
+use thiserror::Error;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::roller::Roller;
+use super::{Cold, Open};
+
+/// Between two looks at retention and at what may be merged.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Between two listings of the broker's folder. Each costs a request for a thousand objects.
+const COLLECT_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// The first listing behind a start, so that brokers that are restarted often get there too.
+const FIRST_COLLECT: Duration = Duration::from_secs(5 * 60);
+
+/// A merged roll covers at most this part of the shortest retention: what is rolled together expires together.
+const MERGE_TIME_SHARE: u64 = 8;
+
+/// A merged roll may cover so much whatever the retention, ms: short ones would leave nothing but small objects.
+const MERGE_TIME_MS_MIN: u64 = 86_400_000;
+
+/// What was done since the start.
+#[derive(Debug, Default)]
+pub(crate) struct UpkeepFigures {
+    pub expired_rolls: AtomicU64,
+    pub expired_bytes: AtomicU64,
+    /// How often messages of a topic expired in rolls that others need.
+    pub expired_topics: AtomicU64,
+    pub merges: AtomicU64,
+    pub merged_bytes: AtomicU64,
+    pub deleted_objects: AtomicU64,
+    pub deleted_bytes: AtomicU64,
+    pub failures: AtomicU64,
+    /// Why the last try failed.
+    pub trouble: Mutex<Option<String>>,
+}
+
+/// What one round did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Tidied {
+    pub expired_rolls: usize,
+    pub expired_topics: usize,
+    pub merges: u64,
+    pub deleted: Collected,
+    /// Objects with names that this program gives to nothing; they stay.
+    pub unknown: usize,
+    /// Why it ended early.
+    pub failure: Option<String>,
+}
+
+/// Why a round ended early.
+#[derive(Debug, Error)]
+enum TidyError {
+    #[error(transparent)]
+    Expire(#[from] ExpireError),
+    #[error(transparent)]
+    Merge(#[from] RollError),
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+}
+
+/// When something is due.
+pub(super) struct Due {
+    look: Instant,
+    collect: Instant,
+}
+
+impl Due {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self { look: now + LOOK_INTERVAL, collect: now + FIRST_COLLECT }
+    }
+}
+
+impl Cold {
+    /// What may be deleted, and what waits for that; changes nothing.
+    pub(crate) async fn survey(&self, open: &Open, grace: Duration) -> Result<Survey, CollectError> {
+        open.tier.survey(grace, self.store.trusted_ms()).await
+    }
+}
+
+impl Roller {
+    /// Does what is due; with `wanted` everything, and the answer tells what came of it. `wanted` is the time of grace.
+    pub(super) fn tidy(&self, open: &Open, pace: &mut Pace, due: &mut Due, wanted: Option<Duration>) -> Option<Tidied> {
+        let now = Instant::now();
+        if wanted.is_none() && now < due.look {
+            return None;
+        }
+        due.look = now + LOOK_INTERVAL;
+        let grace = wanted.or_else(|| (now >= due.collect).then(|| Duration::from_secs(self.cold.settings.grace_s)));
+        if grace.is_some() {
+            due.collect = now + COLLECT_INTERVAL;
+        }
+        let mut tidied = Tidied::default();
+        let outcome = self.tidy_parts(open, pace, grace, &mut tidied);
+        tidied.failure = outcome.err().map(|error| error.to_string());
+        self.tell_tidied(&tidied);
+        Some(tidied)
+    }
+
+    fn tidy_parts(
+        &self,
+        open: &Open,
+        pace: &mut Pace,
+        grace: Option<Duration>,
+        tidied: &mut Tidied,
+    ) -> Result<(), TidyError> {
+        let (figures, tier) = (&self.cold.progress.upkeep, &open.tier);
+        let add = |counter: &AtomicU64, more: u64| {
+            counter.fetch_add(more, Ordering::Relaxed);
+        };
+        let retention = Retention {
+            default: self.cold.settings.keep,
+            topics: |topic: &str| -> Option<Keep> { self.hall.keep_cold(topic) },
+        };
+        let expired = self.runtime.block_on(tier.expire_once(&retention, self.cold.store.trusted_ms()))?;
+        if expired.rolls > 0 || expired.topics > 0 {
+            info!(rolls = expired.rolls, bytes = expired.bytes, topics = expired.topics, "expired in the cold tier");
+            self.look_at_floor(open);
+        }
+        (tidied.expired_rolls, tidied.expired_topics) = (expired.rolls, expired.topics);
+        add(&figures.expired_rolls, expired.rolls as u64);
+        add(&figures.expired_bytes, expired.bytes);
+        add(&figures.expired_topics, expired.topics as u64);
+        let time_max_ms = self.hall.shortest_cold_ms(self.cold.settings.keep);
+        let time_max_ms = time_max_ms.map(|ms| (ms / MERGE_TIME_SHARE).max(MERGE_TIME_MS_MIN));
+        // What waits to be rolled goes first: the disk fills meanwhile.
+        while !self.cold.stop.load(Ordering::Relaxed) && self.cold.waiting().segments == 0 {
+            let Some(merged) = tier.merge_once(time_max_ms, &self.runtime, (pace, &self.cold.stop))? else { break };
+            let (roll, bytes) = (&merged.roll, merged.roll.bytes());
+            info!(from = roll.from, to = roll.to, objects = roll.objects.len(), bytes, "merged small rolls");
+            tidied.merges += 1;
+            add(&figures.merges, 1);
+            add(&figures.merged_bytes, bytes);
+            self.look_at_floor(open);
+        }
+        let Some(grace) = grace else { return Ok(()) };
+        let collecting = async {
+            let survey = self.cold.survey(open, grace).await?;
+            let unknown = survey.unknown.len();
+            Ok::<_, CollectError>((unknown, tier.collect(survey).await?))
+        };
+        let (unknown, deleted) = self.runtime.block_on(collecting)?;
+        if deleted.objects > 0 {
+            info!(objects = deleted.objects, bytes = deleted.bytes, "deleted objects that nobody needs");
+        }
+        if unknown > 0 {
+            warn!(unknown, "objects in the cold tier have names that this version does not know; they stay");
+        }
+        add(&figures.deleted_objects, deleted.objects as u64);
+        add(&figures.deleted_bytes, deleted.bytes);
+        (tidied.unknown, tidied.deleted) = (unknown, deleted);
+        Ok(())
+    }
+
+    /// Says a failure once, and that it is over.
+    fn tell_tidied(&self, tidied: &Tidied) {
+        let figures = &self.cold.progress.upkeep;
+        let mut trouble = figures.trouble.lock();
+        match &tidied.failure {
+            Some(reason) => {
+                figures.failures.fetch_add(1, Ordering::Relaxed);
+                if trouble.as_ref() == Some(reason) {
+                    debug!(reason, "the cold tier cannot be kept in order still");
+                } else {
+                    warn!(reason, "the cold tier cannot be kept in order; trying again, nothing is lost meanwhile");
+                }
+            }
+            None if trouble.is_some() => info!("the cold tier is kept in order again"),
+            None => {}
+        }
+        trouble.clone_from(&tidied.failure);
+    }
+}
