@@ -59,8 +59,8 @@ pub(crate) async fn bind(address: SocketAddr, fast_port: bool, connections: Conn
 
 /// Runs everything until a signal comes, or until a part ends by itself.
 pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
-    // Listened for from the beginning: a signal during the start is not lost.
-    let signal = tokio::spawn(asked_to_stop());
+    // Listened for from here on, not from the task's first turn: a signal during the start is not lost.
+    let signal = tokio::spawn(asked_to_stop()?);
     let pages_listener = pages_listener(&site).await?;
     let bound = match site.broker {
         Some(broker) => Some(bind_broker(broker, site.share.connections).await?),
@@ -134,7 +134,7 @@ type Task = Option<JoinHandle<Outcome>>;
 /// From the start of the parts to the moment they must end. `told` tells when they are ready.
 async fn live(
     told: impl Future<Output = Outcome>,
-    signal: JoinHandle<Outcome<&'static str>>,
+    signal: JoinHandle<&'static str>,
     (broker_task, namesrv_task): (&mut Task, &mut Task),
 ) -> Outcome {
     let ready = async {
@@ -144,9 +144,9 @@ async fn live(
     tokio::select! {
         result = ready => result,
         signal = signal => {
-            let signal = signal.or_fail(Exit::Failed)??;
+            let signal = signal.or_fail(Exit::Failed)?;
             tracing::info!("{signal}: answering what is under way, then stopping; a second signal ends at once");
-            tokio::spawn(end_at_second_signal());
+            tokio::spawn(end_at(asked_to_stop()?));
             Ok(())
         }
         result = finished(broker_task) => result.and(Err(Failure::new(Exit::Failed, "the broker ended by itself"))),
@@ -163,11 +163,10 @@ async fn ready(broker: Option<(Arc<Broker>, Entry)>) {
     entry.wait().await;
 }
 
-async fn end_at_second_signal() {
-    if asked_to_stop().await.is_ok() {
-        tracing::error!("ended at once by a second signal; the next start recovers the log");
-        std::process::exit(Exit::Failed as i32);
-    }
+async fn end_at(second: impl Future<Output = &'static str>) {
+    let signal = second.await;
+    tracing::error!("ended at once by a second signal, {signal}; the next start recovers the log");
+    std::process::exit(Exit::Failed as i32);
 }
 
 /// Ready when the part ends by itself; a part that does not exist never does.

@@ -7,14 +7,16 @@ use tokio::sync::watch;
 
 use crate::exit::{Exit, OrFail, Outcome};
 
-/// Waits for SIGTERM or SIGINT and gives the name of the one that came.
-pub(crate) async fn asked_to_stop() -> Outcome<&'static str> {
+/// Listens for SIGTERM and SIGINT from the call on; what it gives waits for one of them and tells its name.
+pub(crate) fn asked_to_stop() -> Outcome<impl Future<Output = &'static str> + Send + 'static> {
     let mut term = signal(SignalKind::terminate()).or_fail_with(Exit::CannotStart, "SIGTERM cannot be listened for")?;
     let mut int = signal(SignalKind::interrupt()).or_fail_with(Exit::CannotStart, "SIGINT cannot be listened for")?;
-    tokio::select! {
-        _ = term.recv() => Ok("SIGTERM"),
-        _ = int.recv() => Ok("SIGINT"),
-    }
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => "SIGTERM",
+            _ = int.recv() => "SIGINT",
+        }
+    })
 }
 
 /// A stop that many can wait for. Dropping it rings too.
