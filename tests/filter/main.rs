@@ -65,7 +65,7 @@ fn all() -> Result<usize> {
     let cases: u64 = setting::number("STRATA_FILTER_CASES", CASES)?;
     let only = setting::text("STRATA_CASE").unwrap_or_default();
     say(&format!("filter: {cases} cases; again with STRATA_SEED={seed}"));
-    let jars = oracle::jars()?;
+    let jars = strata_tests::apache::jars()?;
     if setting::number("STRATA_FILTER_SPEED", 0_u8)? > 0 {
         speed::measure(&mut Oracle::start(&jars)?, seed)?;
         return Ok(0);

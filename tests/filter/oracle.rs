@@ -39,16 +39,6 @@ fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     Command::new(program)
 }
 
-/// Fetches Apache's jars from Maven Central unless they are there; gives their folder.
-pub(crate) fn jars() -> Result<PathBuf> {
-    let script = package().join("apache/apache");
-    let fetched = command(&script).arg("get").stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-    let fetched = fetched.with_context(|| format!("cannot run {}", script.display()))?;
-    ensure!(fetched.status.success(), "{} get: {}", script.display(), fetched.status);
-    let folder = String::from_utf8(fetched.stdout).context("the folder of the jars")?;
-    Ok(Path::new(folder.trim()).join("lib"))
-}
-
 impl Oracle {
     /// Starts one with the jars of a folder; it compiles its source first, which takes a second.
     pub(crate) fn start(jars: &Path) -> Result<Self> {

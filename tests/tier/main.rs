@@ -18,6 +18,7 @@ use strata_tests::talk::Talk;
 use strata_tests::{history::Queue, setting};
 use tokio::time::{Instant, sleep};
 
+mod java;
 mod retention;
 mod s3;
 mod traffic;
@@ -49,6 +50,7 @@ type Case = (&'static str, for<'a> fn(&'a mut Ground) -> Step<'a>);
 
 const CASES: &[Case] = &[
     ("replay through S3, and a broker from the bucket alone", |at| Box::pin(through_s3(at))),
+    ("a Java consumer replays from a time", |at| Box::pin(java::replay(at))),
     ("kills while rolling", |at| Box::pin(kills(at))),
     ("small rolls are merged", |at| Box::pin(retention::merges(at))),
     ("retention", |at| Box::pin(retention::expiry(at))),
