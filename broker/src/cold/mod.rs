@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 use crate::options::ColdSettings;
 
 mod across;
+mod figures;
 mod floor;
 mod reading;
 mod roller;
@@ -32,6 +33,7 @@ mod source;
 mod state;
 
 pub(crate) use across::KeyQuestion;
+pub(crate) use figures::{Done, Figures};
 use floor::Floor;
 pub(crate) use reading::{Outcome, read_cold};
 pub(crate) use roller::{Roller, Round};

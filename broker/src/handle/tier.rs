@@ -11,7 +11,7 @@ use strata_remoting::{Answer, Connection};
 use strata_tiering::bucket::BreakerState;
 
 use super::{document, header, later};
-use crate::cold::{Cold, Progress, Rolling, Round};
+use crate::cold::{Cold, Done, Figures, Rolling, Round};
 use crate::hall::Hall;
 use crate::refusal::Refusal;
 
@@ -121,9 +121,8 @@ pub(super) fn status(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
 }
 
 fn tier_of(hall: &Hall, cold: &Cold) -> Tier {
-    let open = cold.opened();
-    let listed = open.as_ref().map(|open| {
-        let manifest = open.tier.manifest();
+    let figures = cold.figures();
+    let listed = cold.opened().zip(figures.manifest.as_ref()).map(|(open, manifest)| {
         let totals = manifest.totals();
         Listed {
             epoch: open.tier.epoch(),
@@ -136,8 +135,7 @@ fn tier_of(hall: &Hall, cold: &Cold) -> Tier {
             to: manifest.end(),
         }
     });
-    let ((from, to), waiting) = (hall.store.log_range(), cold.waiting());
-    let fetched = open.as_ref().map_or((0, 0), |open| open.tier.cold().fetched());
+    let ((from, to), waiting) = (hall.store.log_range(), figures.waiting);
     let progress = &cold.progress;
     let rolling = *progress.rolling.lock();
     let done = progress.walked_bytes.load(Ordering::Relaxed);
@@ -154,8 +152,8 @@ fn tier_of(hall: &Hall, cold: &Cold) -> Tier {
             waiting_sealed_bytes: waiting.sealed_bytes,
         },
         rolling: rolling.map(|Rolling { from, to, bytes }| Way { from, to, bytes, done: done.min(bytes) }),
-        since_start: counters(cold, progress, fetched),
-        breaker: match cold.bucket().figures().breaker {
+        since_start: counters(&figures),
+        breaker: match figures.store.breaker {
             BreakerState::Closed => "closed",
             BreakerState::HalfOpen => "half-open",
             BreakerState::Open => "open",
@@ -163,24 +161,26 @@ fn tier_of(hall: &Hall, cold: &Cold) -> Tier {
     }
 }
 
-fn counters(cold: &Cold, progress: &Progress, (fetched_bytes, fetched_requests): (u64, u64)) -> Counters {
-    let figures = cold.bucket().figures();
+fn counters(figures: &Figures) -> Counters {
+    let Done { rolls, rolled_messages, rolled_bytes, roll_failures, reads, read_messages, read_failures } =
+        figures.done;
+    let store = &figures.store;
     Counters {
-        rolls: progress.rolls.load(Ordering::Relaxed),
-        rolled_messages: progress.rolled_messages.load(Ordering::Relaxed),
-        rolled_bytes: progress.rolled_bytes.load(Ordering::Relaxed),
-        roll_failures: progress.failures.load(Ordering::Relaxed),
-        reads: progress.reads.load(Ordering::Relaxed),
-        read_messages: progress.read_messages.load(Ordering::Relaxed),
-        read_failures: progress.read_failures.load(Ordering::Relaxed),
-        fetched_bytes,
-        fetched_requests,
-        store_calls: figures.calls.iter().map(|calls| calls.calls).sum(),
-        store_failures: figures.calls.iter().map(|calls| calls.failures).sum(),
-        store_retries: figures.calls.iter().map(|calls| calls.retries).sum(),
-        store_bytes_read: figures.bytes_read,
-        store_bytes_sent: figures.bytes_sent,
-        store_given_up: figures.breaker_opened,
+        rolls,
+        rolled_messages,
+        rolled_bytes,
+        roll_failures,
+        reads,
+        read_messages,
+        read_failures,
+        fetched_bytes: figures.fetched_bytes,
+        fetched_requests: figures.fetched_requests,
+        store_calls: store.calls.iter().map(|calls| calls.calls).sum(),
+        store_failures: store.calls.iter().map(|calls| calls.failures).sum(),
+        store_retries: store.calls.iter().map(|calls| calls.retries).sum(),
+        store_bytes_read: store.bytes_read,
+        store_bytes_sent: store.bytes_sent,
+        store_given_up: store.breaker_opened,
     }
 }
 
