@@ -17,6 +17,8 @@ use crate::limits::LAG_PAGE_MS_MAX;
 use crate::reading::{self, Matching};
 use crate::trouble::Counts;
 
+mod tier;
+
 /// Collects families and writes them as text.
 struct Page {
     base: [(&'static str, String); 3],
@@ -56,6 +58,7 @@ impl Page {
     }
 
     fn add_float(&mut self, name: &str, help: &str, own: &[&str], rows: Vec<(Vec<String>, f64)>) {
+        let is_counter = name.ends_with("_total");
         let Ok(vector) = GaugeVec::new(Opts::new(name, help), &self.labels(own)) else { return };
         for (labels, value) in &rows {
             let own: Vec<_> = labels.iter().map(String::as_str).collect();
@@ -63,7 +66,7 @@ impl Page {
                 gauge.set(*value);
             }
         }
-        self.take(&vector, false);
+        self.take(&vector, is_counter);
     }
 
     fn take(&mut self, collector: &dyn prometheus::core::Collector, is_counter: bool) {
@@ -87,6 +90,9 @@ pub(crate) fn text(hall: &Arc<Hall>, ports: &[(&'static str, Arc<PortFigures>)])
     filters(hall, &mut page);
     clients(hall, &mut page);
     storage(hall, &mut page);
+    if let Some(cold) = &hall.cold {
+        tier::add(&cold.figures(), &mut page);
+    }
     requests(hall, &mut page);
     connections(ports, &mut page);
     page.text

@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 use crate::options::ColdSettings;
 
 mod across;
+mod figures;
 mod floor;
 mod reading;
 mod roller;
@@ -33,12 +34,13 @@ mod state;
 mod upkeep;
 
 pub(crate) use across::KeyQuestion;
+pub(crate) use figures::{Done, Figures};
 use floor::Floor;
 pub(crate) use reading::{Outcome, read_cold};
 pub(crate) use roller::{Roller, Round};
 use state::Kept;
 pub use state::{StateError, write_config};
-pub(crate) use upkeep::{Tidied, UpkeepFigures};
+pub(crate) use upkeep::{Tidied, Upkeep, UpkeepDone};
 
 /// Longest pause between two tries to open the tier.
 const OPEN_PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -90,7 +92,7 @@ pub(crate) struct Progress {
     pub read_failures: AtomicU64,
     /// Why the last try of rolling failed, or why the tier is not open.
     pub trouble: Mutex<Option<String>>,
-    pub upkeep: UpkeepFigures,
+    pub upkeep: Upkeep,
     /// The roll under way, and the bytes of its records that were read so far.
     pub rolling: Mutex<Option<Rolling>>,
     pub walked_bytes: AtomicU64,

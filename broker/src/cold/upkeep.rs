@@ -2,10 +2,11 @@
 //!
 //! Owns when each of them is due. It runs in the roller's thread, behind what waits to be rolled.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde::Serialize;
 use strata_tiering::collect::{CollectError, Collected, Survey};
 use strata_tiering::expire::{Keep, Retention};
 use strata_tiering::pace::Pace;
@@ -33,18 +34,25 @@ const MERGE_TIME_SHARE: u64 = 8;
 /// A merged roll may cover so much whatever the retention, ms: short ones would leave nothing but small objects.
 const MERGE_TIME_MS_MIN: u64 = 86_400_000;
 
-/// What was done since the start.
-#[derive(Debug, Default)]
-pub(crate) struct UpkeepFigures {
-    pub expired_rolls: AtomicU64,
-    pub expired_bytes: AtomicU64,
+/// What was done since the start, under the names by which operators are told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UpkeepDone {
+    pub expired_rolls: u64,
+    pub expired_bytes: u64,
     /// How often messages of a topic expired in rolls that others need.
-    pub expired_topics: AtomicU64,
-    pub merges: AtomicU64,
-    pub merged_bytes: AtomicU64,
-    pub deleted_objects: AtomicU64,
-    pub deleted_bytes: AtomicU64,
-    pub failures: AtomicU64,
+    pub expired_topics: u64,
+    pub merges: u64,
+    pub merged_bytes: u64,
+    pub deleted_objects: u64,
+    pub deleted_bytes: u64,
+    pub failures: u64,
+}
+
+/// The state of upkeep.
+#[derive(Debug, Default)]
+pub(crate) struct Upkeep {
+    pub done: Mutex<UpkeepDone>,
     /// Why the last try failed.
     pub trouble: Mutex<Option<String>>,
 }
@@ -119,10 +127,7 @@ impl Roller {
         grace: Option<Duration>,
         tidied: &mut Tidied,
     ) -> Result<(), TidyError> {
-        let (figures, tier) = (&self.cold.progress.upkeep, &open.tier);
-        let add = |counter: &AtomicU64, more: u64| {
-            counter.fetch_add(more, Ordering::Relaxed);
-        };
+        let (done, tier) = (&self.cold.progress.upkeep.done, &open.tier);
         let retention = Retention {
             default: self.cold.settings.keep,
             topics: |topic: &str| -> Option<Keep> { self.hall.keep_cold(topic) },
@@ -133,9 +138,12 @@ impl Roller {
             self.look_at_floor(open);
         }
         (tidied.expired_rolls, tidied.expired_topics) = (expired.rolls, expired.topics);
-        add(&figures.expired_rolls, expired.rolls as u64);
-        add(&figures.expired_bytes, expired.bytes);
-        add(&figures.expired_topics, expired.topics as u64);
+        {
+            let mut done = done.lock();
+            done.expired_rolls += expired.rolls as u64;
+            done.expired_bytes += expired.bytes;
+            done.expired_topics += expired.topics as u64;
+        }
         let time_max_ms = self.hall.shortest_cold_ms(self.cold.settings.keep);
         let time_max_ms = time_max_ms.map(|ms| (ms / MERGE_TIME_SHARE).max(MERGE_TIME_MS_MIN));
         // What waits to be rolled goes first: the disk fills meanwhile.
@@ -144,8 +152,10 @@ impl Roller {
             let (roll, bytes) = (&merged.roll, merged.roll.bytes());
             info!(from = roll.from, to = roll.to, objects = roll.objects.len(), bytes, "merged small rolls");
             tidied.merges += 1;
-            add(&figures.merges, 1);
-            add(&figures.merged_bytes, bytes);
+            {
+                let mut done = done.lock();
+                (done.merges, done.merged_bytes) = (done.merges + 1, done.merged_bytes + bytes);
+            }
             self.look_at_floor(open);
         }
         let Some(grace) = grace else { return Ok(()) };
@@ -161,19 +171,22 @@ impl Roller {
         if unknown > 0 {
             warn!(unknown, "objects in the cold tier have names that this version does not know; they stay");
         }
-        add(&figures.deleted_objects, deleted.objects as u64);
-        add(&figures.deleted_bytes, deleted.bytes);
+        {
+            let mut done = done.lock();
+            done.deleted_objects += deleted.objects as u64;
+            done.deleted_bytes += deleted.bytes;
+        }
         (tidied.unknown, tidied.deleted) = (unknown, deleted);
         Ok(())
     }
 
     /// Says a failure once, and that it is over.
     fn tell_tidied(&self, tidied: &Tidied) {
-        let figures = &self.cold.progress.upkeep;
-        let mut trouble = figures.trouble.lock();
+        let upkeep = &self.cold.progress.upkeep;
+        let mut trouble = upkeep.trouble.lock();
         match &tidied.failure {
             Some(reason) => {
-                figures.failures.fetch_add(1, Ordering::Relaxed);
+                upkeep.done.lock().failures += 1;
                 if trouble.as_ref() == Some(reason) {
                     debug!(reason, "the cold tier cannot be kept in order still");
                 } else {

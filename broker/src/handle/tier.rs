@@ -1,7 +1,7 @@
 //! The cold tier's state, and rolling on demand: requests of Strata's own, for `strata tier`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use strata_protocol::command::Command;
@@ -11,7 +11,7 @@ use strata_remoting::{Answer, Connection};
 use strata_tiering::bucket::BreakerState;
 
 use super::{document, header, later};
-use crate::cold::{Cold, Open, Progress, Rolling, Round, UpkeepFigures};
+use crate::cold::{Cold, Done, Figures, Open, Rolling, Round, UpkeepDone};
 use crate::hall::Hall;
 use crate::refusal::Refusal;
 use crate::retention::keep_text;
@@ -47,18 +47,11 @@ struct Tier {
     upkeep: Upkeep,
 }
 
-/// What keeps the tier in order did since the start.
+/// What keeps the tier in order.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Upkeep {
-    expired_rolls: u64,
-    expired_bytes: u64,
-    expired_topics: u64,
-    merges: u64,
-    merged_bytes: u64,
-    deleted_objects: u64,
-    deleted_bytes: u64,
-    failures: u64,
+    #[serde(flatten)]
+    done: UpkeepDone,
     /// Why the last try failed.
     trouble: Option<String>,
 }
@@ -141,9 +134,8 @@ pub(super) fn status(hall: &Arc<Hall>) -> Result<Reply, Refusal> {
 }
 
 fn tier_of(hall: &Hall, cold: &Cold) -> Tier {
-    let open = cold.opened();
-    let listed = open.as_ref().map(|open| {
-        let manifest = open.tier.manifest();
+    let figures = cold.figures();
+    let listed = cold.opened().zip(figures.manifest.as_ref()).map(|(open, manifest)| {
         let totals = manifest.totals();
         Listed {
             epoch: open.tier.epoch(),
@@ -156,8 +148,7 @@ fn tier_of(hall: &Hall, cold: &Cold) -> Tier {
             to: manifest.end(),
         }
     });
-    let ((from, to), waiting) = (hall.store.log_range(), cold.waiting());
-    let fetched = open.as_ref().map_or((0, 0), |open| open.tier.cold().fetched());
+    let ((from, to), waiting) = (hall.store.log_range(), figures.waiting);
     let progress = &cold.progress;
     let rolling = *progress.rolling.lock();
     let done = progress.walked_bytes.load(Ordering::Relaxed);
@@ -174,50 +165,37 @@ fn tier_of(hall: &Hall, cold: &Cold) -> Tier {
             waiting_sealed_bytes: waiting.sealed_bytes,
         },
         rolling: rolling.map(|Rolling { from, to, bytes }| Way { from, to, bytes, done: done.min(bytes) }),
-        since_start: counters(cold, progress, fetched),
-        breaker: match cold.bucket().figures().breaker {
+        since_start: counters(&figures),
+        breaker: match figures.store.breaker {
             BreakerState::Closed => "closed",
             BreakerState::HalfOpen => "half-open",
             BreakerState::Open => "open",
         },
         retention: keep_text(cold.settings().keep),
-        upkeep: upkeep(&progress.upkeep),
+        upkeep: Upkeep { done: figures.upkeep, trouble: progress.upkeep.trouble.lock().clone() },
     }
 }
 
-fn upkeep(figures: &UpkeepFigures) -> Upkeep {
-    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    Upkeep {
-        expired_rolls: load(&figures.expired_rolls),
-        expired_bytes: load(&figures.expired_bytes),
-        expired_topics: load(&figures.expired_topics),
-        merges: load(&figures.merges),
-        merged_bytes: load(&figures.merged_bytes),
-        deleted_objects: load(&figures.deleted_objects),
-        deleted_bytes: load(&figures.deleted_bytes),
-        failures: load(&figures.failures),
-        trouble: figures.trouble.lock().clone(),
-    }
-}
-
-fn counters(cold: &Cold, progress: &Progress, (fetched_bytes, fetched_requests): (u64, u64)) -> Counters {
-    let figures = cold.bucket().figures();
+fn counters(figures: &Figures) -> Counters {
+    let Done { rolls, rolled_messages, rolled_bytes, roll_failures, reads, read_messages, read_failures } =
+        figures.done;
+    let store = &figures.store;
     Counters {
-        rolls: progress.rolls.load(Ordering::Relaxed),
-        rolled_messages: progress.rolled_messages.load(Ordering::Relaxed),
-        rolled_bytes: progress.rolled_bytes.load(Ordering::Relaxed),
-        roll_failures: progress.failures.load(Ordering::Relaxed),
-        reads: progress.reads.load(Ordering::Relaxed),
-        read_messages: progress.read_messages.load(Ordering::Relaxed),
-        read_failures: progress.read_failures.load(Ordering::Relaxed),
-        fetched_bytes,
-        fetched_requests,
-        store_calls: figures.calls.iter().map(|calls| calls.calls).sum(),
-        store_failures: figures.calls.iter().map(|calls| calls.failures).sum(),
-        store_retries: figures.calls.iter().map(|calls| calls.retries).sum(),
-        store_bytes_read: figures.bytes_read,
-        store_bytes_sent: figures.bytes_sent,
-        store_given_up: figures.breaker_opened,
+        rolls,
+        rolled_messages,
+        rolled_bytes,
+        roll_failures,
+        reads,
+        read_messages,
+        read_failures,
+        fetched_bytes: figures.fetched_bytes,
+        fetched_requests: figures.fetched_requests,
+        store_calls: store.calls.iter().map(|calls| calls.calls).sum(),
+        store_failures: store.calls.iter().map(|calls| calls.failures).sum(),
+        store_retries: store.calls.iter().map(|calls| calls.retries).sum(),
+        store_bytes_read: store.bytes_read,
+        store_bytes_sent: store.bytes_sent,
+        store_given_up: store.breaker_opened,
     }
 }
 

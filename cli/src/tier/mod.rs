@@ -1,7 +1,7 @@
 //! `strata tier`: the cold tier of a running broker, and what lies in the bucket alone.
 //!
-//! Owns the commands' shape. `running` talks to brokers; `list`, `describe` and `restore` read the bucket, for which no
-//! broker has to run; `place` finds it.
+//! Owns the commands' shape. `running` talks to brokers; `list`, `describe`, `verify` and `restore` read the bucket, for
+//! which no broker has to run; `place` finds it.
 
 use std::path::PathBuf;
 
@@ -16,6 +16,7 @@ mod list;
 mod place;
 mod restore;
 mod running;
+mod verify;
 
 pub(crate) use place::open_bucket;
 
@@ -65,10 +66,24 @@ for the time of grace (tieredGraceSeconds, a day): expired ones, those that were
 what a broker left that was stopped while it rolled. A shorter --grace is for stores that no other program
 reads at the moment.")]
     Gc(GcArgs),
+    /// Read everything that a tier lists back from the bucket, and hold it against the manifest
+    #[command(after_help = VERIFY_HELP)]
+    Verify(VerifyArgs),
     /// Make a data folder from a bucket alone
     #[command(after_help = RESTORE_HELP)]
     Restore(RestoreArgs),
 }
+
+const VERIFY_HELP: &str = "\
+Examples:
+  strata tier verify                       every byte of the tier of strata start, ./data/cold
+  strata tier verify --url s3://bucket/strata --broker broker-a
+  strata tier verify --listed              only that each object is there with its size
+  strata tier verify -c broker.conf --output json
+
+No broker needs to run, and one may. Each message is decoded and looked for at the offset and the
+place in the log that the indexes give it. That downloads the whole tier, which many stores charge
+for; --listed is one request an object. Exit code 8 says that objects are damaged or missing.";
 
 const RESTORE_HELP: &str = "\
 Examples:
@@ -150,6 +165,17 @@ pub(crate) struct DescribeArgs {
     output: OutputArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Only ask whether each object is there with its size; nothing is read
+    #[arg(long)]
+    listed: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
 /// Whose data folder is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Server {
@@ -188,6 +214,7 @@ pub(crate) async fn run(command: TierCommand) -> Outcome {
         TierCommand::Gc(args) => collect::run(args).await,
         TierCommand::Ls(args) => list::run(args).await,
         TierCommand::Describe(args) => describe::run(args).await,
+        TierCommand::Verify(args) => verify::run(args).await,
         TierCommand::Restore(args) => restore::run(args).await,
     }
 }

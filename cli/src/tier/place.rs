@@ -71,14 +71,24 @@ impl Place {
         }
         let bucket = open_bucket(location).await?;
         let home = broker_folder(&broker);
-        let ledger = Ledger::open(bucket.clone(), &home).await.map_err(|error| of_manifest(&bucket, error))?;
-        let manifest = ledger.manifest();
-        if manifest.number() == 0 {
-            let message = format!("there is no tier of broker {broker} in {bucket}; look at its name and at the URL");
-            return Err(Failure::new(Exit::NotFound, message));
-        }
+        let manifest = manifest(&bucket, &home, &broker).await?;
         Ok(Self { bucket, broker, home, manifest })
     }
+
+    /// Reads the manifest again: a broker that runs goes on.
+    pub(super) async fn manifest_now(&self) -> Outcome<Arc<Manifest>> {
+        manifest(&self.bucket, &self.home, &self.broker).await
+    }
+}
+
+async fn manifest(bucket: &Bucket, home: &str, broker: &str) -> Outcome<Arc<Manifest>> {
+    let ledger = Ledger::open(bucket.clone(), home).await.map_err(|error| of_manifest(bucket, error))?;
+    let manifest = ledger.manifest();
+    if manifest.number() == 0 {
+        let message = format!("there is no tier of broker {broker} in {bucket}; look at its name and at the URL");
+        return Err(Failure::new(Exit::NotFound, message));
+    }
+    Ok(manifest)
 }
 
 /// Understands a URL or a folder.
