@@ -3,9 +3,10 @@
 //! Owns the running of a Strata process ([`site`], [`page`], [`watch`]), a plain client ([`talk`]), a raw one
 //! ([`wire`]) and a well-behaved one ([`good`]), producers and consumers that work until their server is gone
 //! ([`traffic`]), file systems that lose power and fill up ([`volume`]), the
-//! record of what a test did and saw ([`history`], [`dump`]), the judge of that record ([`check`]), and the
-//! story of a data folder whose server dies again and again ([`epoch`]), and the release of what it is compared with ([`apache`]). The tests themselves are beside this
-//! folder ([`report`] says how they end); nothing here is part of the product.
+//! record of what a test did and saw ([`history`], [`dump`]), the judge of that record ([`check`]), the story of a
+//! data folder whose server dies again and again ([`epoch`]), and Apache's release, whose clients and filter are
+//! used ([`apache`]). The tests themselves are beside this folder ([`report`] says how they end); nothing here is
+//! part of the product.
 #![forbid(unsafe_code)]
 
 pub mod apache;

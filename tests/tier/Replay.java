@@ -23,8 +23,10 @@ import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 
 public final class Replay {
-    /** A message that is not there within this time is not coming. */
-    private static final long PROGRESS_MS_MAX = 30_000;
+    /** A client whose first question for an offset fails asks again after 20 s; what is not there by then is not coming. */
+    private static final long PROGRESS_MS_MAX = 60_000;
+    /** A client on a busy machine may wait longer than the default 3 s for an answer. */
+    private static final int CALL_MS_MAX = 10_000;
     /** Time in which one more than expected would come. */
     private static final long QUIET_MS = 2_000;
 
@@ -44,7 +46,7 @@ public final class Replay {
     private static void send(String address, String topic, int count, int first) throws Exception {
         DefaultMQProducer producer = new DefaultMQProducer("replay-producer");
         producer.setNamesrvAddr(address);
-        producer.setSendMsgTimeout(10_000);
+        producer.setSendMsgTimeout(CALL_MS_MAX);
         producer.start();
         StringBuilder lines = new StringBuilder();
         for (int nth = first; nth < first + count; nth++) {
@@ -72,6 +74,7 @@ public final class Replay {
     private static void consume(String[] args) throws Exception {
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(args[3]);
         consumer.setNamesrvAddr(args[0]);
+        consumer.setMqClientApiTimeout(CALL_MS_MAX);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_TIMESTAMP);
         consumer.setConsumeTimestamp(args[4]);
         if (args[5].equals("SQL92")) {
