@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release -p strata-tiering --example tier_cost -- [messages]`
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program that prints figures")]
+#![allow(clippy::disallowed_methods, reason = "what it measures is the wall's time")]
 
 #[path = "../tests/tier/log.rs"]
 #[allow(dead_code, reason = "tests use the others")]

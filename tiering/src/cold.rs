@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::bucket::{Bucket, BucketError};
 use crate::index::{Index, IndexError};
+use crate::limits::DAMAGE_READS_MAX;
 use crate::manifest::{Manifest, Roll};
 use crate::object::ObjectError;
 
@@ -129,7 +130,29 @@ impl Cold {
     /// # Errors
     /// The store refused, or the index is damaged.
     pub async fn index(&self, roll: &Roll) -> Result<Arc<Index>, ColdError> {
-        self.shared.index(roll).await
+        self.soundly(|| self.shared.index(roll)).await
+    }
+
+    /// Asks again for what came damaged, past what is kept of it, before the damage is believed.
+    async fn soundly<T, F>(&self, ask: impl Fn() -> F) -> Result<T, ColdError>
+    where
+        F: Future<Output = Result<T, ColdError>>,
+    {
+        let mut reads = 1;
+        loop {
+            let answer = ask().await;
+            let Err(ColdError::Object { name, .. } | ColdError::Index { name, .. } | ColdError::Broken { name, .. }) =
+                &answer
+            else {
+                return answer;
+            };
+            self.shared.chunks.distrust(name);
+            if reads == DAMAGE_READS_MAX {
+                return answer;
+            }
+            tracing::warn!(%name, "it came damaged and is read again");
+            reads += 1;
+        }
     }
 
     /// Bytes and requests that the store was asked for.

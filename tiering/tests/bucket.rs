@@ -1,8 +1,4 @@
-//! What a bucket promises, on every kind of store: in memory, in a folder, on S3 where one is given.
-//!
-//! For S3: `STRATA_TEST_S3=s3://bucket/prefix` and the usual `AWS_…` variables. The server has to make conditional puts
-//! atomically: moto does when it serves one request at a time (werkzeug's `threaded=False`), but not as `moto_server`
-//! starts it, which looks and writes without a lock and now and then lets two of sixteen win.
+//! What a bucket makes of a store that fails, and of one that is careless.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod faults;
@@ -22,12 +18,6 @@ async fn open(url: &str) -> Bucket {
     Bucket::open(&location, std::env::vars(), Patience::default()).await.unwrap()
 }
 
-/// A folder of the store that this test alone uses.
-fn fresh() -> String {
-    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
-    format!("t{now}-{}", std::process::id())
-}
-
 fn pattern(bytes: usize) -> Bytes {
     let mut dice = Dice::new(bytes as u64);
     let mut all = Vec::with_capacity(bytes + 8);
@@ -38,107 +28,9 @@ fn pattern(bytes: usize) -> Bytes {
     all.into()
 }
 
-/// The suite: any store passes it, or the tier does not work there.
-async fn conforms(bucket: &Bucket) {
-    let at = fresh();
-    objects_are_put_once(bucket, &at).await;
-    objects_are_read_in_parts(bucket, &at).await;
-    large_objects_come_back(bucket, &at).await;
-    one_of_sixteen_wins(bucket, &at).await;
-    assert_eq!(probe(bucket).await, Ok(Puts::Atomic));
-    assert_eq!(bucket.list("probe").await, Ok(vec![]), "the probe cleans up");
-    for left in bucket.list(&at).await.unwrap() {
-        bucket.delete(&left.path).await.unwrap();
-    }
-    assert_eq!(bucket.list(&at).await, Ok(vec![]));
-    let figures = bucket.figures();
-    assert_eq!(figures.breaker, BreakerState::Closed);
-    assert!(figures.bytes_read > 0 && figures.bytes_sent > 0);
-    assert!(figures.calls.iter().all(|call| call.calls > 0), "{figures:?}");
-}
-
-async fn objects_are_put_once(bucket: &Bucket, at: &str) {
-    let path = format!("{at}/once/a");
-    assert_eq!(bucket.read(&path).await, Err(BucketError::Missing { path: path.clone() }));
-    assert_eq!(bucket.exists(&path).await, Ok(false));
-    assert_eq!(bucket.put_new(&path, "one".into()).await, Ok(Created::Made));
-    assert_eq!(bucket.put_new(&path, "two".into()).await, Ok(Created::Exists));
-    assert_eq!(bucket.put_new(&path, "one".into()).await, Ok(Created::Made), "the same bytes are ours");
-    assert_eq!(bucket.read(&path).await.unwrap(), "one");
-    bucket.put(&path, "three".into()).await.unwrap();
-    assert_eq!((bucket.read(&path).await.unwrap(), bucket.size(&path).await), ("three".into(), Ok(5)));
-    let listed = bucket.list(&format!("{at}/once")).await.unwrap();
-    assert_eq!(listed.iter().map(|one| (one.path.as_str(), one.bytes)).collect::<Vec<_>>(), [(path.as_str(), 5)]);
-    bucket.delete(&path).await.unwrap();
-    bucket.delete(&path).await.unwrap();
-    assert_eq!(bucket.exists(&path).await, Ok(false));
-    assert!(matches!(bucket.read("a//../b").await, Err(BucketError::Name { .. })));
-}
-
-async fn objects_are_read_in_parts(bucket: &Bucket, at: &str) {
-    let (path, all) = (format!("{at}/parts"), pattern(100_000));
-    bucket.put(&path, all.clone()).await.unwrap();
-    let ranges = [0..10, 5..70_000, 99_999..100_000, 7..7];
-    let parts = bucket.read_ranges(&path, &ranges).await.unwrap();
-    for (range, part) in ranges.iter().zip(parts) {
-        assert_eq!(part, all.slice(range.start as usize..range.end as usize));
-    }
-    assert!(bucket.read_range(&format!("{path}x"), 0..1).await.is_err());
-}
-
 /// An object as it is written: in pieces.
 fn pieces(all: &Bytes) -> Vec<Bytes> {
     (0..all.len()).step_by(PIECE_BYTES).map(|at| all.slice(at..all.len().min(at + PIECE_BYTES))).collect()
-}
-
-async fn large_objects_come_back(bucket: &Bucket, at: &str) {
-    for bytes in [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES + 17] {
-        let (path, all) = (format!("{at}/large-{bytes}"), pattern(bytes));
-        let stored = bucket.put_large(&path, &pieces(&all)).await.unwrap();
-        assert_eq!((stored.bytes, stored.crc32c), (bytes as u64, crc32c::crc32c(&all)));
-        assert!(bucket.read(&path).await.unwrap() == all, "{bytes}");
-    }
-}
-
-async fn one_of_sixteen_wins(bucket: &Bucket, at: &str) {
-    for round in 0..20 {
-        let path = format!("{at}/race/{round}/deep/{round}");
-        let racers = (0..16).map(|racer| {
-            let (bucket, path) = (bucket.clone(), path.clone());
-            tokio::spawn(async move { bucket.put_new(&path, format!("body {racer}").into()).await.unwrap() })
-        });
-        let outcomes: Vec<Created> = join_all(racers).await.into_iter().map(Result::unwrap).collect();
-        let winners: Vec<usize> = (0..16).filter(|racer| outcomes[*racer] == Created::Made).collect();
-        assert_eq!(winners.len(), 1, "round {round}: {winners:?}");
-        assert_eq!(bucket.read(&path).await.unwrap(), format!("body {}", winners[0]));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn memory_conforms() {
-    conforms(&open("memory://").await).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_folder_conforms_and_keeps() {
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("file://{}/a/b", folder.path().display());
-    conforms(&open(&url).await).await;
-    open(&url).await.put_new("kept", "x".into()).await.unwrap();
-    assert_eq!(open(&url).await.read("kept").await.unwrap(), "x");
-    // What a crash left under way is never shown.
-    std::fs::write(folder.path().join("a/b/kept#12"), "half").unwrap();
-    assert_eq!(open(&url).await.put_new("kept", "y".into()).await, Ok(Created::Exists));
-    std::fs::create_dir(folder.path().join("a/b/list")).unwrap();
-    std::fs::write(folder.path().join("a/b/list/kept#12"), "half").unwrap();
-    assert_eq!(open(&url).await.list("list").await, Ok(vec![]));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn s3_conforms_where_one_is_given() {
-    if let Some((_, url)) = std::env::vars().find(|(name, _)| name == "STRATA_TEST_S3") {
-        conforms(&open(&url).await).await;
-    }
 }
 
 #[tokio::test]

@@ -77,6 +77,10 @@ fn judge(call: Call, path: &str, error: &StoreError) -> Verdict {
         StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => {
             Verdict::Denied(BucketError::Denied { call, path, what: what.clone() }, what)
         }
+        // Clients tell a refused listing as any other failure of one, and only in words.
+        _ if ["status code: 401", "status code: 403"].iter().any(|status| what.contains(status)) => {
+            Verdict::Denied(BucketError::Denied { call, path, what: what.clone() }, what)
+        }
         _ => Verdict::Again(what),
     }
 }

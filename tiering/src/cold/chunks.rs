@@ -3,6 +3,7 @@
 //! Owns the cache of bytes. Objects never change, so a part is right for ever; what is too old goes when there is no
 //! room. Parts are checked by whoever reads them: pages by their records' checksums, indexes by their own.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use foyer::{BlockEngineConfig, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder, RecoverMode};
+use parking_lot::Mutex;
 use thiserror::Error;
 
 use super::ColdError;
@@ -49,6 +51,8 @@ pub(super) struct Chunks {
     home: String,
     cache: HybridCache<String, Bytes>,
     reading: Flights<(Arc<str>, u64), Result<Bytes, ColdError>>,
+    /// Objects of which something came damaged, and how often. What was kept of one before that is not looked at again.
+    distrusted: Mutex<HashMap<Arc<str>, u32>>,
     fetched: AtomicU64,
     requests: AtomicU64,
 }
@@ -75,7 +79,8 @@ impl Chunks {
         };
         let cache = built.map_err(|error| failed(error.to_string()))?;
         let (fetched, requests) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { bucket, home: home.to_owned(), cache, reading: Flights::new(), fetched, requests })
+        let (home, reading, distrusted) = (home.to_owned(), Flights::new(), Mutex::default());
+        Ok(Self { bucket, home, cache, reading, distrusted, fetched, requests })
     }
 
     pub(super) async fn close(&self) {
@@ -89,9 +94,21 @@ impl Chunks {
         (self.fetched.load(Ordering::Relaxed), self.requests.load(Ordering::Relaxed))
     }
 
+    /// Has everything of an object fetched anew: a bit that was flipped on the way would stay wrong as long as it is kept.
+    pub(super) fn distrust(&self, name: &Arc<str>) {
+        *self.distrusted.lock().entry(Arc::clone(name)).or_default() += 1;
+    }
+
+    fn key(&self, name: &str, range: &Range<u64>) -> String {
+        match self.distrusted.lock().get(name) {
+            None => format!("{name}:{}-{}", range.start, range.end),
+            Some(times) => format!("{name}:{}-{}:{times}", range.start, range.end),
+        }
+    }
+
     /// Reads one range of an object.
     pub(super) async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, ColdError> {
-        let key = format!("{name}:{}-{}", range.start, range.end);
+        let key = self.key(name, &range);
         match self.cache.get(&key).await {
             Ok(Some(found)) if found.value().len() as u64 == range.end - range.start => {
                 return Ok(found.value().clone());
@@ -172,6 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::single_range_in_vec_init, reason = "one range is what is expected")]
     fn near_ranges_become_one_and_far_ones_do_not() {
         let gap = 1_000;
         let merge = |ranges: &[Range<u64>]| merge(ranges, gap);

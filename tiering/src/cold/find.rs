@@ -47,6 +47,10 @@ impl Cold {
     /// # Errors
     /// The store refused, or an object is damaged.
     pub async fn by_key(&self, ask: &KeyAsk<'_>, below: u64) -> Result<Vec<Bytes>, ColdError> {
+        self.soundly(|| self.by_key_once(ask, below)).await
+    }
+
+    async fn by_key_once(&self, ask: &KeyAsk<'_>, below: u64) -> Result<Vec<Bytes>, ColdError> {
         let shared = &self.shared;
         let manifest = shared.manifest.load_full();
         let first = Shared::first_of(&manifest, ask.topic);
@@ -69,6 +73,10 @@ impl Cold {
     /// # Errors
     /// The store refused, or an object is damaged.
     pub async fn record_at(&self, log_offset: i64) -> Result<Option<Bytes>, ColdError> {
+        self.soundly(|| self.record_at_once(log_offset)).await
+    }
+
+    async fn record_at_once(&self, log_offset: i64) -> Result<Option<Bytes>, ColdError> {
         let shared = &self.shared;
         let manifest = shared.manifest.load_full();
         let Ok(offset) = u64::try_from(log_offset) else { return Ok(None) };

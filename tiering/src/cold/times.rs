@@ -30,6 +30,15 @@ impl Cold {
     /// The store refused, or an object is damaged.
     pub async fn offset_by_time(
         &self,
+        queue: (&str, i32),
+        time_ms: i64,
+        boundary: Boundary,
+    ) -> Result<Option<i64>, ColdError> {
+        self.soundly(|| self.offset_by_time_once(queue, time_ms, boundary)).await
+    }
+
+    async fn offset_by_time_once(
+        &self,
         (topic, queue_id): (&str, i32),
         time_ms: i64,
         boundary: Boundary,

@@ -20,6 +20,7 @@ use object_store::{
 };
 use parking_lot::Mutex;
 use strata_tiering::bucket::{Bucket, Patience};
+use strata_tiering::limits::ATTEMPT_MAX;
 use tokio::sync::Notify;
 
 pub(crate) use dice::Dice;
@@ -74,6 +75,8 @@ pub(crate) struct Faults {
     pub(crate) inner: Arc<InMemory>,
     dice: Mutex<Dice>,
     rates: Mutex<Rates>,
+    /// Whether time that passes in the store moves a paused clock; see [`Faults::moving_the_clock`].
+    moves_clock: bool,
     /// Holds the next conditional put of a name with this in it until it is told to go on.
     held: Mutex<Option<(String, Arc<Notify>)>>,
 }
@@ -85,8 +88,18 @@ impl Faults {
 
     /// Over objects that another one holds too.
     pub(crate) fn over(inner: Arc<InMemory>, seed: u64, rates: Rates) -> Arc<Self> {
+        Arc::new(Self::of(inner, seed, rates, false))
+    }
+
+    /// One for callers in threads beside a runtime whose clock is paused. Such a clock stands while a thread is busy, so
+    /// that nobody would ever see an answer that is late: here the store itself moves the clock on.
+    pub(crate) fn moving_the_clock(inner: InMemory, seed: u64, rates: Rates) -> Arc<Self> {
+        Arc::new(Self::of(Arc::new(inner), seed, rates, true))
+    }
+
+    fn of(inner: Arc<InMemory>, seed: u64, rates: Rates, moves_clock: bool) -> Self {
         let (dice, rates) = (Mutex::new(Dice::new(seed)), Mutex::new(rates));
-        Arc::new(Self { inner, dice, rates, held: Mutex::new(None) })
+        Self { inner, dice, rates, moves_clock, held: Mutex::new(None) }
     }
 
     pub(crate) fn bucket(self: &Arc<Self>, patience: Patience) -> Bucket {
@@ -113,16 +126,35 @@ impl Faults {
         }
     }
 
-    fn hits(&self, rate: impl Fn(&Rates) -> u64) -> bool {
+    pub(crate) fn hits(&self, rate: impl Fn(&Rates) -> u64) -> bool {
         let rate = rate(&self.rates.lock());
         self.dice.lock().hits(rate)
+    }
+
+    pub(crate) fn below(&self, bound: u64) -> u64 {
+        self.dice.lock().below(bound)
     }
 
     async fn dawdle(&self) {
         if self.hits(|rates| rates.slow) {
             let millis = self.dice.lock().below(10_000);
-            tokio::time::sleep(Duration::from_millis(millis)).await;
+            self.pass(Duration::from_millis(millis)).await;
         }
+    }
+
+    async fn pass(&self, time: Duration) {
+        if self.moves_clock {
+            // In a task of the runtime, which looks at its timers afterwards.
+            tokio::spawn(tokio::time::advance(time)).await.unwrap();
+        } else {
+            tokio::time::sleep(time).await;
+        }
+    }
+
+    /// Never answers.
+    async fn hang<T>(&self) -> Result<T> {
+        self.pass(if self.moves_clock { ATTEMPT_MAX * 2 } else { Duration::from_secs(1_000_000) }).await;
+        std::future::pending().await
     }
 
     fn fate(&self) -> Fate {
@@ -153,13 +185,13 @@ impl Faults {
                 let _ = work.await;
                 Err(broken("connection reset after the request was sent"))
             }
-            Fate::Hang => hang().await,
+            Fate::Hang => self.hang().await,
             Fate::Late(delay) => {
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
                     let _ = work.await;
                 });
-                hang().await
+                self.hang().await
             }
         }
     }
@@ -170,7 +202,7 @@ impl Faults {
         match self.fate() {
             Fate::Good => Ok(()),
             Fate::Before | Fate::After => Err(broken("500 InternalError")),
-            Fate::Hang | Fate::Late(_) => hang().await,
+            Fate::Hang | Fate::Late(_) => self.hang().await,
         }
     }
 
@@ -189,17 +221,12 @@ impl Faults {
     }
 }
 
-fn broken(what: &str) -> Error {
+pub(crate) fn broken(what: &str) -> Error {
     Error::Generic { store: "faults", source: what.into() }
 }
 
 fn taken(path: &Path) -> Error {
     Error::AlreadyExists { path: path.to_string(), source: "412".into() }
-}
-
-async fn hang<T>() -> Result<T> {
-    tokio::time::sleep(Duration::from_secs(1_000_000)).await;
-    Err(broken("hung"))
 }
 
 impl fmt::Debug for Faults {

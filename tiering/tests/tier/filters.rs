@@ -44,7 +44,7 @@ impl ColumnSift for Equals {
         let above = |end: &Option<(Vec<u8>, bool)>| {
             end.as_ref().is_some_and(|(end, exact)| value > end.as_slice() && (*exact || !value.starts_with(end)))
         };
-        !(rows.is_some() && rows == nulls) && !below(&min) && !above(&max)
+        !(rows.is_some() && rows == nulls || below(&min) || above(&max))
     }
 
     fn rows(&self, batch: &PropertyBatch<'_>) -> Vec<bool> {

@@ -91,6 +91,7 @@ impl Log {
     }
 
     /// Damages the message at an offset.
+    #[allow(dead_code, reason = "each test uses a part of it")]
     pub(crate) fn lose(&mut self, topic: &str, queue_id: i32, offset: i64) {
         let queue = self.queues.get_mut(&(topic.to_owned(), queue_id)).unwrap();
         let at = usize::try_from(offset - queue.base).unwrap();
