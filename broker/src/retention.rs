@@ -68,7 +68,7 @@ pub fn parse_keep(text: &str) -> Result<Keep, BadKeep> {
 #[must_use]
 pub fn keep_text(keep: Keep) -> String {
     let in_units = |value: u64, units: &[(&str, u64)]| {
-        let unit = units.iter().find(|(_, factor)| value % factor == 0);
+        let unit = units.iter().find(|(_, factor)| value.is_multiple_of(*factor));
         unit.map_or_else(|| value.to_string(), |(unit, factor)| format!("{}{unit}", value / factor))
     };
     let mut text = keep.time_ms.map_or_else(String::new, |ms| in_units(ms, &TIMES));

@@ -22,6 +22,7 @@ use crate::index::SegmentIndex;
 use crate::limits::{CHECKPOINT_INTERVAL_MS, SWEEP_SEGMENTS_MAX};
 use crate::locate::first_live;
 use crate::reindex::catalog_after;
+use crate::scrub::Figures;
 use crate::seal::{open_sidecar, rows_of, unreadable};
 use crate::sealed::{Parts, Sealed};
 use crate::sidecar::{self, QueueRow, Sidecar, Source};
@@ -88,7 +89,7 @@ pub(crate) struct Keeping {
     /// Since when the active segment holds something.
     pub(crate) sighting: Sighting,
     /// What reading the log again has found.
-    pub(crate) scrub: crate::scrub::Figures,
+    pub(crate) scrub: Figures,
 }
 
 impl Keeping {
@@ -102,7 +103,7 @@ impl Keeping {
             noted: Mutex::new(now),
             gate: Gate::default(),
             sighting: Sighting::default(),
-            scrub: crate::scrub::Figures::default(),
+            scrub: Figures::default(),
         }
     }
 

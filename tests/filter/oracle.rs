@@ -3,7 +3,7 @@
 //! Owns the Java process and its protocol, which `oracle/Oracle.java` describes. It knows nothing of Strata's filter.
 
 use std::io::{BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};

@@ -17,6 +17,7 @@ use crate::hall::Hall;
 use crate::limits::{COLD_TIMES_AT_ONCE_MAX, COLD_TIMES_MAX, COLD_TIMES_MS_MAX};
 use crate::refusal::Refusal;
 
+type Told = (usize, Result<Option<i64>, Refusal>);
 type Progress = Vec<(MessageQueue, ConsumeOffset)>;
 
 /// Answers 208; later if messages that were consumed last are in the cold tier alone.
@@ -71,7 +72,7 @@ async fn cold_times(hall: &Arc<Hall>, queues: &mut Progress, cold: Vec<usize>) {
     }
 }
 
-fn take_time(queues: &mut Progress, told: Option<Result<(usize, Result<Option<i64>, Refusal>), JoinError>>) {
+fn take_time(queues: &mut Progress, told: Option<Result<Told, JoinError>>) {
     if let Some(Ok((at, Ok(Some(time))))) = told
         && let Some((_, offset)) = queues.get_mut(at)
     {
