@@ -79,6 +79,22 @@ pub fn keep_text(keep: Keep) -> String {
     if text.is_empty() { FOREVER.to_owned() } else { text }
 }
 
+/// The rules of all topics together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ColdRules {
+    /// The shortest time, ms.
+    pub shortest_ms: Option<u64>,
+    /// Whether the bytes of any topic are bounded.
+    pub has_bytes: bool,
+}
+
+impl ColdRules {
+    /// Whether anything goes ever.
+    pub(crate) const fn are_any(self) -> bool {
+        self.shortest_ms.is_some() || self.has_bytes
+    }
+}
+
 impl Hall {
     /// How long a topic's messages stay in the log, where it differs from the broker's setting: its attribute
     /// `retention.hot`. Without a cold tier also `reserve.time`, RocketMQ's, in hours.
@@ -99,10 +115,15 @@ impl Hall {
         self.asked_cold(topic).or_else(own)
     }
 
-    /// The shortest time that an operator asked for in the cold tier, ms, `default` being that of other topics.
-    pub(crate) fn shortest_cold_ms(&self, default: Keep) -> Option<u64> {
+    /// What operators asked for in the cold tier, `default` being the rule of other topics.
+    pub(crate) fn cold_rules(&self, default: Keep) -> ColdRules {
         let topics = self.tables.topics.all();
-        topics.keys().filter_map(|topic| self.asked_cold(topic)?.time_ms).chain(default.time_ms).min()
+        let mut rules = ColdRules::default();
+        for Keep { time_ms, bytes } in topics.keys().filter_map(|topic| self.asked_cold(topic)).chain([default]) {
+            rules.shortest_ms = rules.shortest_ms.into_iter().chain(time_ms).min();
+            rules.has_bytes |= bytes.is_some();
+        }
+        rules
     }
 
     fn asked_cold(&self, topic: &str) -> Option<Keep> {

@@ -24,6 +24,7 @@ const EXCEPTIONS: &[(&str, &str, &str, &str)] = &[
     ("function names", "tiering/src/bucket/durable.rs", "get_opts", "the name is the trait's of object stores"),
     ("function names", "tiering/tests/bucket.rs", "get_opts", "the name is the trait's of object stores"),
     ("function names", "tiering/tests/faults/mod.rs", "get_opts", "the name is the trait's of object stores"),
+    ("function names", "tiering/tests/requests.rs", "get_opts", "the name is the trait's of object stores"),
     ("function names", "tiering/tests/whole_tier/store.rs", "get_opts", "the name is the trait's of object stores"),
     ("struct fields", "broker/src/hall.rs", "Hall", "the rooms that requests meet; each has its own owner"),
     ("struct fields", "broker/src/handle/tier.rs", "Counters", "the members of the JSON that is answered"),

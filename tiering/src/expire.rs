@@ -26,11 +26,22 @@ pub struct Retention<F> {
     pub default: Keep,
     /// A topic's own rule.
     pub topics: F,
+    /// No rule lets go of a message that is younger, ms, so that what younger rolls hold need not be known. `None` where
+    /// that cannot be said, as when bytes are bounded.
+    pub youngest_ms: Option<u64>,
 }
 
 impl<F: Fn(&str) -> Option<Keep>> Retention<F> {
     fn of(&self, topic: &str) -> Keep {
         (self.topics)(topic).unwrap_or(self.default)
+    }
+
+    /// How many rolls, from the oldest on, may hold what goes. The log's times do not go back, but for a clock that was
+    /// wrong, which is why it is not halved for them.
+    pub(crate) fn old_enough(&self, rolls: &[Arc<Roll>], now_ms: i64) -> usize {
+        let Some(youngest_ms) = self.youngest_ms else { return rolls.len() };
+        let is_old = |roll: &Arc<Roll>| age_ms(roll, now_ms) > youngest_ms;
+        rolls.iter().rposition(is_old).map_or(0, |last| last + 1)
     }
 }
 
@@ -78,6 +89,10 @@ fn bytes_of(roll: &Roll, from: u64, to: u64) -> u64 {
     bytes
 }
 
+fn age_ms(roll: &Roll, now_ms: i64) -> u64 {
+    u64::try_from(now_ms.saturating_sub(roll.last_time)).unwrap_or(0)
+}
+
 /// A topic on the way from the newest roll to the oldest.
 #[derive(Debug, Clone, Copy)]
 struct Topic {
@@ -90,7 +105,8 @@ struct Topic {
 }
 
 /// The edits that remove what is past its retention: first the oldest rolls, as far as nobody needs them, then topics in
-/// rolls that others need. `contents` are what the rolls of the manifest hold, in their order.
+/// rolls that others need. `contents` are what the rolls of the manifest hold, in their order; those behind the last one
+/// of it are kept.
 ///
 /// A roll's messages are as young as its youngest, and a topic is never made smaller than its bound: what goes is past
 /// it, and what is past it goes with its roll.
@@ -126,6 +142,9 @@ pub fn what_expires<F: Fn(&str) -> Option<Keep>>(
             free = at;
         }
     }
+    // The newest roll tells where queues end, for a broker that is made from the bucket alone; what expires in it is only
+    // made to disappear until a newer one comes.
+    let free = free.min(rolls.len().saturating_sub(1));
     // A roll without messages tells what was lost; it goes when one behind it goes.
     let free = contents.iter().take(free).rposition(|contents| !contents.topics.is_empty()).map_or(0, |last| last + 1);
     edits(rolls, free, &topics)
@@ -133,8 +152,8 @@ pub fn what_expires<F: Fn(&str) -> Option<Keep>>(
 
 impl Topic {
     fn is_past(&self, roll: &Roll, now_ms: i64) -> bool {
-        let age = u64::try_from(now_ms.saturating_sub(roll.last_time)).unwrap_or(0);
-        self.keep.time_ms.is_some_and(|max| age > max) || self.keep.bytes.is_some_and(|max| self.kept >= max)
+        self.keep.time_ms.is_some_and(|max| age_ms(roll, now_ms) > max)
+            || self.keep.bytes.is_some_and(|max| self.kept >= max)
     }
 }
 
@@ -195,7 +214,7 @@ mod tests {
         let (mut ledger, contents) = example(rolls).await;
         let days = |days: u64| Keep { time_ms: Some(days * DAY), bytes: None };
         let own = |topic: &str| (topic == "b").then_some(days(4));
-        let retention = Retention { default: days(1), topics: own };
+        let retention = Retention { default: days(1), topics: own, youngest_ms: Some(DAY) };
         let at = |day: u64| (day * DAY) as i64;
         assert_eq!(what_expires(&ledger.manifest(), &contents, &retention, at(2) - 1), []);
         // Of a the first roll is a day old, b needs it.
@@ -209,6 +228,8 @@ mod tests {
             ledger.commit(edit).await.unwrap();
         }
         assert_eq!((ledger.manifest().start(), ledger.manifest().floor_of("a")), (Some(3), 5));
+        let old_enough = |day| retention.old_enough(ledger.manifest().rolls(), at(day));
+        assert_eq!((old_enough(4), old_enough(5), old_enough(6)), (0, 1, 2), "the roll of day 3 ends with it");
         // What tells only what was lost stays while nothing behind it goes.
         let edits = what_expires(&ledger.manifest(), &contents[3..], &retention, at(90));
         assert_eq!((edits.len(), keys(&edits[0])), (1, vec![3, 4]));
@@ -220,14 +241,16 @@ mod tests {
         let (ledger, contents) = example(rolls).await;
         let expires = |bytes| {
             let keep = Keep { time_ms: None, bytes: Some(bytes) };
-            what_expires(&ledger.manifest(), &contents, &Retention { default: keep, topics: |_: &str| None }, i64::MAX)
+            let retention = Retention { default: keep, topics: |_: &str| None, youngest_ms: None };
+            what_expires(&ledger.manifest(), &contents, &retention, i64::MAX)
         };
         assert_eq!(expires(151), []);
         assert_eq!(keys(&expires(150)[0]), [0]);
         let edits = expires(51);
         assert_eq!((keys(&edits[0]), floors(&edits[1])), (vec![0], vec![("a", 2)]));
-        assert_eq!(keys(&expires(0)[0]), [0, 1, 2, 3]);
-        let ever = Retention { default: Keep::default(), topics: |_: &str| None };
+        let edits = expires(0);
+        assert_eq!((keys(&edits[0]), floors(&edits[1])), (vec![0, 1, 2], vec![("a", 4)]), "the newest roll stays");
+        let ever = Retention { default: Keep::default(), topics: |_: &str| None, youngest_ms: None };
         assert_eq!(what_expires(&ledger.manifest(), &contents, &ever, i64::MAX), []);
     }
 }

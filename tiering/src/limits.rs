@@ -142,6 +142,20 @@ pub const HINTS_MAX: usize = 65_536;
 /// core decodes meanwhile.
 pub const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 
+/// Bytes at the begin of a roll's index that are fetched at once: mostly all that readers of one object want to know,
+/// for one request.
+pub const INDEX_BEGIN_BYTES: u64 = 128 * 1024;
+
+/// Rolls whose filters are fetched at once for a key.
+pub const KEY_ROLLS_AT_ONCE_MAX: usize = 16;
+
+/// Guesses of where a queue's offset lies until halving goes on: queues mostly grow as the log does.
+pub const GUESSES_MAX: usize = 3;
+
+/// Offsets that a reader has to come past, one read after the other, until it is read ahead for: who wants a few
+/// messages should not pay for many.
+pub const READ_ON_OFFSETS_MIN: i64 = 2_048;
+
 /// Readings ahead that are under way at once.
 pub const AHEAD_TASKS_MAX: usize = 8;
 

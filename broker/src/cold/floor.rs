@@ -33,6 +33,11 @@ impl Floor {
             Some(roll) => Some(tier.cold().index(roll).await?),
             None => None,
         };
+        if let Some(last) = manifest.rolls().last() {
+            // Searches for an offset begin with the two at the ends, which are in memory then. Who needs it and cannot read
+            // it is told.
+            let _ = tier.cold().index(last).await;
+        }
         let mut expired = HashMap::new();
         for topic in manifest.expired().keys() {
             let floor = manifest.floor_of(topic);

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::roller::Roller;
 use super::{Cold, Open};
+use crate::retention::ColdRules;
 
 /// Between two looks at retention and at what may be merged.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
@@ -115,6 +116,10 @@ impl Roller {
         }
         let mut tidied = Tidied::default();
         let outcome = self.tidy_parts(open, pace, grace, &mut tidied);
+        if self.cold.stop.load(Ordering::Relaxed) {
+            // What was broken off by the end goes on behind the next start.
+            return Some(tidied);
+        }
         tidied.failure = outcome.err().map(|error| error.to_string());
         self.tell_tidied(&tidied);
         Some(tidied)
@@ -128,24 +133,11 @@ impl Roller {
         tidied: &mut Tidied,
     ) -> Result<(), TidyError> {
         let (done, tier) = (&self.cold.progress.upkeep.done, &open.tier);
-        let retention = Retention {
-            default: self.cold.settings.keep,
-            topics: |topic: &str| -> Option<Keep> { self.hall.keep_cold(topic) },
-        };
-        let expired = self.runtime.block_on(tier.expire_once(&retention, self.cold.store.trusted_ms()))?;
-        if expired.rolls > 0 || expired.topics > 0 {
-            info!(rolls = expired.rolls, bytes = expired.bytes, topics = expired.topics, "expired in the cold tier");
-            self.look_at_floor(open);
+        let rules = self.hall.cold_rules(self.cold.settings.keep);
+        if rules.are_any() {
+            self.expire(open, rules, tidied)?;
         }
-        (tidied.expired_rolls, tidied.expired_topics) = (expired.rolls, expired.topics);
-        {
-            let mut done = done.lock();
-            done.expired_rolls += expired.rolls as u64;
-            done.expired_bytes += expired.bytes;
-            done.expired_topics += expired.topics as u64;
-        }
-        let time_max_ms = self.hall.shortest_cold_ms(self.cold.settings.keep);
-        let time_max_ms = time_max_ms.map(|ms| (ms / MERGE_TIME_SHARE).max(MERGE_TIME_MS_MIN));
+        let time_max_ms = rules.shortest_ms.map(|ms| (ms / MERGE_TIME_SHARE).max(MERGE_TIME_MS_MIN));
         // What waits to be rolled goes first: the disk fills meanwhile.
         while !self.cold.stop.load(Ordering::Relaxed) && self.cold.waiting().segments == 0 {
             let Some(merged) = tier.merge_once(time_max_ms, &self.runtime, (pace, &self.cold.stop))? else { break };
@@ -177,6 +169,25 @@ impl Roller {
             done.deleted_bytes += deleted.bytes;
         }
         (tidied.unknown, tidied.deleted) = (unknown, deleted);
+        Ok(())
+    }
+
+    fn expire(&self, open: &Open, rules: ColdRules, tidied: &mut Tidied) -> Result<(), ExpireError> {
+        let retention = Retention {
+            default: self.cold.settings.keep,
+            topics: |topic: &str| -> Option<Keep> { self.hall.keep_cold(topic) },
+            youngest_ms: rules.shortest_ms.filter(|_| !rules.has_bytes),
+        };
+        let expired = self.runtime.block_on(open.tier.expire_once(&retention, self.cold.store.trusted_ms()))?;
+        if expired.rolls > 0 || expired.topics > 0 {
+            info!(rolls = expired.rolls, bytes = expired.bytes, topics = expired.topics, "expired in the cold tier");
+            self.look_at_floor(open);
+        }
+        (tidied.expired_rolls, tidied.expired_topics) = (expired.rolls, expired.topics);
+        let mut done = self.cold.progress.upkeep.done.lock();
+        done.expired_rolls += expired.rolls as u64;
+        done.expired_bytes += expired.bytes;
+        done.expired_topics += expired.topics as u64;
         Ok(())
     }
 

@@ -93,6 +93,7 @@ impl Shared {
         }
         let index = self.index(roll).await?;
         let index_name: Arc<str> = (&*roll.index.name).into();
+        let (whole, front) = (roll.index.bytes, roll.front);
         let (shared, own, of) = (Arc::clone(self), Arc::clone(name), Arc::clone(name));
         let broken = move |reason| Err(ColdError::Broken { name: of, reason });
         let make = move || {
@@ -103,7 +104,7 @@ impl Shared {
                         crate::index::IndexError::Damaged { what: "the end of an object is missing" },
                     )
                 })?;
-                let bytes = shared.chunks.read(&index_name, part.from..part.to).await?;
+                let bytes = shared.index_part((&index_name, whole, front), part.from..part.to).await?;
                 let tail = part.piece(bytes).map_err(|error| ColdError::index(&index_name, error))?;
                 let layout = Arc::new(Layout::read(&tail).map_err(|error| ColdError::object(&own, error))?);
                 shared.blocks.layouts.insert(own, Arc::clone(&layout));

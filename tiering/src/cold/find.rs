@@ -13,8 +13,12 @@ use strata_protocol::record::RecordView;
 use super::columns::GroupRows;
 use super::{Cold, ColdError, Shared};
 use crate::index::{IndexError, Piece};
+use crate::limits::KEY_ROLLS_AT_ONCE_MAX;
 use crate::manifest::Roll;
-use crate::rows::names::{KEYS, MSG_ID, PHYSICAL_OFFSET};
+use crate::rows::names::{MSG_ID, PHYSICAL_OFFSET};
+
+/// The leaf column of keys.
+const KEYS_ELEMENT: &str = "keys.list.element";
 
 /// What kind of key is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,13 +59,19 @@ impl Cold {
         let manifest = shared.manifest.load_full();
         let first = Shared::first_of(&manifest, ask.topic);
         let mut found = Vec::new();
-        for roll in manifest.rolls()[first..].iter().rev() {
+        for rolls in manifest.rolls()[first..].rchunks(KEY_ROLLS_AT_ONCE_MAX) {
+            let in_time = |roll: &&Arc<Roll>| {
+                let is_in_time = roll.first_time <= *ask.times.end() && roll.last_time >= *ask.times.start();
+                is_in_time && roll.from < below
+            };
+            let asked = rolls.iter().rev().filter(in_time).map(|roll| shared.may_hold(roll, ask));
+            for parts in futures_util::future::try_join_all(asked).await? {
+                if found.len() < ask.max {
+                    shared.by_key_in(&parts, ask, below, &mut found).await?;
+                }
+            }
             if found.len() >= ask.max {
                 break;
-            }
-            let in_time = roll.first_time <= *ask.times.end() && roll.last_time >= *ask.times.start();
-            if in_time && roll.from < below {
-                shared.by_key_in(roll, ask, below, &mut found).await?;
             }
         }
         found.truncate(ask.max);
@@ -102,21 +112,12 @@ impl Cold {
 }
 
 impl Shared {
-    async fn by_key_in(
-        self: &Arc<Self>,
-        roll: &Roll,
-        ask: &KeyAsk<'_>,
-        below: u64,
-        found: &mut Vec<Bytes>,
-    ) -> Result<(), ColdError> {
+    /// The row groups of a roll that may hold a key, by their filters.
+    async fn may_hold(self: &Arc<Self>, roll: &Roll, ask: &KeyAsk<'_>) -> Result<Vec<GroupRows>, ColdError> {
         let index = self.index(roll).await?;
-        let Some(rows) = index.rows_of(ask.topic) else { return Ok(()) };
-        let path = match ask.kind {
-            KeyKind::UniqueKey => MSG_ID.to_owned(),
-            KeyKind::Key => format!("{KEYS}.list.element"),
-        };
-        let mut here = Vec::new();
+        let Some(rows) = index.rows_of(ask.topic) else { return Ok(Vec::new()) };
         let mut blooms: Option<(Arc<str>, Piece)> = None;
+        let mut parts = Vec::new();
         for part in self.groups(roll, rows).await? {
             let name = &part.object.name;
             let known = blooms.as_ref().filter(|(of, _)| of == name).map(|(_, piece)| piece.clone());
@@ -128,13 +129,26 @@ impl Shared {
                     filters
                 }
             };
-            let Some(leaf) = part.object.layout.leaf(&path) else { continue };
-            if !part.object.layout.may_hold(&filters, (part.group, leaf), ask.key) {
-                continue;
+            let leaf = part.object.layout.leaf(path_of(ask.kind));
+            if leaf.is_some_and(|leaf| part.object.layout.may_hold(&filters, (part.group, leaf), ask.key)) {
+                parts.push(part);
             }
-            let columns = self.column(&part, std::slice::from_ref(&part.rows), &path).await?;
+        }
+        Ok(parts)
+    }
+
+    async fn by_key_in(
+        self: &Arc<Self>,
+        parts: &[GroupRows],
+        ask: &KeyAsk<'_>,
+        below: u64,
+        found: &mut Vec<Bytes>,
+    ) -> Result<(), ColdError> {
+        let mut here = Vec::new();
+        for part in parts {
+            let columns = self.column(part, std::slice::from_ref(&part.rows), path_of(ask.kind)).await?;
             let rows = rows_with(&columns, ask.key, part.rows.start);
-            for record in self.rows(&part, &rows).await? {
+            for record in self.rows(part, &rows).await? {
                 let Ok(view) = RecordView::parse(&record) else { continue };
                 if u64::try_from(view.physical_offset()).is_ok_and(|offset| offset < below) && matches(&view, ask) {
                     here.push((view.physical_offset(), record));
@@ -154,8 +168,17 @@ impl Shared {
         let name = &roll.index.name;
         let missing = IndexError::Damaged { what: "the filters of an object are missing" };
         let repeated = repeated.ok_or_else(|| ColdError::index(name, missing))?;
-        let bytes = self.chunks.read(name, repeated.from..repeated.to).await?;
+        let own: Arc<str> = (&**name).into();
+        let bytes = self.index_part((&own, roll.index.bytes, roll.front), repeated.from..repeated.to).await?;
         repeated.piece(bytes).map_err(|error| ColdError::index(name, error))
+    }
+}
+
+/// The leaf column of a kind of key.
+const fn path_of(kind: KeyKind) -> &'static str {
+    match kind {
+        KeyKind::UniqueKey => MSG_ID,
+        KeyKind::Key => KEYS_ELEMENT,
     }
 }
 

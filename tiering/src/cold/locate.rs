@@ -1,17 +1,19 @@
 //! From a queue's offset to the roll that holds it.
 //!
-//! Owns the indexes of rolls in memory, and the halving over them. Each index tells every queue's next offset when the
+//! Owns the indexes of rolls in memory, and the search over them. Each index tells every queue's next offset when the
 //! roll ended, so the first one whose next offset is above the asked one holds it.
 
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use foyer::{Cache, CacheBuilder};
 
 use super::flights::{Flights, boxed};
 use super::{CacheOptions, ColdError, Shared};
 use crate::index::{Index, Span};
-use crate::limits::HINTS_MAX;
+use crate::limits::{GUESSES_MAX, HINTS_MAX, INDEX_BEGIN_BYTES};
 use crate::manifest::{Manifest, Roll};
 
 type Made<T> = Result<T, ColdError>;
@@ -55,6 +57,56 @@ impl Spot {
     }
 }
 
+/// The search for the roll of an offset.
+struct Search {
+    /// The first roll that ends behind the offset is one of these, or the one that was found.
+    low: usize,
+    high: usize,
+    /// Log offsets around it, and the queue's offsets there.
+    below: Option<(u64, i64)>,
+    above: Option<(u64, i64)>,
+    found: Option<Spot>,
+}
+
+impl Search {
+    /// Takes in what is known of the queue in one roll.
+    fn take(&mut self, manifest: &Manifest, at: usize, spot: Option<Spot>, offset: i64) {
+        let Some(roll) = manifest.rolls().get(at).filter(|_| (self.low..self.high).contains(&at)) else { return };
+        match spot {
+            Some(spot) if spot.span.next > offset => {
+                // Queues go on where they ended in the roll before, so one that begins at or before it is the first.
+                let is_here = spot.span.base <= offset;
+                self.high = if is_here { self.low } else { at };
+                self.above = Some((roll.from, spot.span.base));
+                self.found = Some(spot);
+            }
+            Some(spot) => {
+                self.low = at + 1;
+                self.below = Some((roll.to, spot.span.next));
+            }
+            // A queue that was not known yet began later.
+            None => {
+                self.low = at + 1;
+                self.below = Some((roll.to, 0));
+            }
+        }
+    }
+
+    const fn middle(&self) -> usize {
+        self.low + (self.high - self.low) / 2
+    }
+
+    /// Where it lies if the queue grew as the log did.
+    fn guess(&self, manifest: &Manifest, offset: i64) -> usize {
+        let (Some((from, base)), Some((to, next))) = (self.below, self.above) else { return self.middle() };
+        let wide = |number: i64| u128::try_from(number).unwrap_or(0);
+        let (part, all) = (wide(offset.saturating_sub(base)), wide(next.saturating_sub(base)).max(1));
+        let log_bytes = u128::from(to.saturating_sub(from));
+        let place = from.saturating_add(u64::try_from(log_bytes * part.min(all) / all).unwrap_or(u64::MAX));
+        manifest.rolls().partition_point(|roll| roll.to <= place).clamp(self.low, self.high - 1)
+    }
+}
+
 impl Shared {
     /// The front of a roll's index.
     pub(super) async fn index(self: &Arc<Self>, roll: &Roll) -> Made<Arc<Index>> {
@@ -62,17 +114,33 @@ impl Shared {
         if let Some(found) = self.places.indexes.get(&name) {
             return Ok(Arc::clone(found.value()));
         }
-        let (shared, own, of, front) = (Arc::clone(self), Arc::clone(&name), Arc::clone(&name), roll.front);
+        let (shared, own, of) = (Arc::clone(self), Arc::clone(&name), Arc::clone(&name));
+        let (whole, front) = (roll.index.bytes, roll.front);
         let broken = move |reason| Err(ColdError::Broken { name: of, reason });
         let make = move || {
             boxed(async move {
-                let bytes = shared.chunks.read(&own, 0..front).await?;
+                let bytes = shared.index_part((&own, whole, front), 0..front).await?;
                 let index = Arc::new(Index::read(&bytes).map_err(|error| ColdError::index(&own, error))?);
                 shared.places.indexes.insert(own, Arc::clone(&index));
                 Ok(index)
             })
         };
         self.places.reading.join(name, broken, make).await
+    }
+
+    /// A part of the index of that name, of so many bytes and such a front. Its begin is fetched as one.
+    pub(super) async fn index_part(
+        self: &Arc<Self>,
+        (name, whole, front): (&Arc<str>, u64, u64),
+        range: Range<u64>,
+    ) -> Made<Bytes> {
+        let begin = front.max(INDEX_BEGIN_BYTES).min(whole);
+        if range.end > begin {
+            return self.chunks.segment(name, range).await;
+        }
+        let bytes = self.chunks.segment(name, 0..begin).await?;
+        let inside = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+        Ok(bytes.slice(inside(range.start)..inside(range.end)))
     }
 
     /// The queue in a roll, `None` when it was not known when the roll ended.
@@ -108,23 +176,37 @@ impl Shared {
                 return Ok(Some(spot));
             }
         }
-        let (mut low, mut high) = (first, manifest.rolls().len());
-        let mut found = None;
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.spot(&manifest, middle, queue).await? {
-                Some(spot) if spot.span.next > offset => {
-                    high = middle;
-                    found = Some(spot);
-                }
-                // A queue that was not known yet began later.
-                Some(_) | None => low = middle + 1,
-            }
-        }
+        let found = self.search((&manifest, first), queue, offset).await?;
         if let Some(spot) = &found {
             self.hint(queue, spot);
         }
         Ok(found)
+    }
+
+    /// The same among the rolls from `first` on, of which nothing is known. The two at the ends are looked at first,
+    /// which others mostly did before; between them it is guessed.
+    async fn search(
+        self: &Arc<Self>,
+        (manifest, first): (&Arc<Manifest>, usize),
+        queue: (&str, i32),
+        offset: i64,
+    ) -> Made<Option<Spot>> {
+        let mut search = Search { low: first, high: manifest.rolls().len(), below: None, above: None, found: None };
+        if search.high <= first {
+            return Ok(None);
+        }
+        let last = search.high - 1;
+        let (begin, end) = tokio::try_join!(self.spot(manifest, first, queue), self.spot(manifest, last, queue))?;
+        search.take(manifest, last, end, offset);
+        search.take(manifest, first, begin, offset);
+        let mut guesses = 0;
+        while search.low < search.high {
+            let at = if guesses < GUESSES_MAX { search.guess(manifest, offset) } else { search.middle() };
+            guesses += 1;
+            let spot = self.spot(manifest, at, queue).await?;
+            search.take(manifest, at, spot, offset);
+        }
+        Ok(search.found)
     }
 
     fn hint(&self, queue: (&str, i32), spot: &Spot) {

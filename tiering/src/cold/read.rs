@@ -13,7 +13,9 @@ use super::select::is_answerable;
 use super::sift::{ColumnSift, Sift};
 use super::{Cold, ColdError, Records, SCAN_TIME_MAX, Shared};
 use crate::index::At;
-use crate::limits::{AHEAD_TASKS_MAX, HINTS_MAX, PAGE_ROWS_MAX, SELECTED_ONE_OF_ROWS_MIN, SELECTED_ROWS_MAX};
+use crate::limits::{
+    AHEAD_TASKS_MAX, HINTS_MAX, PAGE_ROWS_MAX, READ_ON_OFFSETS_MIN, SELECTED_ONE_OF_ROWS_MIN, SELECTED_ROWS_MAX,
+};
 
 /// What a read asks for.
 #[derive(Debug, Clone, Copy)]
@@ -68,8 +70,9 @@ impl ColdRead {
 
 /// What readers did last, to see who reads on.
 pub(super) struct Readers {
-    /// Where the last read of a queue ended, by the queue. Several groups at several places only miss it.
-    ends: Cache<(u64, i32), i64>,
+    /// Where the last read of a queue ended, and how many offsets were passed one read after the other, by the queue.
+    /// Several groups at several places only miss it.
+    ends: Cache<(u64, i32), (i64, i64)>,
     /// Readings ahead that are under way.
     ahead: Arc<tokio::sync::Semaphore>,
 }
@@ -96,18 +99,19 @@ impl Cold {
         let shared = &self.shared;
         let queue = (ask.topic, ask.queue_id);
         let key = shared.places.hint_key(queue);
-        let goes_on = shared.readers.ends.get(&key).is_some_and(|end| *end.value() == ask.offset);
+        let before = shared.readers.ends.get(&key).map(|end| *end.value());
+        let passed = before.filter(|(end, _)| *end == ask.offset).map_or(0, |(_, passed)| passed);
         let mut walk = Walk {
             shared,
             ask,
             sift,
             read: ColdRead::nothing(ColdStatus::NoMatch, ask.offset),
-            goes_on,
+            goes_on: passed >= READ_ON_OFFSETS_MIN,
             until: Instant::now() + SCAN_TIME_MAX,
         };
         walk.run().await?;
         let read = walk.read;
-        shared.readers.ends.insert(key, read.next_offset);
+        shared.readers.ends.insert(key, (read.next_offset, passed + (read.next_offset - ask.offset).max(0)));
         Ok(read)
     }
 

@@ -13,7 +13,7 @@ use super::Tier;
 use crate::cold::ColdError;
 use crate::collect::{CollectError, Collected, Survey, delete, survey_of};
 use crate::expire::{Contents, Keep, Retention, what_expires};
-use crate::manifest::{CommitError, Edit, Manifest, RollKey};
+use crate::manifest::{CommitError, Edit, Manifest, Roll, RollKey};
 use crate::merge::{Rolls, plan};
 use crate::pace::Pace;
 use crate::roll::{RollError, RollOptions, Rolled, Roller, Source};
@@ -118,7 +118,8 @@ impl Tier {
         now_ms: i64,
     ) -> Result<Expired, ExpireError> {
         let manifest = self.manifest();
-        let contents = self.contents(&manifest).await?;
+        let old = retention.old_enough(manifest.rolls(), now_ms);
+        let contents = self.contents(manifest.rolls().get(..old).unwrap_or_default()).await?;
         let mut expired = Expired::default();
         for edit in what_expires(&manifest, &contents, retention, now_ms) {
             match &edit {
@@ -140,11 +141,11 @@ impl Tier {
     }
 
     /// What each roll holds, out of its index; those that were looked at before are remembered.
-    async fn contents(&self, manifest: &Manifest) -> Result<Vec<Arc<Contents>>, ColdError> {
+    async fn contents(&self, rolls: &[Arc<Roll>]) -> Result<Vec<Arc<Contents>>, ColdError> {
         let known = std::mem::take(&mut *self.contents.lock());
-        let mut all = HashMap::with_capacity(manifest.rolls().len());
-        let mut out = Vec::with_capacity(manifest.rolls().len());
-        for roll in manifest.rolls() {
+        let mut all = HashMap::with_capacity(rolls.len());
+        let mut out = Vec::with_capacity(rolls.len());
+        for roll in rolls {
             let contents = match known.get(&roll.index.name) {
                 Some(known) => Arc::clone(known),
                 None => {

@@ -24,7 +24,7 @@ async fn world_of(rolls: usize) -> World {
 }
 
 fn nothing_kept() -> Retention<fn(&str) -> Option<Keep>> {
-    Retention { default: Keep { time_ms: Some(0), bytes: None }, topics: |_| None }
+    Retention { default: Keep { time_ms: Some(0), bytes: None }, topics: |_| None, youngest_ms: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -186,7 +186,11 @@ impl World {
             bytes: (self.dice.below(4) == 0).then(|| self.dice.below(40_000)),
         };
         let (default, own) = (keep(), keep());
-        let retention = Retention { default, topics: |topic: &str| (topic == "b").then_some(own) };
+        let youngest_ms = match (default.bytes, own.bytes) {
+            (None, None) => [default, own].iter().filter_map(|keep| keep.time_ms).min(),
+            _ => None,
+        };
+        let retention = Retention { default, topics: |topic: &str| (topic == "b").then_some(own), youngest_ms };
         let now = self.time + i64::try_from(self.dice.below(10)).unwrap();
         let before: BTreeSet<(usize, String)> = self.there().collect();
         self.tier.expire_once(&retention, now).await.unwrap();

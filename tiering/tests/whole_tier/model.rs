@@ -162,7 +162,8 @@ impl Model {
 
     pub(crate) fn retention(&self) -> Retention<impl Fn(&str) -> Option<Keep> + use<>> {
         let own = self.keep_b;
-        Retention { default: self.keep, topics: move |topic: &str| (topic == "b").then_some(own) }
+        let youngest_ms = self.keep.time_ms.min(own.time_ms);
+        Retention { default: self.keep, topics: move |topic: &str| (topic == "b").then_some(own), youngest_ms }
     }
 
     /// Keeps messages so long, and those of one topic otherwise.
