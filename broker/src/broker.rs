@@ -15,7 +15,7 @@ use strata_store::{Clock, OpenError, Recovery, Retention, Store, StoreOptions};
 use strata_tiering::bucket::Bucket;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use crate::clients::Clients;
@@ -45,8 +45,11 @@ const SAVE_TICK: Duration = Duration::from_secs(5);
 /// How often silent clients are looked for.
 const SILENCE_TICK: Duration = Duration::from_secs(10);
 
-/// How long an end waits for a roll to notice it.
-const ROLL_END_MAX: Duration = Duration::from_secs(10);
+/// How long an end waits for what works beside the connections, a roll among it.
+const TASKS_END_MAX: Duration = Duration::from_secs(5);
+
+/// How long an end waits for the thread that rolls when nothing is asked of the store any more.
+const ROLL_END_MAX: Duration = Duration::from_secs(2);
 
 /// How long a start waits for the store of the cold tier; it is opened in the background then.
 const COLD_OPEN_MAX: Duration = Duration::from_secs(5);
@@ -239,20 +242,25 @@ impl Broker {
         if let Some(cold) = &self.hall.cold {
             cold.end();
         }
+        let deadline = Instant::now() + TASKS_END_MAX;
         for task in tasks {
             // Each task ends by its bell; registration may wait for a name server that hangs.
-            let _ = tokio::time::timeout(Duration::from_secs(5), task).await;
+            let _ = tokio::time::timeout_at(deadline, task).await;
         }
-        if let Some(rolling) = rolling {
+        if let Some(rolling) = &rolling {
             // A roll under way is broken off at its next look, and begun anew with the next start.
-            let joined = tokio::task::spawn_blocking(move || rolling.join());
-            let _ = tokio::time::timeout(ROLL_END_MAX, joined).await;
+            until_finished(rolling, deadline).await;
         }
         if let Some(cold) = &self.hall.cold {
             // The tier gets the files, so they say first what was committed last. Failures are told by the end itself.
             let owner = Arc::clone(&self);
             let _ = tokio::task::spawn_blocking(move || owner.save_settings()).await;
             cold.close(&self.hall.options.data).await;
+            cold.bucket().close();
+        }
+        if let Some(rolling) = &rolling {
+            // What waited for a silent store has heard that nobody asks it any more.
+            until_finished(rolling, Instant::now() + ROLL_END_MAX).await;
         }
         self.close().await
     }
@@ -422,6 +430,13 @@ fn clamp_offsets(hall: &Hall) {
                 hall.commit(&group, &topic, queue_id, end);
             }
         }
+    }
+}
+
+/// Waits for the end of a thread, not longer than until the deadline.
+async fn until_finished(thread: &std::thread::JoinHandle<()>, deadline: Instant) {
+    while !thread.is_finished() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

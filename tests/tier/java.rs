@@ -9,7 +9,7 @@ use strata_tests::{apache, setting};
 use tokio::time::sleep;
 
 use crate::s3::{BUCKET, S3};
-use crate::{Ground, roll_and_trim, start, strata};
+use crate::{Ground, restored, roll_and_trim, start};
 
 /// Messages before the moment, and from it on: each some segments.
 const MESSAGES: usize = 6_000;
@@ -111,10 +111,7 @@ pub(crate) async fn replay(ground: &mut Ground) -> Result<String> {
     let counts = java.replay("first", &time, &sent).await?;
     ensure!(site.stop().await?.success(), "the broker did not end well");
 
-    let second = Setup { data: setup.data.with_extension("restored"), ..setup.clone() };
-    let data = second.data.display().to_string();
-    let config = setup.log.with_extension("conf").display().to_string();
-    strata(&second, Some(&s3), &["tier", "restore", "--from", &url, "-c", &config, "--data", &data])?;
+    let second = restored(&setup, &s3, &url)?;
     let site = start(&second, Some(&s3)).await?;
     java.replay("second", &time, &sent).await.context("from the restored broker")?;
     ensure!(site.stop().await?.success(), "the restored broker did not end well");

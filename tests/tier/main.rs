@@ -18,8 +18,11 @@ use strata_tests::talk::Talk;
 use strata_tests::{history::Queue, setting};
 use tokio::time::{Instant, sleep};
 
+mod away;
 mod java;
+mod relay;
 mod retention;
+mod rivals;
 mod s3;
 mod traffic;
 
@@ -38,6 +41,9 @@ const MESSAGES: usize = 16_000;
 /// How long rolling and deleting may take; the store looks every ten seconds.
 const TRIMMED_MAX: Duration = Duration::from_secs(60);
 
+/// Who reads the objects beside Strata.
+const ENGINES: [&str; 2] = ["duckdb", "polars"];
+
 /// What cases share.
 struct Ground {
     binary: PathBuf,
@@ -54,7 +60,9 @@ const CASES: &[Case] = &[
     ("kills while rolling", |at| Box::pin(kills(at))),
     ("small rolls are merged", |at| Box::pin(retention::merges(at))),
     ("retention", |at| Box::pin(retention::expiry(at))),
-    ("DuckDB reads the objects", |at| Box::pin(readers(at))),
+    ("the store is away", |at| Box::pin(away::away(at))),
+    ("two brokers of one prefix", |at| Box::pin(rivals::rivals(at))),
+    ("other engines read the objects", |at| Box::pin(readers(at))),
 ];
 
 fn main() -> ExitCode {
@@ -119,11 +127,25 @@ impl Ground {
 }
 
 async fn start(setup: &Setup, s3: Option<&S3>) -> Result<Site> {
+    start_at(setup, s3.map(|s3| s3.port)).await
+}
+
+/// Starts a broker that finds its S3 server at a port.
+async fn start_at(setup: &Setup, s3: Option<u16>) -> Result<Site> {
     let mut command = setup.command()?;
-    command.envs(s3.into_iter().flat_map(S3::environment));
+    command.envs(s3.into_iter().flat_map(S3::environment_at));
     let mut site = Site::launch(command, setup)?;
     site.ready().await?;
     Ok(site)
+}
+
+/// Another data folder for a broker's settings, made from its bucket alone.
+fn restored(setup: &Setup, s3: &S3, url: &str) -> Result<Setup> {
+    let second = Setup { data: setup.data.with_extension("restored"), ..setup.clone() };
+    let data = second.data.display().to_string();
+    let config = setup.log.with_extension("conf").display().to_string();
+    strata(&second, Some(s3), &["tier", "restore", "--from", url, "-c", &config, "--data", &data])?;
+    Ok(second)
 }
 
 /// Runs a command of the binary to its end.
@@ -173,10 +195,7 @@ async fn through_s3(ground: &mut Ground) -> Result<String> {
     ensure!(!log.contains("not-to-be-seen"), "the log holds the secret");
     ensure!(site.stop().await?.success(), "the broker did not end well");
 
-    let second = Setup { data: setup.data.with_extension("restored"), ..setup.clone() };
-    let data = second.data.display().to_string();
-    let config = setup.log.with_extension("conf").display().to_string();
-    strata(&second, Some(&s3), &["tier", "restore", "--from", &url, "-c", &config, "--data", &data])?;
+    let second = restored(&setup, &s3, &url)?;
     let site = start(&second, Some(&s3)).await?;
     let talk = Talk::connect(second.ports.broker, HeaderCodec::Json).await?;
     for filter in &FILTERS {
@@ -228,7 +247,7 @@ async fn kills(ground: &mut Ground) -> Result<String> {
     Ok(format!("{rounds} kills, {count} messages, each once"))
 }
 
-/// Another engine reads from the objects what was sent.
+/// Engines of others read from the objects what was sent.
 async fn readers(ground: &mut Ground) -> Result<String> {
     let cold = ground.folder.join("readers-cold");
     let setup = ground.setup("readers", &format!("file://{}", cold.display()))?;
@@ -239,20 +258,22 @@ async fn readers(ground: &mut Ground) -> Result<String> {
     roll_and_trim(&setup, None).await?;
     let mut files = Vec::new();
     parquet_files(&cold, &mut files)?;
-    let seen = s3::duckdb(&files)?;
-    for (topic, _) in TOPICS {
-        let lines = truth.lines(topic);
-        let count = seen.pointer(&format!("/{topic}/0")).and_then(serde_json::Value::as_u64);
-        ensure!(
-            count == Some(lines.len() as u64),
-            "DuckDB sees {count:?} messages of {topic}, {} were sent",
-            lines.len()
-        );
-        let digest = seen.pointer(&format!("/{topic}/1")).and_then(serde_json::Value::as_str).unwrap_or_default();
-        ensure!(digest == digest_of(&lines)?, "DuckDB sees other messages of {topic}");
+    for engine in ENGINES {
+        let seen = s3::read_by(engine, &files)?;
+        for (topic, _) in TOPICS {
+            let lines = truth.lines(topic);
+            let count = seen.pointer(&format!("/{topic}/0")).and_then(serde_json::Value::as_u64);
+            ensure!(
+                count == Some(lines.len() as u64),
+                "{engine} sees {count:?} messages of {topic}, {} were sent",
+                lines.len()
+            );
+            let digest = seen.pointer(&format!("/{topic}/1")).and_then(serde_json::Value::as_str).unwrap_or_default();
+            ensure!(digest == digest_of(&lines)?, "{engine} sees other messages of {topic}");
+        }
     }
     ensure!(site.stop().await?.success(), "the broker did not end well");
-    Ok(format!("{} objects", files.len()))
+    Ok(format!("{} objects, by each of {ENGINES:?}", files.len()))
 }
 
 /// What the brokers of all cases said.

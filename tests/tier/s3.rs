@@ -1,4 +1,4 @@
-//! An S3 server of others, and the reader of Parquet beside it.
+//! An S3 server of others, and readers of Parquet beside it.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -30,7 +30,7 @@ fn python() -> Result<PathBuf> {
 /// A running S3 server; dropping it ends it.
 pub(crate) struct S3 {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl S3 {
@@ -67,8 +67,13 @@ impl S3 {
 
     /// The environment of a client.
     pub(crate) fn environment(&self) -> [(&'static str, String); 5] {
+        Self::environment_at(self.port)
+    }
+
+    /// The environment of a client that finds the server at another port.
+    pub(crate) fn environment_at(port: u16) -> [(&'static str, String); 5] {
         [
-            ("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port)),
+            ("AWS_ENDPOINT", format!("http://127.0.0.1:{port}")),
             ("AWS_ALLOW_HTTP", "true".to_owned()),
             ("AWS_REGION", "us-east-1".to_owned()),
             ("AWS_ACCESS_KEY_ID", "test".to_owned()),
@@ -85,10 +90,12 @@ impl Drop for S3 {
     }
 }
 
-/// What DuckDB reads of Parquet files: for each topic its messages and a digest.
-pub(crate) fn duckdb(files: &[PathBuf]) -> Result<serde_json::Value> {
+/// What an engine (`duckdb`, `polars`) reads of Parquet files: for each topic its messages and a digest.
+pub(crate) fn read_by(engine: &str, files: &[PathBuf]) -> Result<serde_json::Value> {
     let script = Path::new(&setting::package()).join("tier/rows.py");
-    let output = site::command(python()?).arg(script).args(files).output().context("cannot run DuckDB")?;
-    ensure!(output.status.success(), "DuckDB: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).context("DuckDB's answer is no JSON")
+    let mut command = site::command(python()?);
+    let output =
+        command.arg(script).arg(engine).args(files).output().with_context(|| format!("cannot run {engine}"))?;
+    ensure!(output.status.success(), "{engine}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).with_context(|| format!("the answer of {engine} is no JSON"))
 }

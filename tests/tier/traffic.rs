@@ -16,6 +16,9 @@ pub(crate) const TOPICS: [(&str, i32); 3] = [("Orders", 3), ("Audit", 1), ("Quie
 /// Bytes of a body.
 const BODY_BYTES: usize = 1_024;
 
+/// Messages that fill a segment, and a few more: a record has about 250 bytes beside its body.
+pub(crate) const MESSAGES_OF_SEGMENT: usize = 1_700;
+
 /// A message as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sent {

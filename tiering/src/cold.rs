@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::bucket::{Bucket, BucketError};
 use crate::index::{Index, IndexError};
-use crate::limits::DAMAGE_READS_MAX;
+use crate::limits::{ANSWER_MAX, DAMAGE_READS_MAX};
 use crate::manifest::{Manifest, Roll};
 use crate::object::ObjectError;
 
@@ -60,6 +60,12 @@ pub enum ColdError {
         name: Arc<str>,
         /// What is wrong.
         source: IndexError,
+    },
+    /// The store takes longer than who asked can wait. It is still asked, and what comes is kept for the next question.
+    #[error("the store has not answered within {} s; asking again may find the answer there", waited.as_secs())]
+    Late {
+        /// For how long it was waited.
+        waited: Duration,
     },
     /// A part of the reading ended in a panic or with the runtime.
     #[error("reading {name} was broken off: {reason}")]
@@ -131,6 +137,15 @@ impl Cold {
     /// The store refused, or the index is damaged.
     pub async fn index(&self, roll: &Roll) -> Result<Arc<Index>, ColdError> {
         self.soundly(|| self.shared.index(roll)).await
+    }
+
+    /// Answers within [`ANSWER_MAX`], soundly.
+    async fn answered<T, F>(&self, ask: impl Fn() -> F) -> Result<T, ColdError>
+    where
+        F: Future<Output = Result<T, ColdError>>,
+    {
+        let answer = tokio::time::timeout(ANSWER_MAX, self.soundly(ask)).await;
+        answer.unwrap_or(Err(ColdError::Late { waited: ANSWER_MAX }))
     }
 
     /// Asks again for what came damaged, past what is kept of it, before the damage is believed.

@@ -55,6 +55,10 @@ pub const POST_EDITS: u64 = 64;
 /// Edits that are fetched at once.
 pub const EDITS_AT_ONCE_MAX: u64 = 8;
 
+/// Time within which a question to the tier is answered, if only by an error: RocketMQ's clients give a pull up after 30 s
+/// and ask again, and who waits holds one of the places of cold reads.
+pub const ANSWER_MAX: Duration = Duration::from_secs(10);
+
 /// Reads of a document before its damage is believed: bytes that a network or a cache flipped come right again.
 pub const DAMAGE_READS_MAX: u32 = 3;
 
@@ -131,6 +135,9 @@ pub const SELECTED_ROWS_MAX: usize = 256;
 
 /// Bytes of one request to read.
 pub const FETCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Objects that are remembered as having come damaged; beyond it all that was kept of objects is fetched anew.
+pub const DISTRUSTED_MAX: usize = 1_024;
 
 /// Blocks of cold records that are made at once: one core at most.
 pub const DECODES_AT_ONCE_MAX: usize = 1;

@@ -171,3 +171,18 @@ async fn the_probe_tells_stores_apart() {
         assert_eq!(bucket.list("probe").await, Ok(vec![]));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_bucket_waits_for_nobody() {
+    let store = Faults::new(1, Rates { hang: 1000, ..Rates::default() });
+    let bucket = store.bucket(Patience::default());
+    let began = tokio::time::Instant::now();
+    let closing = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bucket.close();
+    };
+    let (read, put, ()) = tokio::join!(bucket.read("x"), bucket.put_new("y", "1".into()), closing);
+    assert_eq!((read, put), (Err(BucketError::Closed), Err(BucketError::Closed)));
+    assert_eq!(began.elapsed(), Duration::from_secs(1));
+    assert_eq!(bucket.clone().list("x").await, Err(BucketError::Closed), "for every handle, and for what comes later");
+}

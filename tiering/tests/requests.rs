@@ -22,14 +22,15 @@ use object_store::{
 use parking_lot::Mutex;
 use strata_protocol::record::records;
 use strata_tiering::bucket::{Bucket, Patience};
-use strata_tiering::cold::{Ask, Boundary, CacheOptions, ColdStatus, KeepAll, KeyAsk, KeyKind};
+use strata_tiering::cold::{Ask, Boundary, CacheOptions, ColdError, ColdStatus, KeepAll, KeyAsk, KeyKind};
+use strata_tiering::limits::ANSWER_MAX;
 use strata_tiering::manifest::Writer;
 use strata_tiering::pace::{Budget, Pace};
 use strata_tiering::tier::{Tier, TierOptions};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-/// The time that the store takes to answer.
+/// The time that the store takes to answer, mostly.
 const ROUND_TRIP: Duration = Duration::from_millis(30);
 
 /// Rolls, and messages of each.
@@ -46,6 +47,8 @@ const STEP_MS: i64 = 10;
 #[derive(Debug)]
 struct Far {
     inner: Arc<InMemory>,
+    /// The time that the store takes to answer.
+    answers_after: Mutex<Duration>,
     /// Names and bytes of what was read.
     read: Mutex<Vec<(String, u64)>>,
 }
@@ -56,10 +59,17 @@ impl fmt::Display for Far {
     }
 }
 
+impl Far {
+    async fn answer(&self) {
+        let after = *self.answers_after.lock();
+        tokio::time::sleep(after).await;
+    }
+}
+
 #[async_trait]
 impl ObjectStore for Far {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        tokio::time::sleep(ROUND_TRIP).await;
+        self.answer().await;
         self.inner.put_opts(location, payload, options).await
     }
 
@@ -72,7 +82,7 @@ impl ObjectStore for Far {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        tokio::time::sleep(ROUND_TRIP).await;
+        self.answer().await;
         let found = self.inner.get_opts(location, options).await?;
         self.read.lock().push((location.to_string(), found.range.end - found.range.start));
         Ok(found)
@@ -135,7 +145,8 @@ impl World {
 
     /// A reader that knows nothing yet.
     async fn reader(&self) -> (Tier, Arc<Far>) {
-        let far = Arc::new(Far { inner: Arc::clone(&self.inner), read: Mutex::default() });
+        let (inner, answers_after) = (Arc::clone(&self.inner), Mutex::new(ROUND_TRIP));
+        let far = Arc::new(Far { inner, answers_after, read: Mutex::default() });
         let tier = open(Bucket::over(Arc::clone(&far) as _, Patience::default())).await;
         far.read.lock().clear();
         (tier, far)
@@ -271,4 +282,27 @@ async fn a_window_of_time_costs_its_share() {
     println!("a window of 1 % of {all} bytes: {percent:.2} %, {cost:?}");
     // A row group has 32 MiB of records at most.
     assert!(cost.bytes <= all * 11 / 1_000 + (32 << 20), "{percent:.2} % of the bytes: {cost:?}");
+}
+
+/// Who asks a store that hardly answers is told so in time, and what comes later is there for the next question.
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_holds_nobody_up() {
+    let world = World::of(1, MESSAGES).await;
+    let (tier, far) = world.reader().await;
+    *far.answers_after.lock() = ANSWER_MAX + Duration::from_secs(2);
+    let ask = Ask { topic: "orders", queue_id: 2, offset: 0, messages_max: 32, bytes_max: 256 * 1024 };
+    let mut late = 0;
+    let read = loop {
+        let (read, cost) = cost(&far, tier.cold().read(&ask, &KeepAll)).await;
+        assert!(cost.time <= ANSWER_MAX, "{cost:?}");
+        match read {
+            Ok(read) => break read,
+            Err(ColdError::Late { waited }) => assert_eq!((waited, cost.time), (ANSWER_MAX, ANSWER_MAX)),
+            Err(other) => panic!("{other}"),
+        }
+        late += 1;
+        assert!(late < 10, "what comes late is not kept");
+    };
+    assert_eq!((read.status, read.messages), (ColdStatus::Found, 32));
+    assert!(late > 0);
 }

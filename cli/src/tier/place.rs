@@ -105,7 +105,7 @@ pub(super) fn location_of(url: &str, flag: &str) -> Outcome<Location> {
 fn exit_of(error: &BucketError) -> Exit {
     match error {
         BucketError::Denied { .. } | BucketError::Unsupported { .. } => Exit::Refused,
-        BucketError::Failed { .. } | BucketError::Down { .. } => Exit::Unreachable,
+        BucketError::Failed { .. } | BucketError::Down { .. } | BucketError::Closed => Exit::Unreachable,
         BucketError::Missing { .. } => Exit::Damaged,
         BucketError::Location { .. }
         | BucketError::Options { .. }
@@ -139,6 +139,6 @@ pub(super) fn of_cold(bucket: &Bucket, error: &ColdError) -> Failure {
     match error {
         ColdError::Bucket(error) => of_bucket(bucket, error),
         ColdError::Object { .. } | ColdError::Index { .. } => Failure::new(Exit::Damaged, format!("{bucket}: {error}")),
-        ColdError::Broken { .. } => Failure::new(Exit::Failed, format!("{bucket}: {error}")),
+        ColdError::Broken { .. } | ColdError::Late { .. } => Failure::new(Exit::Failed, format!("{bucket}: {error}")),
     }
 }

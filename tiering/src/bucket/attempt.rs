@@ -104,7 +104,13 @@ impl Bucket {
     {
         let began = Instant::now();
         self.shared.counts.began(call);
-        let result = self.try_in_turn(call, path, attempt).await;
+        let mut closed = self.shared.closed.subscribe();
+        let result = tokio::select! {
+            biased;
+            // An error of the waiting would mean that the bucket is gone, which this handle prevents.
+            _ = closed.wait_for(|is_closed| *is_closed) => Err(BucketError::Closed),
+            result = self.try_in_turn(call, path, attempt) => result,
+        };
         let failed = result.as_ref().is_err_and(|error| !matches!(error, BucketError::Missing { .. }));
         self.shared.counts.ended(call, failed, began.elapsed());
         result

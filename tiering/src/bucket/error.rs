@@ -125,6 +125,9 @@ pub enum BucketError {
         /// How the last attempt ended.
         last: String,
     },
+    /// The bucket was closed: the process ends.
+    #[error("the store is not asked any more, since the broker stops")]
+    Closed,
     /// More bytes than an object may have.
     #[error("{path} has {bytes} bytes, an object of the tier has {max} at most")]
     TooLarge {

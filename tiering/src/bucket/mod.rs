@@ -20,6 +20,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use tokio::sync::watch;
 
 pub use attempt::Patience;
 pub use breaker::BreakerState;
@@ -64,6 +65,7 @@ struct Shared {
     patience: Patience,
     breaker: breaker::Breaker,
     counts: figures::Counts,
+    closed: watch::Sender<bool>,
 }
 
 impl fmt::Debug for Bucket {
@@ -88,7 +90,14 @@ impl Bucket {
 
     fn of(shown: String, store: Arc<dyn ObjectStore>, prefix: Path, patience: Patience) -> Self {
         let (breaker, counts) = (breaker::Breaker::new(&patience), figures::Counts::default());
-        Self { shared: Arc::new(Shared { shown, store, prefix, patience, breaker, counts }) }
+        let closed = watch::Sender::new(false);
+        Self { shared: Arc::new(Shared { shown, store, prefix, patience, breaker, counts, closed }) }
+    }
+
+    /// Breaks off all that is under way, of every handle, and refuses what comes: a process that ends does not wait for
+    /// a store that is silent.
+    pub fn close(&self) {
+        self.shared.closed.send_replace(true);
     }
 
     /// What was done so far.

@@ -17,7 +17,7 @@ use thiserror::Error;
 use super::ColdError;
 use super::flights::{Flights, boxed};
 use crate::bucket::Bucket;
-use crate::limits::{CACHE_BLOCK_BYTES, CACHE_WRITE_BYTES_MAX, FETCH_BYTES_MAX};
+use crate::limits::{CACHE_BLOCK_BYTES, CACHE_WRITE_BYTES_MAX, DISTRUSTED_MAX, FETCH_BYTES_MAX};
 
 /// How much of what was fetched is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +51,7 @@ pub(super) struct Chunks {
     home: String,
     cache: HybridCache<String, Bytes>,
     reading: Flights<(Arc<str>, u64), Result<Bytes, ColdError>>,
-    /// Objects of which something came damaged, and how often. What was kept of one before that is not looked at again.
-    distrusted: Mutex<HashMap<Arc<str>, u32>>,
+    distrusted: Mutex<Distrusted>,
     fetched: AtomicU64,
     requests: AtomicU64,
 }
@@ -96,13 +95,13 @@ impl Chunks {
 
     /// Has everything of an object fetched anew: a bit that was flipped on the way would stay wrong as long as it is kept.
     pub(super) fn distrust(&self, name: &Arc<str>) {
-        *self.distrusted.lock().entry(Arc::clone(name)).or_default() += 1;
+        self.distrusted.lock().add(name);
     }
 
     fn key(&self, name: &str, range: &Range<u64>) -> String {
-        match self.distrusted.lock().get(name) {
-            None => format!("{name}:{}-{}", range.start, range.end),
-            Some(times) => format!("{name}:{}-{}:{times}", range.start, range.end),
+        match self.distrusted.lock().mark(name) {
+            (0, 0) => format!("{name}:{}-{}", range.start, range.end),
+            (all, own) => format!("{name}:{}-{}:{all}.{own}", range.start, range.end),
         }
     }
 
@@ -157,6 +156,29 @@ impl Chunks {
     }
 }
 
+/// Objects of which something came damaged, and how often. What was kept of one before that is not looked at again.
+#[derive(Debug, Default)]
+struct Distrusted {
+    objects: HashMap<Arc<str>, u32>,
+    /// How often they were too many to be remembered, so that nothing that was kept is looked at again.
+    forgotten: u32,
+}
+
+impl Distrusted {
+    fn add(&mut self, name: &Arc<str>) {
+        if self.objects.len() >= DISTRUSTED_MAX && !self.objects.contains_key(name) {
+            self.objects.clear();
+            self.forgotten += 1;
+        }
+        *self.objects.entry(Arc::clone(name)).or_default() += 1;
+    }
+
+    /// What sets apart that which was fetched of an object since it is distrusted.
+    fn mark(&self, name: &str) -> (u32, u32) {
+        (self.forgotten, self.objects.get(name).copied().unwrap_or(0))
+    }
+}
+
 /// The bytes of a range, which lies in one of the merged ones.
 fn cut(merged: &[Range<u64>], parts: &[Bytes], range: &Range<u64>) -> Bytes {
     let found = merged.iter().position(|all| all.start <= range.start && range.end <= all.end);
@@ -198,6 +220,25 @@ mod tests {
         let most = FETCH_BYTES_MAX;
         assert_eq!(merge(&[0..most, most..most + 1]), [0..most, most..most + 1]);
         assert_eq!(merge(&[0..most, 5..10]), [0..most]);
+    }
+
+    #[test]
+    fn no_object_is_trusted_again_however_many_are_not() {
+        let name = |nth: usize| Arc::from(format!("object-{nth}"));
+        let mut distrusted = Distrusted::default();
+        let mut seen: HashMap<Arc<str>, Vec<(u32, u32)>> = HashMap::new();
+        for nth in (0..2 * DISTRUSTED_MAX + 5).chain(0..10) {
+            let name = name(nth);
+            let before = distrusted.mark(&name);
+            distrusted.add(&name);
+            let marks = seen.entry(Arc::clone(&name)).or_default();
+            marks.push(before);
+            assert!(!marks.contains(&distrusted.mark(&name)), "{name}");
+            assert!(distrusted.objects.len() <= DISTRUSTED_MAX);
+        }
+        let (first, never) = (name(1), name(usize::MAX));
+        assert_ne!(distrusted.mark(&first), (0, 0));
+        assert_eq!(distrusted.mark(&never), (2, 0), "what was kept of any object is not looked at again");
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Cold {
     /// # Errors
     /// The store refused, or an object is damaged.
     pub async fn by_key(&self, ask: &KeyAsk<'_>, below: u64) -> Result<Vec<Bytes>, ColdError> {
-        self.soundly(|| self.by_key_once(ask, below)).await
+        self.answered(|| self.by_key_once(ask, below)).await
     }
 
     async fn by_key_once(&self, ask: &KeyAsk<'_>, below: u64) -> Result<Vec<Bytes>, ColdError> {
@@ -83,7 +83,7 @@ impl Cold {
     /// # Errors
     /// The store refused, or an object is damaged.
     pub async fn record_at(&self, log_offset: i64) -> Result<Option<Bytes>, ColdError> {
-        self.soundly(|| self.record_at_once(log_offset)).await
+        self.answered(|| self.record_at_once(log_offset)).await
     }
 
     async fn record_at_once(&self, log_offset: i64) -> Result<Option<Bytes>, ColdError> {

@@ -92,7 +92,7 @@ impl Cold {
     /// # Errors
     /// The store refused, or an object is damaged; nothing is known of the offset then.
     pub async fn read(&self, ask: &Ask<'_>, sift: &dyn Sift) -> Result<ColdRead, ColdError> {
-        self.soundly(|| self.read_once(ask, sift)).await
+        self.answered(|| self.read_once(ask, sift)).await
     }
 
     async fn read_once(&self, ask: &Ask<'_>, sift: &dyn Sift) -> Result<ColdRead, ColdError> {
@@ -120,7 +120,7 @@ impl Cold {
     /// # Errors
     /// As for a read.
     pub async fn range(&self, topic: &str, queue_id: i32) -> Result<Option<(i64, i64)>, ColdError> {
-        self.soundly(|| self.shared.range((topic, queue_id))).await
+        self.answered(|| self.shared.range((topic, queue_id))).await
     }
 }
 

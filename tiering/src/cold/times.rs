@@ -34,7 +34,7 @@ impl Cold {
         time_ms: i64,
         boundary: Boundary,
     ) -> Result<Option<i64>, ColdError> {
-        self.soundly(|| self.offset_by_time_once(queue, time_ms, boundary)).await
+        self.answered(|| self.offset_by_time_once(queue, time_ms, boundary)).await
     }
 
     async fn offset_by_time_once(

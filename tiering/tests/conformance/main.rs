@@ -8,6 +8,8 @@
 
 mod server;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -230,20 +232,23 @@ async fn a_server_that_restarts_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(folder.path(), 0).await;
     let bucket = connect(&server).await;
-    let own = bucket.clone();
+    let (own, written) = (bucket.clone(), Arc::new(AtomicUsize::new(0)));
+    let progress = Arc::clone(&written);
     let writer = tokio::spawn(async move {
         for nth in 0..150_usize {
             let large = pattern(40_000 + nth);
             own.put_large(&format!("large/{nth}"), &pieces(&large)).await.unwrap();
             assert_eq!(own.put_new(&format!("new/{nth}"), format!("{nth}").into()).await, Ok(Created::Made));
             assert_eq!(own.read(&format!("large/{}", nth / 2)).await.unwrap(), pattern(40_000 + nth / 2));
+            progress.store(nth + 1, Ordering::Relaxed);
         }
     });
-    for _ in 0..3 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let port = server.port;
+    // Each time the server goes while the writer is at work, and comes back after a call of it has failed.
+    for before in [10, 40, 80] {
+        until(|| written.load(Ordering::Relaxed) >= before).await;
+        let (port, retried) = (server.port, retries(&bucket));
         server.stop().await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        until(|| retries(&bucket) > retried).await;
         server = Server::start(folder.path(), port).await;
     }
     writer.await.unwrap();
@@ -253,4 +258,18 @@ async fn a_server_that_restarts_loses_nothing() {
         assert_eq!(bucket.read(&format!("new/{nth}")).await.unwrap(), format!("{nth}"));
     }
     assert_eq!(bucket.list("new").await.unwrap().len(), 150);
+}
+
+fn retries(bucket: &Bucket) -> u64 {
+    bucket.figures().calls.iter().map(|call| call.retries).sum()
+}
+
+/// Waits until something is so, a minute at most.
+async fn until(mut is_so: impl FnMut() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    waited.await.expect("what the test waits for comes within a minute");
 }
