@@ -18,6 +18,10 @@ use strata_protocol::record::{Placement, Record, encode_record};
 use strata_tiering::limits::{GROUP_BYTES_MAX, GROUP_ROWS_MAX};
 use strata_tiering::rows::{PropertyColumn, Rebuilder, RowBuilder, read_schema};
 
+/// That of the binary: what fresh memory costs is much of what is measured.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Messages of a round.
 const MESSAGES: usize = 20_000;
 const _: () = assert!(MESSAGES <= GROUP_ROWS_MAX, "a round is one row group");

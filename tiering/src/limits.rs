@@ -136,6 +136,9 @@ pub const SELECTED_ROWS_MAX: usize = 256;
 /// Bytes of one request to read.
 pub const FETCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Rows of a block that are decoded at once: what lies between the pages and the records stays in a core's cache.
+pub const BLOCK_BATCH_ROWS: usize = 512;
+
 /// Objects that are remembered as having come damaged; beyond it all that was kept of objects is fetched anew.
 pub const DISTRUSTED_MAX: usize = 1_024;
 

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::flights::{Flights, boxed};
 use super::{CacheOptions, ColdError, Records, Shared};
-use crate::limits::{DECODES_AT_ONCE_MAX, FETCH_GAP_BYTES_MAX, PAGE_ROWS_MAX, SEGMENT_BYTES};
+use crate::limits::{BLOCK_BATCH_ROWS, DECODES_AT_ONCE_MAX, FETCH_GAP_BYTES_MAX, PAGE_ROWS_MAX, SEGMENT_BYTES};
 use crate::manifest::{ObjectEntry, Roll};
 use crate::object::{Layout, ObjectError, Scan, Step};
 use crate::rows::Rebuilder;
@@ -163,7 +163,9 @@ pub(super) enum Fetch {
 /// Makes a block and keeps it.
 async fn make(shared: Arc<Shared>, object: Object, key: BlockKey, fetch: Fetch) -> Made<Records> {
     let failed = |error: ObjectError| ColdError::object(&object.name, error);
-    let mut scan = Scan::new(&object.layout, key.group, std::slice::from_ref(&key.rows), None).map_err(failed)?;
+    let rows = std::slice::from_ref(&key.rows);
+    let scan = Scan::in_batches(&object.layout, (key.group, rows), None, BLOCK_BATCH_ROWS);
+    let mut scan = scan.map_err(failed)?;
     if let Step::Need(ranges) = scan.step().map_err(failed)? {
         let parts = match fetch {
             Fetch::Pages => shared.chunks.read_all(&object.name, &ranges, FETCH_GAP_BYTES_MAX).await?,
@@ -178,7 +180,8 @@ async fn make(shared: Arc<Shared>, object: Object, key: BlockKey, fetch: Fetch) 
         scan.give(ranges, parts).map_err(failed)?;
     }
     let turn = shared.blocks.decodes.acquire().await;
-    let made = tokio::task::spawn_blocking(move || records(scan)).await;
+    let expected = usize::try_from(key.rows.end - key.rows.start).unwrap_or(0);
+    let made = tokio::task::spawn_blocking(move || records(scan, expected)).await;
     drop(turn);
     let broken =
         |error: tokio::task::JoinError| ColdError::Broken { name: Arc::clone(&object.name), reason: error.to_string() };
@@ -190,9 +193,9 @@ async fn make(shared: Arc<Shared>, object: Object, key: BlockKey, fetch: Fetch) 
     Ok(records)
 }
 
-/// The records of a scan whose bytes were given.
-fn records(mut scan: Scan) -> Result<Records, ObjectError> {
-    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+/// The records of a scan whose bytes were given, about so many.
+fn records(mut scan: Scan, expected: usize) -> Result<Records, ObjectError> {
+    let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(expected.min(PAGE_ROWS_MAX)));
     loop {
         match scan.step()? {
             Step::Rows(batch) => {
@@ -201,9 +204,16 @@ fn records(mut scan: Scan) -> Result<Records, ObjectError> {
                     rebuilder.rebuild(row, &mut bytes)?;
                     ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
                 }
+                // The first rows tell how long the others are: growing by doubling would copy all of them, and keep room
+                // that nobody counts.
+                let each = bytes.len() / ends.len().max(1);
+                bytes.reserve_exact((each + each / 16) * expected.saturating_sub(ends.len()));
             }
             Step::Need(_) => return Err(ObjectError::Damaged { what: "pages lie where none are told".into() }),
-            Step::End => return Ok(Records { bytes: bytes.into(), ends: ends.into() }),
+            Step::End => {
+                bytes.shrink_to_fit();
+                return Ok(Records { bytes: bytes.into(), ends: ends.into() });
+            }
         }
     }
 }
