@@ -118,5 +118,8 @@ pub const COLD_TIMES_AT_ONCE_MAX: usize = 8;
 /// Time for all of them, ms: clients wait five seconds for an answer.
 pub const COLD_TIMES_MS_MAX: u64 = 2_000;
 
+/// Times that a pull is tried in the tier and the log in turns, its offset having gone from the one to the other meanwhile.
+pub const TIERS_TRIED_TIMES_MAX: usize = 4;
+
 /// Pulls at a time that read out of the cold tier. Each waits for a store most of its time.
 pub const REPLAYS_MAX: usize = 32;

@@ -138,7 +138,8 @@ impl Hall {
 
     fn reserved(&self, topic: &str) -> Option<Keep> {
         let topic = self.tables.topics.find(topic)?;
-        let hours: u64 = topic.config.attributes.get(RESERVE_TIME)?.parse().ok()?;
+        // RocketMQ takes its own setting where this is not above 0 (`getFileReservedHours`).
+        let hours: u64 = topic.config.attributes.get(RESERVE_TIME)?.parse().ok().filter(|hours| *hours > 0)?;
         Some(Keep { time_ms: Some(hours.checked_mul(3_600_000)?), bytes: None })
     }
 }

@@ -190,9 +190,15 @@ impl Schedule {
             bytes_max: self.hall.options.pull.bytes_max,
             deadline_ms: 0,
         };
-        let read = self.read(&plan);
+        let (read, is_cold) = self.read(&plan);
         match read.status {
             ReadStatus::Found => {}
+            ReadStatus::BeforeBegin if is_cold && read.next_offset > offset => {
+                let next = read.next_offset;
+                error!(level = queue + 1, offset, next, "delayed messages were lost before they were rolled; going on");
+                self.advance(queue, next, 0);
+                return Round::More;
+            }
             ReadStatus::Damaged { .. } => {
                 error!(
                     level = queue + 1,
@@ -239,15 +245,16 @@ impl Schedule {
         Round::More
     }
 
-    /// Reads delayed messages, out of the cold tier too: a broker that was made from it has them nowhere else.
-    fn read(&self, plan: &PullPlan) -> Read {
+    /// Reads delayed messages, out of the cold tier too: a broker that was made from it has them nowhere else. Gives
+    /// whether they came from there.
+    fn read(&self, plan: &PullPlan) -> (Read, bool) {
         if let Some((cold, hot)) = self.hall.cold_for(SCHEDULE_TOPIC, plan.queue_id, plan.seen) {
             let read = read_cold(cold, plan, hot, |_, _| {});
             if let Outcome::Read(read) = Handle::current().block_on(read) {
-                return read;
+                return (read, true);
             }
         }
-        reading::read(&self.hall, plan, Place::Turn)
+        (reading::read(&self.hall, plan, Place::Turn), false)
     }
 
     /// When a message, the next one of its level, is to be delivered, ms since 1970.

@@ -194,9 +194,8 @@ impl Walk<'_> {
                     }
                 }
                 Located::Gap(gap) => {
-                    if !self.pass_gap(shared, (topic, queue_id), gap) {
-                        return;
-                    }
+                    self.tell_gap(shared, (topic, queue_id), gap);
+                    return;
                 }
                 Located::Unavailable(from, to) => {
                     if self.scanned == 0 {
@@ -208,21 +207,21 @@ impl Walk<'_> {
         }
     }
 
-    /// Goes on behind messages that no segment holds: deleted ones in silence, since the range was
-    /// looked up before; others are lost with their segment, which is told. `false` ends the read.
-    fn pass_gap(&mut self, shared: &Shared, (topic, queue_id): (&str, i32), gap: Gap) -> bool {
+    /// Tells messages that no segment holds: deleted ones, since the range was looked up before, are before the begin now,
+    /// and may be elsewhere; others are lost with their segment. Who has something already hears of it with the next read.
+    fn tell_gap(&mut self, shared: &Shared, (topic, queue_id): (&str, i32), gap: Gap) {
+        if self.scanned > 0 {
+            return;
+        }
         let next = gap.next.min(self.read.max);
         let min = shared.bounds(topic, queue_id).map_or(next, |range| range.min);
         if self.read.next_offset < min {
-            self.read.next_offset = min.min(self.read.max);
-            return true;
+            self.read.min = min.min(self.read.max);
+            (self.read.status, self.read.next_offset) = (ReadStatus::BeforeBegin, self.read.min);
+            return;
         }
-        if self.scanned == 0 {
-            let (from, to) = shared.missing_before(gap.before);
-            self.read.status = ReadStatus::Damaged { from, to };
-            self.read.next_offset = next;
-        }
-        false
+        let (from, to) = shared.missing_before(gap.before);
+        (self.read.status, self.read.next_offset) = (ReadStatus::Damaged { from, to }, next);
     }
 
     /// Goes through a chunk and those that follow it in its segment; `false` when the read is over.

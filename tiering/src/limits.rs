@@ -108,8 +108,14 @@ pub const OBJECT_BYTES_GOAL: u64 = 176 * 1024 * 1024;
 /// Bytes of records from which a roll's often-used properties are told.
 pub const SAMPLE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Rows between two looks at the budget of CPU: about a millisecond of work.
+/// Rows between two looks at the budget of CPU: about a millisecond of work, for which whoever wants the core meanwhile may
+/// have to wait.
 pub const PACE_ROWS: u32 = 256;
+
+/// Rows that are made at once while a roll is written; a page's rows are a multiple of it. More would keep the core for long,
+/// and fewer would cost time of their own in each column.
+pub const WRITE_BATCH_ROWS: usize = 512;
+const _: () = assert!(PAGE_ROWS_MAX.is_multiple_of(WRITE_BATCH_ROWS), "pages begin at multiples of their rows");
 
 /// Milliseconds of one sleep of a roll, so that it notices that the broker stops.
 pub const PACE_SLEEP_MS_MAX: u64 = 1_000;
@@ -140,7 +146,7 @@ pub const FETCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const BLOCK_BATCH_ROWS: usize = 512;
 
 /// Objects that are remembered as having come damaged; beyond it all that was kept of objects is fetched anew.
-pub const DISTRUSTED_MAX: usize = 1_024;
+pub const DISTRUSTED_OBJECTS_MAX: usize = 1_024;
 
 /// Blocks of cold records that are made at once: one core at most.
 pub const DECODES_AT_ONCE_MAX: usize = 1;

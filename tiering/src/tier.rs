@@ -52,6 +52,24 @@ pub enum TierError {
     /// The cache cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// Who opens it does not take what is listed; nothing was claimed.
+    #[error("what the tier lists is not what was expected; nothing was claimed")]
+    NotTaken,
+}
+
+impl TierError {
+    /// Whether the store is the reason, so that another try may go well.
+    #[must_use]
+    pub const fn is_of_store(&self) -> bool {
+        match self {
+            Self::Bucket(_) => true,
+            Self::Manifest(error) | Self::Claim(CommitError::Manifest(error)) => {
+                matches!(error, ManifestError::Bucket(_) | ManifestError::Restless { .. })
+            }
+            Self::Claim(error) => matches!(error, CommitError::Unsettled { .. } | CommitError::Contended { .. }),
+            Self::Cache(_) | Self::NotTaken => false,
+        }
+    }
 }
 
 /// The cold tier of one broker, with the right to change it.
@@ -82,12 +100,29 @@ impl Tier {
     /// # Errors
     /// See [`TierError`].
     pub async fn open(bucket: Bucket, options: TierOptions) -> Result<Self, TierError> {
+        Self::open_if(bucket, options, |_| true).await
+    }
+
+    /// The same if what is listed is what the caller takes: nothing is claimed else, so that whoever writes there is not
+    /// fenced by a mistake.
+    ///
+    /// # Errors
+    /// See [`TierError`].
+    pub async fn open_if(
+        bucket: Bucket,
+        options: TierOptions,
+        is_taken: impl FnOnce(&Manifest) -> bool,
+    ) -> Result<Self, TierError> {
         let home = broker_folder(&options.broker);
         let puts = probe(&bucket).await?;
         let mut ledger = Ledger::open(bucket.clone(), &home).await?;
-        let epoch = ledger.claim(puts, options.writer).await?;
+        if !is_taken(&ledger.manifest()) {
+            return Err(TierError::NotTaken);
+        }
         let manifest = Arc::new(ArcSwap::new(ledger.manifest()));
         let cold = Cold::open(bucket.clone(), &home, Arc::clone(&manifest), &options.cache).await?;
+        let epoch = ledger.claim(puts, options.writer).await?;
+        manifest.store(ledger.manifest());
         let (attempts, contents) = (Attempts::default(), parking_lot::Mutex::default());
         let (broker, ledger) = (options.broker, Mutex::new(ledger));
         Ok(Self { bucket, home, broker, epoch, puts, ledger, manifest, cold, attempts, contents })

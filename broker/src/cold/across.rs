@@ -65,7 +65,7 @@ impl Hall {
         };
         let open = self.open_tier()?;
         let found = open.tier.cold().offset_by_time(queue, time_ms, boundary_there).await.map_err(failed)?;
-        let range = self.range(queue.0, queue.1);
+        let range = self.certain_range(queue.0, queue.1)?;
         let offset = found.unwrap_or_else(|| self.store.offset_by_time(queue.0, queue.1, time_ms, boundary));
         Ok(range.map_or(offset, |range| offset.clamp(range.min, range.max)))
     }

@@ -58,6 +58,11 @@ impl Floor {
         Ok(Self { manifest, index, expired })
     }
 
+    /// Whether it was looked up in this manifest.
+    pub(super) fn is_of(&self, manifest: &Arc<Manifest>) -> bool {
+        Arc::ptr_eq(&self.manifest, manifest)
+    }
+
     /// The queue's first offset in the tier; `None` when the tier has nothing of anybody, or nothing of the topic.
     pub(super) fn begin(&self, topic: &str, queue_id: i32) -> Option<i64> {
         let (index, first) = (self.index.as_ref()?, self.manifest.rolls().first()?);

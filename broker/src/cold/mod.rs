@@ -15,7 +15,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use strata_store::{QueueRange, Store};
 use strata_tiering::bucket::Bucket;
-use strata_tiering::manifest::{ManifestError, Writer};
+use strata_tiering::manifest::{Manifest, Writer};
 use strata_tiering::tier::{Tier, TierError, TierOptions};
 use thiserror::Error;
 use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot};
@@ -183,33 +183,35 @@ impl Cold {
             writer: if self.settings.single_writer { Writer::Single } else { Writer::Fenced },
             cache: self.settings.cache.clone(),
         };
-        let tier = match Tier::open(self.bucket.clone(), options).await {
-            Ok(tier) => tier,
-            Err(TierError::Bucket(error) | TierError::Manifest(ManifestError::Bucket(error))) => {
-                warn!(%error, bucket = %self.bucket, "the cold tier cannot be opened yet; trying again");
+        let (_, local) = self.store.log_range();
+        let mut beyond = None;
+        let is_taken = |manifest: &Manifest| {
+            beyond = manifest.end().filter(|cold| i64::try_from(*cold).is_ok_and(|cold| cold > local));
+            beyond.is_none()
+        };
+        let opened = Tier::open_if(self.bucket.clone(), options, is_taken).await;
+        let (bucket, broker) = (self.bucket.to_string(), self.broker.clone());
+        let tier = match (opened, beyond) {
+            (Ok(tier), _) => tier,
+            (Err(error), _) if error.is_of_store() => {
+                warn!(%error, bucket, "the cold tier cannot be opened yet; trying again");
                 *self.progress.trouble.lock() = Some(error.to_string());
                 return Ok(false);
             }
-            Err(source) => {
-                return Err(ColdError::Tier { bucket: self.bucket.to_string(), source: Box::new(source) });
-            }
+            (Err(_), Some(cold)) => return Err(ColdError::OtherLog { bucket, broker, cold, local }),
+            (Err(source), None) => return Err(ColdError::Tier { bucket, source: Box::new(source) }),
         };
         let manifest = tier.manifest();
-        let (_, local) = self.store.log_range();
-        if let Some(cold) = manifest.end().filter(|cold| i64::try_from(*cold).is_ok_and(|cold| cold > local)) {
-            let (bucket, broker) = (self.bucket.to_string(), self.broker.clone());
-            return Err(ColdError::OtherLog { bucket, broker, cold, local });
-        }
         let totals = manifest.totals();
         info!(bucket = %self.bucket, epoch = tier.epoch(), puts = ?tier.puts(), rolls = manifest.rolls().len(),
             objects = totals.objects, bytes = totals.bytes, "cold tier open");
+        *self.progress.trouble.lock() = None;
         let open = Arc::new(Open { tier: Arc::new(tier), floor: ArcSwapOption::empty() });
         if let Err(error) = open.look_at_floor().await {
             warn!(%error, "the cold tier's oldest index cannot be read yet; trying again");
             *self.progress.trouble.lock() = Some(error.to_string());
         }
         self.open.store(Some(open));
-        *self.progress.trouble.lock() = None;
         self.bell.notify_one();
         Ok(true)
     }
@@ -350,6 +352,12 @@ pub(crate) struct Backlog {
 }
 
 impl Open {
+    /// Whether where queues begin was taken in by the manifest of now.
+    pub(crate) fn knows_floor(&self) -> bool {
+        let manifest = self.tier.manifest();
+        self.floor.load().as_ref().is_some_and(|floor| floor.is_of(&manifest))
+    }
+
     /// Takes in where queues begin by the manifest of now.
     pub(crate) async fn look_at_floor(&self) -> Result<(), strata_tiering::cold::ColdError> {
         let before = self.floor.load_full();

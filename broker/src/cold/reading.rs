@@ -68,7 +68,5 @@ fn answer(read: ColdRead, (min, max): (i64, i64)) -> Outcome {
         ColdStatus::PastEnd => return Outcome::InLog,
     };
     let ColdRead { slices, messages, bytes, next_offset, .. } = read;
-    // What is told as the begin is where reading goes on, if all before is gone.
-    let min = if status == ReadStatus::BeforeBegin { next_offset } else { min };
     Outcome::Read(Read { status, slices, messages, bytes, next_offset, min, max })
 }

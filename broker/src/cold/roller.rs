@@ -66,6 +66,9 @@ impl Roller {
                 self.wait(LOOK_INTERVAL);
                 continue;
             };
+            if !open.knows_floor() {
+                self.look_at_floor(&open);
+            }
             let (wanted, tidying) = self.cold.asked.take();
             let seal = wanted.iter().any(|wanted| wanted.seal);
             let round = match &over {

@@ -16,7 +16,7 @@ use super::header;
 use crate::cold::{Outcome, read_cold};
 use crate::filters::Wanted;
 use crate::hall::Hall;
-use crate::limits::{PULL_BYTES_MAX, PULL_HOLD_MS_MAX, PULL_MESSAGES_MAX};
+use crate::limits::{PULL_BYTES_MAX, PULL_HOLD_MS_MAX, PULL_MESSAGES_MAX, TIERS_TRIED_TIMES_MAX};
 use crate::reading::{self, Place};
 use crate::refusal::Refusal;
 use crate::sieve::Sifter;
@@ -95,24 +95,35 @@ fn go_on(hall: &Arc<Hall>, pull: Parked, visit: Visit) {
     }
     let hall = Arc::clone(hall);
     tokio::spawn(async move {
-        let mut pull = pull;
-        if hall.cold_for(&pull.plan.topic, pull.plan.queue_id, pull.plan.seen).is_some() {
-            let Some(in_log) = in_tier(&hall, pull, visit).await else {
-                hall.turns.leave();
-                return;
-            };
-            pull = in_log;
+        // What one tier had may be the other's business when its turn comes: the log is trimmed meanwhile.
+        let mut open = Some(pull);
+        for _ in 0..TIERS_TRIED_TIMES_MAX {
+            let Some(pull) = open.take() else { break };
+            open = in_either(&hall, pull, visit).await;
         }
-        let turn = hall.turns.pull(!pull.plan.sifter.is_open()).await;
-        if pull.responder.connection().is_open() {
-            let shared = Arc::clone(&hall);
-            if let Err(error) = tokio::task::spawn_blocking(move || in_turn(&shared, pull, visit)).await {
-                tracing::error!(%error, "a pull was not answered");
-            }
+        if let Some(pull) = open {
+            refuse(&hall, pull, "the log is trimmed faster than it is read");
         }
-        drop(turn);
         hall.turns.leave();
     });
+}
+
+/// Reads where the offset is now; gives the pull back when it was gone from there by then.
+async fn in_either(hall: &Arc<Hall>, mut pull: Parked, visit: Visit) -> Option<Parked> {
+    if hall.cold_for(&pull.plan.topic, pull.plan.queue_id, pull.plan.seen).is_some() {
+        pull = in_tier(hall, pull, visit).await?;
+    }
+    let turn = hall.turns.pull(!pull.plan.sifter.is_open()).await;
+    if !pull.responder.connection().is_open() {
+        return None;
+    }
+    let shared = Arc::clone(hall);
+    let back = tokio::task::spawn_blocking(move || in_turn(&shared, pull, visit)).await;
+    drop(turn);
+    back.unwrap_or_else(|error| {
+        tracing::error!(%error, "a pull was not answered");
+        None
+    })
 }
 
 /// Whether the log has no more what is asked for, and the cold tier may.
@@ -141,17 +152,21 @@ async fn in_tier(hall: &Arc<Hall>, mut pull: Parked, visit: Visit) -> Option<Par
     None
 }
 
-/// Reads in a turn, and answers or holds the pull.
-fn in_turn(hall: &Arc<Hall>, mut pull: Parked, visit: Visit) {
+/// Reads in a turn, and answers or holds the pull; gives it back if the log lost what is asked for to the tier meanwhile.
+fn in_turn(hall: &Arc<Hall>, mut pull: Parked, visit: Visit) -> Option<Parked> {
     let began = hall.clock.monotonic();
     let read = reading::read(hall, &pull.plan, Place::Turn);
+    if is_in_tier(hall, &pull.plan, &read) {
+        return Some(pull);
+    }
     if Step::after(hall, &mut pull.plan, &read, (Place::Turn, visit)) == Step::Park {
         park(hall, pull);
-        return;
+        return None;
     }
     let reply = reply(hall, &pull.plan, read);
     hall.answered_held(pull.plan.code, &reply, began);
     pull.responder.send(reply);
+    None
 }
 
 /// Holds a pull. A message that came between the read and the parking wakes it at once.
@@ -317,7 +332,8 @@ fn reply(hall: &Hall, plan: &PullPlan, mut read: Read) -> Reply {
             (code, next, "OFFSET_OVERFLOW_BADLY")
         }
         ReadStatus::BeforeBegin => {
-            let (code, next) = moved(read.min);
+            // Behind the begin there is a gap: the reader goes on behind it, and never at the begin again.
+            let (code, next) = moved(if plan.seen < read.min { read.min } else { read.next_offset });
             (code, next, "OFFSET_TOO_SMALL")
         }
         ReadStatus::Cold | ReadStatus::Damaged { .. } | ReadStatus::Unavailable { .. } => {

@@ -31,6 +31,8 @@ pub use location::Location;
 pub use probe::{Puts, probe};
 
 use attempt::again;
+use breaker::Breaker;
+use figures::Counts;
 
 /// What became of an object that was to be new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +65,8 @@ struct Shared {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     patience: Patience,
-    breaker: breaker::Breaker,
-    counts: figures::Counts,
+    breaker: Breaker,
+    counts: Counts,
     closed: watch::Sender<bool>,
 }
 
@@ -89,7 +91,7 @@ impl Bucket {
     }
 
     fn of(shown: String, store: Arc<dyn ObjectStore>, prefix: Path, patience: Patience) -> Self {
-        let (breaker, counts) = (breaker::Breaker::new(&patience), figures::Counts::default());
+        let (breaker, counts) = (Breaker::new(&patience), Counts::default());
         let closed = watch::Sender::new(false);
         Self { shared: Arc::new(Shared { shown, store, prefix, patience, breaker, counts, closed }) }
     }

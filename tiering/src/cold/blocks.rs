@@ -143,7 +143,7 @@ impl Shared {
         let Some(next) = segments.into_iter().find(|segment| segment.start >= behind) else { return };
         let (shared, name) = (Arc::clone(self), Arc::clone(&object.name));
         tokio::spawn(async move {
-            if let Err(error) = shared.chunks.segment(&name, next).await {
+            if let Err(error) = shared.chunks.read(&name, next).await {
                 // Whoever needs it asks again and is told.
                 tracing::debug!(%error, "fetching ahead");
             }

@@ -17,7 +17,7 @@ use thiserror::Error;
 use super::ColdError;
 use super::flights::{Flights, boxed};
 use crate::bucket::Bucket;
-use crate::limits::{CACHE_BLOCK_BYTES, CACHE_WRITE_BYTES_MAX, DISTRUSTED_MAX, FETCH_BYTES_MAX};
+use crate::limits::{CACHE_BLOCK_BYTES, CACHE_WRITE_BYTES_MAX, DISTRUSTED_OBJECTS_MAX, FETCH_BYTES_MAX};
 
 /// How much of what was fetched is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +49,10 @@ pub struct CacheError {
 pub(super) struct Chunks {
     bucket: Bucket,
     home: String,
+    /// The bucket and the broker's folder: a cache on disk may outlive a change of either.
+    place: String,
     cache: HybridCache<String, Bytes>,
-    reading: Flights<(Arc<str>, u64), Result<Bytes, ColdError>>,
+    reading: Flights<(Arc<str>, Range<u64>), Result<Bytes, ColdError>>,
     distrusted: Mutex<Distrusted>,
     fetched: AtomicU64,
     requests: AtomicU64,
@@ -78,8 +80,9 @@ impl Chunks {
         };
         let cache = built.map_err(|error| failed(error.to_string()))?;
         let (fetched, requests) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (home, reading, distrusted) = (home.to_owned(), Flights::new(), Mutex::default());
-        Ok(Self { bucket, home, cache, reading, distrusted, fetched, requests })
+        let (home, place) = (home.to_owned(), format!("{bucket}/{home}"));
+        let (reading, distrusted) = (Flights::new(), Mutex::default());
+        Ok(Self { bucket, home, place, cache, reading, distrusted, fetched, requests })
     }
 
     pub(super) async fn close(&self) {
@@ -100,13 +103,20 @@ impl Chunks {
 
     fn key(&self, name: &str, range: &Range<u64>) -> String {
         match self.distrusted.lock().mark(name) {
-            (0, 0) => format!("{name}:{}-{}", range.start, range.end),
-            (all, own) => format!("{name}:{}-{}:{all}.{own}", range.start, range.end),
+            (0, 0) => format!("{}/{name}:{}-{}", self.place, range.start, range.end),
+            (all, own) => format!("{}/{name}:{}-{}:{all}.{own}", self.place, range.start, range.end),
         }
     }
 
-    /// Reads one range of an object.
-    pub(super) async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, ColdError> {
+    /// Reads one range of an object, once for all who want it. It goes on when those go away, so that it is kept.
+    pub(super) async fn read(self: &Arc<Self>, name: &Arc<str>, range: Range<u64>) -> Result<Bytes, ColdError> {
+        let (shared, own, of) = (Arc::clone(self), Arc::clone(name), Arc::clone(name));
+        let broken = move |reason| Err(ColdError::Broken { name: of, reason });
+        let key = (Arc::clone(name), range.clone());
+        self.reading.join(key, broken, move || boxed(async move { shared.fetch(&own, range).await })).await
+    }
+
+    async fn fetch(&self, name: &str, range: Range<u64>) -> Result<Bytes, ColdError> {
         let key = self.key(name, &range);
         match self.cache.get(&key).await {
             Ok(Some(found)) if found.value().len() as u64 == range.end - range.start => {
@@ -133,22 +143,19 @@ impl Chunks {
     ) -> Result<Vec<Bytes>, ColdError> {
         let holds = |all: &&Range<u64>| ranges.iter().any(|range| all.start < range.end && range.start < all.end);
         let wanted: Vec<Range<u64>> = segments.iter().filter(holds).cloned().collect();
-        let reads = wanted.iter().map(|segment| self.segment(name, segment.clone()));
+        let reads = wanted.iter().map(|segment| self.read(name, segment.clone()));
         let parts = futures_util::future::try_join_all(reads).await?;
         Ok(ranges.iter().map(|range| cut(&wanted, &parts, range)).collect())
     }
 
-    /// One segment.
-    pub(super) async fn segment(self: &Arc<Self>, name: &Arc<str>, range: Range<u64>) -> Result<Bytes, ColdError> {
-        let (shared, own, of) = (Arc::clone(self), Arc::clone(name), Arc::clone(name));
-        let broken = move |reason| Err(ColdError::Broken { name: of, reason });
-        let key = (Arc::clone(name), range.start);
-        self.reading.join(key, broken, move || boxed(async move { shared.read(&own, range).await })).await
-    }
-
     /// Reads ranges of an object, those at once that are no further apart than `gap` bytes; gives their bytes in their
     /// order.
-    pub(super) async fn read_all(&self, name: &str, ranges: &[Range<u64>], gap: u64) -> Result<Vec<Bytes>, ColdError> {
+    pub(super) async fn read_all(
+        self: &Arc<Self>,
+        name: &Arc<str>,
+        ranges: &[Range<u64>],
+        gap: u64,
+    ) -> Result<Vec<Bytes>, ColdError> {
         let merged = merge(ranges, gap);
         let reads = merged.iter().map(|range| self.read(name, range.clone()));
         let parts = futures_util::future::try_join_all(reads).await?;
@@ -166,7 +173,7 @@ struct Distrusted {
 
 impl Distrusted {
     fn add(&mut self, name: &Arc<str>) {
-        if self.objects.len() >= DISTRUSTED_MAX && !self.objects.contains_key(name) {
+        if self.objects.len() >= DISTRUSTED_OBJECTS_MAX && !self.objects.contains_key(name) {
             self.objects.clear();
             self.forgotten += 1;
         }
@@ -227,14 +234,14 @@ mod tests {
         let name = |nth: usize| Arc::from(format!("object-{nth}"));
         let mut distrusted = Distrusted::default();
         let mut seen: HashMap<Arc<str>, Vec<(u32, u32)>> = HashMap::new();
-        for nth in (0..2 * DISTRUSTED_MAX + 5).chain(0..10) {
+        for nth in (0..2 * DISTRUSTED_OBJECTS_MAX + 5).chain(0..10) {
             let name = name(nth);
             let before = distrusted.mark(&name);
             distrusted.add(&name);
             let marks = seen.entry(Arc::clone(&name)).or_default();
             marks.push(before);
             assert!(!marks.contains(&distrusted.mark(&name)), "{name}");
-            assert!(distrusted.objects.len() <= DISTRUSTED_MAX);
+            assert!(distrusted.objects.len() <= DISTRUSTED_OBJECTS_MAX);
         }
         let (first, never) = (name(1), name(usize::MAX));
         assert_ne!(distrusted.mark(&first), (0, 0));

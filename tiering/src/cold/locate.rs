@@ -136,9 +136,9 @@ impl Shared {
     ) -> Made<Bytes> {
         let begin = front.max(INDEX_BEGIN_BYTES).min(whole);
         if range.end > begin {
-            return self.chunks.segment(name, range).await;
+            return self.chunks.read(name, range).await;
         }
-        let bytes = self.chunks.segment(name, 0..begin).await?;
+        let bytes = self.chunks.read(name, 0..begin).await?;
         let inside = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
         Ok(bytes.slice(inside(range.start)..inside(range.end)))
     }

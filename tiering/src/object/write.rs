@@ -18,7 +18,7 @@ use super::ObjectError;
 use crate::index::{End, Piece};
 use crate::limits::{
     BLOOM_WRONG, BODY_PAGE_BYTES, COMPRESSION_LEVEL, GROUP_BYTES_MAX, GROUP_ROWS_MAX, PAGE_BYTES_MAX, PAGE_ROWS_MAX,
-    PIECE_BYTES, STATISTICS_TEXT_BYTES_MAX,
+    PIECE_BYTES, STATISTICS_TEXT_BYTES_MAX, WRITE_BATCH_ROWS,
 };
 use crate::rows::{PropertyColumn, RowBuilder, schema};
 
@@ -87,7 +87,7 @@ impl ObjectWriter {
         self.group_rows += 1;
         self.group_bytes += record.len();
         let ends = self.group_rows >= GROUP_ROWS_MAX || self.group_bytes >= GROUP_BYTES_MAX;
-        if ends || self.batch.len() >= PAGE_ROWS_MAX {
+        if ends || self.batch.len() >= WRITE_BATCH_ROWS {
             self.write_batch()?;
         }
         if ends {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::{RollError, Roller};
+use crate::limits::BLOCK_BATCH_ROWS;
 use crate::object::{Finished, Layout, ObjectError, Scan, Step};
 use crate::rows::Rebuilder;
 
@@ -30,8 +31,9 @@ pub(super) fn verify_object(
             return Err(differs("fewer bytes than were asked for"));
         }
         bytes_crc = crc32c::crc32c_append(bytes_crc, &bytes);
-        records.take(&layout, group, (at, &bytes)).map_err(unreadable)?;
-        roller.pace.after_rows();
+        let pace = &mut *roller.pace;
+        let mut paced = |_: &[u8]| _ = pace.row();
+        records.take(&layout, group, (at, &bytes), &mut paced).map_err(unreadable)?;
         if roller.is_stopped() {
             return Err(RollError::Differs { name: name.to_owned(), what: "the broker stops".to_owned() });
         }
@@ -58,13 +60,8 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Takes the rows of a row group, whose pages are in `bytes`, which begin at `at` in the object.
-    pub(crate) fn take(&mut self, layout: &Layout, group: usize, part: (u64, &Bytes)) -> Result<(), ObjectError> {
-        self.take_each(layout, group, part, &mut |_| {})
-    }
-
-    /// The same, and shows each record.
-    pub(crate) fn take_each(
+    /// Takes the rows of a row group, whose pages are in `bytes`, which begin at `at` in the object, and shows each record.
+    pub(crate) fn take(
         &mut self,
         layout: &Layout,
         group: usize,
@@ -73,7 +70,7 @@ impl Records {
     ) -> Result<(), ObjectError> {
         let rows = layout.groups().nth(group).unwrap_or(0);
         let all = 0..rows;
-        let mut scan = Scan::new(layout, group, std::slice::from_ref(&all), None)?;
+        let mut scan = Scan::in_batches(layout, (group, std::slice::from_ref(&all)), None, BLOCK_BATCH_ROWS)?;
         loop {
             match scan.step()? {
                 Step::Need(ranges) => scan.give_from(ranges, part)?,

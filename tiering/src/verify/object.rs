@@ -108,7 +108,7 @@ impl Rows {
         self.crc = crc32c::crc32c_append(self.crc, bytes);
         let mut expected = self.index.messages_at(self.first_row + self.records.rows);
         let (log, times, mut wrong) = (&self.log, &mut self.times, None);
-        let taken = self.records.take_each(&self.ends.layout, group, (at, bytes), &mut |record| {
+        let taken = self.records.take(&self.ends.layout, group, (at, bytes), &mut |record| {
             if let Err(what) = check_record(record, expected.next(), log, times) {
                 wrong.get_or_insert(what);
             }
