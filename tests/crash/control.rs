@@ -84,7 +84,14 @@ fn forged_acknowledgement(audited: &Audited) -> Result<()> {
 /// The consumers never saw one message.
 fn dropped_delivery(audited: &Audited) -> Result<()> {
     let mut history = audited.history.clone();
-    let session = history.sessions.iter().find(|session| session.deliveries.len() > 3).context("no deliveries")?;
+    // Of a queue that the group has to have read to its end: one of retries is none.
+    let is_read =
+        |group: &str, topic: &str| audited.terms.readers.iter().any(|(of, read)| **of == *group && **read == *topic);
+    let session = history
+        .sessions
+        .iter()
+        .find(|session| session.deliveries.len() > 3 && is_read(&session.group, &session.queue.topic));
+    let session = session.context("no deliveries")?;
     let (queue, group) = (session.queue.clone(), Arc::clone(&session.group));
     let offset = session.deliveries.get(1).context("no deliveries")?.offset;
     for session in history.sessions.iter_mut().filter(|session| session.queue == queue && session.group == group) {
