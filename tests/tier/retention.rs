@@ -90,7 +90,11 @@ pub(crate) async fn expiry(ground: &mut Ground) -> Result<String> {
     let site = start(&setup, None).await?;
     let talk = Talk::connect(setup.ports.broker, HeaderCodec::Json).await?;
     let mut truth = Truth::default();
-    truth.send(&talk, 10_000).await?;
+    // Two rolls at least: the newest one stays, since it tells where queues go on.
+    truth.send(&talk, 5_000).await?;
+    let namesrv = format!("127.0.0.1:{}", setup.ports.namesrv);
+    strata(&setup, None, &["tier", "roll", "--now", "--namesrv", &namesrv])?;
+    truth.send(&talk, 5_000).await?;
     roll_and_trim(&setup, None).await?;
     truth.check(&talk, &FILTERS[0]).await?;
     let gone = TOPICS[0].0;
