@@ -274,7 +274,7 @@ impl Broker {
         tasks.push(tokio::spawn(async move { keeping.keep_settings(&data).await }));
         let roller = Roller::new(Arc::clone(cold), Arc::clone(&self.hall), tokio::runtime::Handle::current());
         let thread = std::thread::Builder::new().name("cold-roller".to_owned());
-        match thread.spawn(move || roller.run()) {
+        match thread.spawn(move || roller.run_until_stopped()) {
             Ok(thread) => Some(thread),
             Err(error) => {
                 error!(%error, "the thread that rolls was not started; nothing local is deleted");

@@ -19,6 +19,7 @@ use strata_tests::{history::Queue, setting};
 use tokio::time::{Instant, sleep};
 
 mod away;
+mod gap;
 mod java;
 mod relay;
 mod retention;
@@ -61,6 +62,7 @@ const CASES: &[Case] = &[
     ("small rolls are merged", |at| Box::pin(retention::merges(at))),
     ("retention", |at| Box::pin(retention::expiry(at))),
     ("the store is away", |at| Box::pin(away::away(at))),
+    ("a gap that nobody has", |at| Box::pin(gap::gap(at))),
     ("two brokers of one prefix", |at| Box::pin(rivals::rivals(at))),
     ("other engines read the objects", |at| Box::pin(readers(at))),
 ];

@@ -165,6 +165,12 @@ pub const INDEX_BEGIN_BYTES: u64 = 128 * 1024;
 /// Rolls whose filters are fetched at once for a key.
 pub const KEY_ROLLS_AT_ONCE_MAX: usize = 16;
 
+/// Records that are made at once for a key, so that they take some memory and not all of it, whatever many have.
+pub const KEY_RECORDS_AT_ONCE_MAX: usize = 64;
+
+/// Messages of one roll with a key that are looked at, the newest: as many as the log looks at in a segment.
+pub const KEY_CANDIDATES_MAX: usize = 4_096;
+
 /// Guesses of where a queue's offset lies until halving goes on: queues mostly grow as the log does.
 pub const GUESSES_MAX: usize = 3;
 

@@ -2,6 +2,7 @@
 //!
 //! Owns sleeping. Rolling is never urgent before the disk is full, and whoever produces must not feel it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -69,11 +70,14 @@ impl Pace {
         (self.began, self.cpu) = (Instant::now(), cpu);
     }
 
-    /// Waits until so many bytes may be put.
-    pub fn before_put(&mut self, bytes: u64) {
+    /// Waits until so many bytes may be put, or the broker stops.
+    pub fn before_put(&mut self, bytes: u64, stop: &AtomicBool) {
         let Some(rate) = self.budget.bytes_per_second.filter(|rate| *rate > 0) else { return };
-        let now = Instant::now();
-        std::thread::sleep(self.next_put.saturating_duration_since(now));
+        let mut now = Instant::now();
+        while now < self.next_put && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep((self.next_put - now).min(Duration::from_millis(PACE_SLEEP_MS_MAX)));
+            now = Instant::now();
+        }
         let took = Duration::from_secs_f64(bytes as f64 / rate as f64);
         self.next_put = self.next_put.max(now) + took;
     }
@@ -106,7 +110,7 @@ mod tests {
     fn bytes_wait_for_their_turn() {
         let mut pace = Pace::new(Budget { cpu_percent: 100, bytes_per_second: Some(1_000_000) });
         let began = Instant::now();
-        (0..3).for_each(|_| pace.before_put(100_000));
+        (0..3).for_each(|_| pace.before_put(100_000, &AtomicBool::new(false)));
         assert!(began.elapsed() >= Duration::from_millis(195), "took {:?}", began.elapsed());
     }
 }

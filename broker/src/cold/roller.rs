@@ -3,6 +3,7 @@
 //! Owns which segments make one roll, the pauses after failures, and telling those who wait for a round. It never
 //! deletes: the store does, and asks up to where the log was copied.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -55,8 +56,20 @@ impl Roller {
         Self { cold, hall, runtime }
     }
 
-    /// Rolls, and keeps the tier in order, until the broker stops; call it in a thread of its own.
-    pub(crate) fn run(&self) {
+    /// Rolls, and keeps the tier in order, until the broker stops; call it in a thread of its own. What a fault breaks off
+    /// is begun anew: without this thread the disk would fill and nobody would know why.
+    pub(crate) fn run_until_stopped(&self) {
+        while std::panic::catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
+            error!("rolling was broken off by a fault of this program, which is told above; it begins anew");
+            *self.cold.progress.trouble.lock() = Some("it was broken off by a fault; the log tells it".to_owned());
+            *self.cold.progress.rolling.lock() = None;
+            if !self.cold.stop.load(Ordering::Relaxed) {
+                std::thread::sleep(LOOK_INTERVAL);
+            }
+        }
+    }
+
+    fn run(&self) {
         let mut pace = Pace::new(self.cold.settings.budget);
         let mut pause = LOOK_INTERVAL;
         let mut over: Option<Round> = None;

@@ -40,23 +40,29 @@ pub(super) enum KeepError {
     Bucket(#[from] strata_tiering::bucket::BucketError),
     #[error(transparent)]
     Commit(#[from] CommitError),
+    #[error("reading them was broken off: {reason}")]
+    Broken { reason: String },
 }
 
-/// The files of a data folder as one object; those that cannot be read are left out.
+/// The files of a data folder as one object: of one that is damaged the generation before it, which the broker itself
+/// would take; those that there are none of are left out.
 fn state_of(data: &Path) -> Bytes {
     let folder = data.join(config_files::FOLDER);
-    let read = |name: &str| {
-        let text = std::fs::read_to_string(folder.join(name)).ok()?;
+    let whole = |name: &str, file: String| {
+        let text = std::fs::read_to_string(folder.join(file)).ok()?;
         check_json(name, text.as_bytes()).ok()?;
         Some((name.to_owned(), text))
     };
+    let read = |name: &str| whole(name, name.to_owned()).or_else(|| whole(name, format!("{name}.bak")));
     let state = State { version: 1, files: config_files::names().filter_map(read).collect() };
     json_with_checksum(NAME, serde_json::to_vec(&state).unwrap_or_default()).into()
 }
 
 /// Stores the settings in the tier if they changed.
 pub(super) async fn keep(open: &Open, data: &Path, kept: &mut Kept) -> Result<(), KeepError> {
-    let bytes = state_of(data);
+    let folder = data.to_owned();
+    let read = tokio::task::spawn_blocking(move || state_of(&folder)).await;
+    let bytes = read.map_err(|error| KeepError::Broken { reason: error.to_string() })?;
     let crc = crc32c::crc32c(&bytes);
     if kept.crc == Some(crc) {
         return Ok(());

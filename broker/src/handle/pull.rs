@@ -136,6 +136,9 @@ fn is_in_tier(hall: &Hall, plan: &PullPlan, read: &Read) -> bool {
 async fn in_tier(hall: &Arc<Hall>, mut pull: Parked, visit: Visit) -> Option<Parked> {
     let began = hall.clock.monotonic();
     let turn = hall.turns.replay().await;
+    if !pull.responder.connection().is_open() {
+        return None;
+    }
     let plan = &pull.plan;
     let Some((cold, hot)) = hall.cold_for(&plan.topic, plan.queue_id, plan.seen) else { return Some(pull) };
     let failed = |count, failure: &EvalError| hall.figures.trouble.failed((&plan.group, &plan.topic), count, failure);

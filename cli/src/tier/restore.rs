@@ -37,6 +37,7 @@ struct Restored {
 
 /// Runs the command.
 pub(super) async fn run(args: RestoreArgs) -> Outcome {
+    let config = args.config.as_deref().map(|file| format!(" -c {}", file.display())).unwrap_or_default();
     let draft = draft(args.config, None)?;
     let options = draft.options();
     let location = location_of(&args.from, "--from")?;
@@ -45,13 +46,15 @@ pub(super) async fn run(args: RestoreArgs) -> Outcome {
         Server::Broker => args.data.clone(),
     };
     refuse_used(&folder)?;
-    let place = Place::open(&location, args.broker.unwrap_or(options.identity.name)).await?;
+    let of_config = options.identity.name;
+    let place = Place::open(&location, args.broker.unwrap_or_else(|| of_config.clone())).await?;
     let staging = staging_of(&folder)?;
     let mut restored = restore(&place, &staging, options.store.segment_bytes).await?;
     std::fs::rename(&staging, &folder).or_fail_with(Exit::Failed, format!("cannot move it to {}", folder.display()))?;
     sync_parent(&folder)?;
     restored.folder.clone_from(&folder);
-    let next = next_step(args.server, (&args.data, &place.broker), &location.to_string());
+    let config = if place.broker == of_config { Ok(config.as_str()) } else { Err(place.broker.as_str()) };
+    let next = next_step(args.server, (&args.data, &place.broker), config, &location.to_string());
     show(&args.output, &restored, |restored| restored_text(restored, &next))
 }
 
@@ -182,12 +185,16 @@ fn check(bytes: &[u8], crc: u32, name: &str) -> Outcome {
     Err(Failure::new(Exit::Damaged, format!("object {name} {what}")))
 }
 
-/// The command that starts a server on it.
-fn next_step(server: Server, (data, broker): (&Path, &str), url: &str) -> String {
+/// The command that starts a server on it. `config` is the flag for the file that names the broker, or the name that a file
+/// has to tell: strata start takes it from there alone.
+fn next_step(server: Server, (data, broker): (&Path, &str), config: Result<&str, &str>, url: &str) -> String {
     let data = data.display();
-    match server {
-        Server::Start => format!("strata start --data {data} --cold {url}"),
-        Server::Broker => format!("strata broker --name {broker} --data {data} --cold {url}"),
+    match (server, config) {
+        (Server::Start, Ok(config)) => format!("strata start{config} --data {data} --cold {url}"),
+        (Server::Start, Err(name)) => {
+            format!("strata start -c FILE --data {data} --cold {url}\n  with brokerName={name} in FILE")
+        }
+        (Server::Broker, _) => format!("strata broker --name {broker} --data {data} --cold {url}"),
     }
 }
 

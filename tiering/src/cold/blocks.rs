@@ -11,7 +11,9 @@ use tokio::sync::Semaphore;
 
 use super::flights::{Flights, boxed};
 use super::{CacheOptions, ColdError, Records, Shared};
-use crate::limits::{BLOCK_BATCH_ROWS, DECODES_AT_ONCE_MAX, FETCH_GAP_BYTES_MAX, PAGE_ROWS_MAX, SEGMENT_BYTES};
+use crate::limits::{
+    BLOCK_BATCH_ROWS, DECODES_AT_ONCE_MAX, FETCH_GAP_BYTES_MAX, GROUP_BYTES_MAX, PAGE_ROWS_MAX, SEGMENT_BYTES,
+};
 use crate::manifest::{ObjectEntry, Roll};
 use crate::object::{Layout, ObjectError, Scan, Step};
 use crate::rows::Rebuilder;
@@ -207,7 +209,8 @@ fn records(mut scan: Scan, expected: usize) -> Result<Records, ObjectError> {
                 // The first rows tell how long the others are: growing by doubling would copy all of them, and keep room
                 // that nobody counts.
                 let each = bytes.len() / ends.len().max(1);
-                bytes.reserve_exact((each + each / 16) * expected.saturating_sub(ends.len()));
+                let more = (each + each / 16).saturating_mul(expected.saturating_sub(ends.len()));
+                bytes.reserve_exact(more.min(GROUP_BYTES_MAX));
             }
             Step::Need(_) => return Err(ObjectError::Damaged { what: "pages lie where none are told".into() }),
             Step::End => {

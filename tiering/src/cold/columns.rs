@@ -134,14 +134,24 @@ impl Shared {
                         out.push(record.into());
                     }
                 }
+                // Fewer would be passed over as if nobody wanted them.
+                Step::End if out.len() as u64 != rows.iter().map(|range| range.end - range.start).sum() => {
+                    let what = format!("row group {group} gave {} rows, others than were asked for", out.len());
+                    return Err(failed(ObjectError::Damaged { what }));
+                }
                 Step::End => return Ok(out),
             }
         }
     }
 
-    /// Numbers of a column.
-    pub(super) async fn numbers(self: &Arc<Self>, part: &GroupRows, column: &str) -> Result<Vec<i64>, ColdError> {
-        let arrays = self.column(part, std::slice::from_ref(&part.rows), column).await?;
+    /// Numbers of a column, one for each of the rows.
+    pub(super) async fn numbers(
+        self: &Arc<Self>,
+        part: &GroupRows,
+        rows: &[Range<u64>],
+        column: &str,
+    ) -> Result<Vec<i64>, ColdError> {
+        let arrays = self.column(part, rows, column).await?;
         let mut out = Vec::new();
         for array in &arrays {
             let data = array.to_data();

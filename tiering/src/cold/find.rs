@@ -13,9 +13,10 @@ use strata_protocol::record::RecordView;
 use super::columns::GroupRows;
 use super::{Cold, ColdError, Shared};
 use crate::index::{IndexError, Piece};
-use crate::limits::KEY_ROLLS_AT_ONCE_MAX;
+use crate::limits::{KEY_CANDIDATES_MAX, KEY_RECORDS_AT_ONCE_MAX, KEY_ROLLS_AT_ONCE_MAX};
 use crate::manifest::Roll;
-use crate::rows::names::{MSG_ID, PHYSICAL_OFFSET};
+use crate::rows::MICROS;
+use crate::rows::names::{MSG_ID, PHYSICAL_OFFSET, STORE_TIME};
 
 /// The leaf column of keys.
 const KEYS_ELEMENT: &str = "keys.list.element";
@@ -98,7 +99,7 @@ impl Cold {
             if bounds.is_some_and(|(low, high)| !(low..=high).contains(&log_offset)) {
                 continue;
             }
-            let offsets = shared.numbers(&part, PHYSICAL_OFFSET).await?;
+            let offsets = shared.numbers(&part, std::slice::from_ref(&part.rows), PHYSICAL_OFFSET).await?;
             let Some(nth) = offsets.iter().position(|offset| *offset == log_offset) else { continue };
             let row = part.rows.start + nth as u64;
             let only = row..row + 1;
@@ -109,6 +110,15 @@ impl Cold {
         }
         Ok(None)
     }
+}
+
+/// A row that may have a key.
+struct Hit {
+    /// Log offset.
+    offset: i64,
+    /// Which of several parts, and which row of its group.
+    part: usize,
+    row: u64,
 }
 
 impl Shared {
@@ -144,20 +154,76 @@ impl Shared {
         below: u64,
         found: &mut Vec<Bytes>,
     ) -> Result<(), ColdError> {
-        let mut here = Vec::new();
+        let mut hits = Vec::new();
         for part in parts {
             let columns = self.column(part, std::slice::from_ref(&part.rows), path_of(ask.kind)).await?;
             let rows = rows_with(&columns, ask.key, part.rows.start);
-            for record in self.rows(part, &rows).await? {
-                let Ok(view) = RecordView::parse(&record) else { continue };
-                if u64::try_from(view.physical_offset()).is_ok_and(|offset| offset < below) && matches(&view, ask) {
-                    here.push((view.physical_offset(), record));
+            if !rows.is_empty() {
+                hits.push((part, rows));
+            }
+        }
+        let mut here = Vec::new();
+        if hits.iter().map(|(_, rows)| rows.len()).sum::<usize>() <= KEY_RECORDS_AT_ONCE_MAX {
+            for (part, rows) in &hits {
+                self.take_key((part, rows), (ask, below), &mut here).await?;
+            }
+        } else {
+            // So many have the key that only the newest are made into records, some at a time.
+            for some in self.newest(&hits, ask, below).await?.chunks(KEY_RECORDS_AT_ONCE_MAX) {
+                for (nth, (part, _)) in hits.iter().enumerate() {
+                    let of_part = some.iter().filter(|hit| hit.part == nth);
+                    let mut rows: Vec<Range<u64>> = of_part.map(|hit| hit.row..hit.row + 1).collect();
+                    rows.sort_unstable_by_key(|row| row.start);
+                    self.take_key((part, &rows), (ask, below), &mut here).await?;
+                }
+                if found.len() + here.len() >= ask.max {
+                    break;
                 }
             }
         }
         here.sort_by_key(|(offset, _)| std::cmp::Reverse(*offset));
         found.extend(here.into_iter().map(|(_, record)| record));
         Ok(())
+    }
+
+    /// Makes the records of some rows of a part, and takes those that have the key.
+    async fn take_key(
+        self: &Arc<Self>,
+        (part, rows): (&GroupRows, &[Range<u64>]),
+        (ask, below): (&KeyAsk<'_>, u64),
+        out: &mut Vec<(i64, Bytes)>,
+    ) -> Result<(), ColdError> {
+        for record in self.rows(part, rows).await? {
+            let Ok(view) = RecordView::parse(&record) else { continue };
+            if u64::try_from(view.physical_offset()).is_ok_and(|offset| offset < below) && matches(&view, ask) {
+                out.push((view.physical_offset(), record));
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest rows of several that may have a key, by two numbers of each.
+    async fn newest(
+        self: &Arc<Self>,
+        hits: &[(&GroupRows, Vec<Range<u64>>)],
+        ask: &KeyAsk<'_>,
+        below: u64,
+    ) -> Result<Vec<Hit>, ColdError> {
+        let mut all = Vec::new();
+        for (nth, (part, rows)) in hits.iter().enumerate() {
+            let offsets = self.numbers(part, rows, PHYSICAL_OFFSET).await?;
+            let times = self.numbers(part, rows, STORE_TIME).await?;
+            for ((row, offset), micros) in rows.iter().zip(offsets).zip(times) {
+                let is_asked_for = u64::try_from(offset).is_ok_and(|offset| offset < below)
+                    && ask.times.contains(&micros.div_euclid(MICROS));
+                if is_asked_for {
+                    all.push(Hit { offset, part: nth, row: row.start });
+                }
+            }
+        }
+        all.sort_unstable_by_key(|hit| std::cmp::Reverse(hit.offset));
+        all.truncate(KEY_CANDIDATES_MAX);
+        Ok(all)
     }
 
     /// The bloom filters of the object of a part.

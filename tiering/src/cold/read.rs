@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use foyer::{Cache, CacheBuilder};
+use strata_protocol::record::{QUEUE_ID_AT, QUEUE_OFFSET_AT};
 use tokio::time::Instant;
 
 use super::blocks::{BlockKey, Fetch, Object};
@@ -16,6 +17,7 @@ use crate::index::At;
 use crate::limits::{
     AHEAD_TASKS_MAX, HINTS_MAX, PAGE_ROWS_MAX, READ_ON_OFFSETS_MIN, SELECTED_ONE_OF_ROWS_MIN, SELECTED_ROWS_MAX,
 };
+use crate::object::ObjectError;
 
 /// What a read asks for.
 #[derive(Debug, Clone, Copy)]
@@ -197,7 +199,7 @@ impl<'a> Walk<'a> {
                 }
             }
             let Some(records) = self.records(&held, &piece).await? else { return Ok(Next::Over) };
-            if self.take(spot, &records, &piece) == Next::Over {
+            if self.take(spot, (&records, &held), &piece)? == Next::Over {
                 return Ok(Next::Over);
             }
             self.goes_on = true;
@@ -236,6 +238,7 @@ impl<'a> Walk<'a> {
         let offset_of = |row: u64| spot.index.offset_of(&spot.span, piece.first_row + row);
         for (row, record) in taken.iter().zip(records) {
             let offset = offset_of(u64::from(*row));
+            self.check(object, &record, offset)?;
             let is_wanted = self.sift.wants(&record);
             let is_full = self.read.messages >= self.ask.messages_max
                 || self.read.messages > 0 && self.read.bytes + record.len() > self.ask.bytes_max;
@@ -300,7 +303,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Takes what is wanted of a block from the piece's row on.
-    fn take(&mut self, spot: &Spot, records: &Records, piece: &Piece) -> Next {
+    fn take(&mut self, spot: &Spot, (records, object): (&Records, &Object), piece: &Piece) -> Result<Next, ColdError> {
         let first = piece.row - piece.block_from;
         let mut open: Option<Range<usize>> = None;
         let mut over = Next::On;
@@ -320,6 +323,7 @@ impl<'a> Walk<'a> {
                 over = Next::Over;
                 break;
             }
+            self.check(object, &records.bytes[at.clone()], offset)?;
             self.read.next_offset = offset + 1;
             if !self.sift.is_open() && !self.sift.wants(&records.bytes[at.clone()]) {
                 continue;
@@ -336,8 +340,23 @@ impl<'a> Walk<'a> {
             }
         }
         self.read.slices.extend(open.map(|range| records.bytes.slice(range)));
-        over
+        Ok(over)
     }
+
+    /// Holds that a record is the one that is asked for: its checksum says that it was stored, not where.
+    fn check(&self, object: &Object, record: &[u8], offset: i64) -> Result<(), ColdError> {
+        if place_of(record) == Some((self.ask.queue_id, offset)) {
+            return Ok(());
+        }
+        let what = format!("at offset {offset} of queue {} lies another message", self.ask.queue_id);
+        Err(ColdError::object(&object.name, ObjectError::Damaged { what }))
+    }
+}
+
+/// Queue and offset that a record says it has.
+fn place_of(record: &[u8]) -> Option<(i32, i64)> {
+    let queue_id = i32::from_be_bytes(*record.get(QUEUE_ID_AT..)?.first_chunk()?);
+    Some((queue_id, i64::from_be_bytes(*record.get(QUEUE_OFFSET_AT..)?.first_chunk()?)))
 }
 
 /// A row and the rows of its queue in the same row group.

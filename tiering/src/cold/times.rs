@@ -105,7 +105,7 @@ impl Shared {
             if part.times().is_some_and(|(_, last)| last < time_ms) {
                 continue;
             }
-            let times = self.numbers(&part, STORE_TIME).await?;
+            let times = self.numbers(&part, std::slice::from_ref(&part.rows), STORE_TIME).await?;
             let nth = times.partition_point(|time| *time < time_ms.saturating_mul(1000));
             if nth < times.len() {
                 return Ok(Some(offset_in(spot, &part, nth)));
@@ -121,7 +121,7 @@ impl Shared {
             if part.times().is_some_and(|(first, _)| first > time_ms) {
                 continue;
             }
-            let times = self.numbers(&part, STORE_TIME).await?;
+            let times = self.numbers(&part, std::slice::from_ref(&part.rows), STORE_TIME).await?;
             let behind = times.partition_point(|time| *time <= time_ms.saturating_mul(1000));
             if let Some(nth) = behind.checked_sub(1) {
                 return Ok(Some(offset_in(spot, &part, nth)));

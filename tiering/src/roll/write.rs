@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use strata_protocol::record::{SYS_FLAG_AT, store_timestamp_at};
 use tokio::runtime::Handle;
 
@@ -11,7 +12,7 @@ use super::cut::Progress;
 use super::verify::verify_object;
 use super::{Part, RollError, Source, Walker};
 use crate::bucket::Bucket;
-use crate::index::{End, IndexBuilder, Written};
+use crate::index::{End, Index, IndexBuilder, IndexError, Written};
 use crate::limits::SAMPLE_BYTES_MAX;
 use crate::manifest::{ObjectEntry, ObjectRef, Place, Roll, index_name, object_name, roll_folder};
 use crate::object::{Finished, ObjectWriter, Origin};
@@ -92,18 +93,29 @@ impl Roller<'_> {
     /// Puts an object, and reads it back.
     fn put(&mut self, name: &str, finished: &Finished) -> Result<(), RollError> {
         let path = format!("{}/{name}", self.home);
-        self.pace.before_put(finished.bytes);
+        self.pace.before_put(finished.bytes, self.stop);
         self.runtime.block_on(self.bucket.put_large(&path, &finished.pieces))?;
         verify_object(self, (&path, name), finished)
     }
 
     /// Puts the index, and reads it back.
-    fn put_index(&mut self, name: &str, written: &Written) -> Result<ObjectRef, RollError> {
+    fn put_index(&mut self, name: &str, written: &Written, objects: usize) -> Result<ObjectRef, RollError> {
         let (path, bytes) = (format!("{}/{name}", self.home), &written.bytes);
         self.runtime.block_on(self.bucket.put_large(&path, std::slice::from_ref(bytes)))?;
         let back = self.runtime.block_on(self.bucket.read(&path))?;
         if back != *bytes {
             return Err(RollError::Differs { name: name.to_owned(), what: "other bytes".to_owned() });
+        }
+        // Without it nobody finds what the objects hold: it is read as readers will, before anything local may go.
+        let index = Index::read(&back)?;
+        for at in 0..objects {
+            for part in [index.tail(at), index.blooms(at)] {
+                let missing = IndexError::Damaged { what: "the end of an object is missing" };
+                let part = part.ok_or(missing)?;
+                let range = usize::try_from(part.from).unwrap_or(usize::MAX)..usize::try_from(part.to).unwrap_or(0);
+                let is_there = range.start <= range.end && range.end <= back.len();
+                part.piece(if is_there { back.slice(range) } else { Bytes::new() })?;
+            }
         }
         let crc32c = crc32c::crc32c(bytes);
         Ok(ObjectRef { name: name.into(), bytes: bytes.len() as u64, crc32c })
@@ -225,7 +237,7 @@ impl Work<'_, '_> {
         let index = std::mem::take(&mut self.index).finish(&self.ends);
         let name = index_name(&self.folder);
         let front = index.front;
-        let index = self.roller.put_index(&name, &index)?;
+        let index = self.roller.put_index(&name, &index, self.ends.len())?;
         let roll = Roll {
             from: self.part.from,
             to: self.part.to,

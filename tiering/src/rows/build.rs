@@ -23,7 +23,7 @@ use super::{PropertyColumn, RowError, schema};
 const BATCH_BYTES_MAX: usize = 1 << 30;
 
 /// Microseconds of a millisecond.
-pub(super) const MICROS: i64 = 1_000;
+pub(crate) const MICROS: i64 = 1_000;
 
 /// Makes batches of rows out of records.
 #[derive(Debug)]

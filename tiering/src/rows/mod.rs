@@ -13,6 +13,7 @@ mod sample;
 mod schema;
 mod template;
 
+pub(crate) use build::MICROS;
 pub use build::RowBuilder;
 pub use error::RowError;
 pub use rebuild::Rebuilder;
