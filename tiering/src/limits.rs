@@ -68,6 +68,9 @@ pub const EDIT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one line of a checkpoint, which is one roll, so that a damaged one cannot take all memory.
 pub const CHECKPOINT_LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Bytes of a checkpoint when it is expanded: four million objects. What claims to have more would take all memory.
+pub const CHECKPOINT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
 /// Races for a claim that one writer loses before it gives up.
 pub const CLAIM_TRIES_MAX: u32 = 16;
 

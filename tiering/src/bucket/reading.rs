@@ -56,6 +56,9 @@ impl Bucket {
         if bytes == 0 {
             return Ok(Bytes::new());
         }
+        if bytes > OBJECT_BYTES_MAX {
+            return Err(BucketError::TooLarge { path: path.to_owned(), bytes, max: OBJECT_BYTES_MAX });
+        }
         self.attempts(Call::Read, path, |_| {
             let range = range.clone();
             async move {

@@ -135,7 +135,7 @@ impl Shared {
                     }
                 }
                 // Fewer would be passed over as if nobody wanted them.
-                Step::End if out.len() as u64 != rows.iter().map(|range| range.end - range.start).sum() => {
+                Step::End if out.len() as u64 != rows.iter().map(|range| range.end - range.start).sum::<u64>() => {
                     let what = format!("row group {group} gave {} rows, others than were asked for", out.len());
                     return Err(failed(ObjectError::Damaged { what }));
                 }

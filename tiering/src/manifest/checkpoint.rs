@@ -13,7 +13,7 @@ use super::ManifestError;
 use super::edit::{VERSION, VersionOnly};
 use super::roll::{ObjectRef, Roll};
 use super::state::Manifest;
-use crate::limits::CHECKPOINT_LINE_BYTES_MAX;
+use crate::limits::{CHECKPOINT_BYTES_MAX, CHECKPOINT_LINE_BYTES_MAX};
 
 /// A level that writes a hundred thousand objects in a fraction of a second.
 const ZSTD_LEVEL: i32 = 3;
@@ -108,6 +108,7 @@ fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, String> {
 pub(super) fn decode(name: &str, number: u64, bytes: &[u8]) -> Result<Manifest, ManifestError> {
     let damaged = |what: String| ManifestError::Damaged { name: name.to_owned(), what };
     let decoder = zstd::Decoder::new(bytes).map_err(|error| damaged(error.to_string()))?;
+    let decoder = decoder.take(CHECKPOINT_BYTES_MAX);
     let mut source = Source { from: BufReader::new(decoder), sum: 0, line: Vec::new() };
     let first = source.next().map_err(damaged)?;
     let VersionOnly { version } = parse(first).map_err(damaged)?;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::limits::{INDEX_OBJECTS_MAX, OBJECT_BYTES_MAX};
+
 /// The place of a message: rows of a roll are sorted by it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -115,6 +117,16 @@ impl Roll {
         }
         if self.first_time > self.last_time {
             return wrong("its times are in no order");
+        }
+        if self.front > self.index.bytes || self.index.bytes > OBJECT_BYTES_MAX {
+            return wrong("its index has another length than it can have");
+        }
+        if self.objects.len() > INDEX_OBJECTS_MAX {
+            return wrong("it has more objects than a roll can have");
+        }
+        let rows = self.objects.iter().try_fold(0_u64, |rows, object| rows.checked_add(object.rows));
+        if rows.is_none() || self.objects.iter().any(|object| object.bytes > OBJECT_BYTES_MAX) {
+            return wrong("its objects are larger than objects can be");
         }
         let mut before: Option<&ObjectEntry> = None;
         for object in &self.objects {
