@@ -161,9 +161,13 @@ impl Broker {
         store.listen(Box::new(move |event| {
             bell.appended(event.topic, event.queue_id, event.queue_offset, event.tags_code);
         }));
-        let cold = options.cold.clone().zip(bucket).map(|(settings, bucket)| {
-            Arc::new(Cold::new(bucket, settings, &options.identity.name, Arc::clone(&store)))
-        });
+        let cold = match options.cold.clone().zip(bucket) {
+            None => None,
+            Some((settings, bucket)) => {
+                let (name, log) = (&options.identity.name, cold::Identity::load(&options.data)?);
+                Some(Arc::new(Cold::new((bucket, settings), name, Arc::clone(&store), log)))
+            }
+        };
         if let Some(cold) = &cold {
             // Within a runtime, as all who give a bucket are.
             let opening = tokio::time::timeout(COLD_OPEN_MAX, cold.try_open());

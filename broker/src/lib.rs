@@ -38,7 +38,7 @@ mod metrics;
 pub mod limits;
 
 pub use broker::{Broker, ServeError, StartError};
-pub use cold::{ColdError, StateError, write_config};
+pub use cold::{ColdError, StateError, write_config, write_identity};
 pub use config_files::{check_config, restore_config};
 pub use delay::BadDelay;
 pub use durable::{ConfigFile, DurableError};

@@ -8,7 +8,8 @@ pub(crate) fn bits() -> u64 {
 }
 
 /// A text of 32 hexadecimal digits that no other process will ever make.
-pub(crate) fn unique() -> String {
+#[must_use]
+pub fn unique() -> String {
     format!("{:016x}{:016x}", bits(), bits())
 }
 

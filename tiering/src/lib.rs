@@ -19,4 +19,4 @@ pub mod rows;
 pub mod tier;
 pub mod verify;
 
-mod chance;
+pub mod chance;

@@ -71,6 +71,9 @@ pub const CHECKPOINT_LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Bytes of a checkpoint when it is expanded: four million objects. What claims to have more would take all memory.
 pub const CHECKPOINT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
+/// Bytes of the id of a log.
+pub const LOG_ID_BYTES_MAX: usize = 64;
+
 /// Races for a claim that one writer loses before it gives up.
 pub const CLAIM_TRIES_MAX: u32 = 16;
 

@@ -104,6 +104,10 @@ async fn edits_add_up() {
     assert!(refused(edit(Edit::Properties { ids: [("a".to_owned(), 1005)].into() })));
     assert!(refused(edit(Edit::Properties { ids: [("c".to_owned(), 1001)].into() })));
     assert!(refused(edit(Edit::Properties { ids: [("c".to_owned(), 999)].into() })));
+    assert_eq!(named.log(), None);
+    assert!(refused(edit(Edit::Log { id: String::new() })) && refused(edit(Edit::Log { id: "x".repeat(65) })));
+    assert_eq!(edit(Edit::Log { id: "first".into() }).unwrap().log(), Some("first"));
+    assert_eq!(edit(Edit::Log { id: "second".into() }).unwrap().log(), Some("second"), "the last one counts");
     let object = |name: &str| ObjectRef { name: name.into(), bytes: 1, crc32c: 2 };
     edit(Edit::State { object: object("s1") }).unwrap();
     let last = edit(Edit::State { object: object("s2") }).unwrap();

@@ -21,11 +21,13 @@ use thiserror::Error;
 use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot};
 use tracing::{error, info, warn};
 
+use crate::durable::DurableError;
 use crate::options::ColdSettings;
 
 mod across;
 mod figures;
 mod floor;
+mod identity;
 mod reading;
 mod roller;
 mod sieve;
@@ -36,6 +38,9 @@ mod upkeep;
 pub(crate) use across::KeyQuestion;
 pub(crate) use figures::{Done, Figures};
 use floor::Floor;
+pub(crate) use identity::Identity;
+use identity::Mismatch;
+pub use identity::write_identity;
 pub(crate) use reading::{Outcome, read_cold};
 pub(crate) use roller::{Roller, Round};
 use state::Kept;
@@ -62,6 +67,34 @@ pub enum ColdError {
         /// Why.
         source: Box<TierError>,
     },
+    /// The bucket has another log of a broker of this name.
+    #[error(
+        "the cold tier in {bucket} holds the log of another data folder of broker {broker}: give this broker another name \
+         or prefix, or make a data folder of that log with `strata tier restore`. If the tier was restored to another \
+         folder, that one goes on with it, and this one has ended"
+    )]
+    OtherTier {
+        /// The store.
+        bucket: String,
+        /// The broker.
+        broker: String,
+    },
+    /// The bucket has nothing, though this log was rolled to it.
+    #[error(
+        "the cold tier in {bucket} is empty, though messages of broker {broker} were rolled to one: look whether its disk \
+         is mounted, and at the URL. To go on without the messages that were there, remove {}", file.display()
+    )]
+    Empty {
+        /// The store.
+        bucket: String,
+        /// The broker.
+        broker: String,
+        /// What says that there was a tier.
+        file: std::path::PathBuf,
+    },
+    /// What says whose tier it is cannot be written.
+    #[error(transparent)]
+    Identity(#[from] DurableError),
     /// The bucket has more of this broker's log than the data folder.
     #[error(
         "the cold tier in {bucket} holds the log of broker {broker} up to {cold}, the data folder's ends at {local}: it \
@@ -142,6 +175,7 @@ pub(crate) struct Cold {
     settings: ColdSettings,
     broker: String,
     store: Arc<Store>,
+    identity: Identity,
     open: ArcSwapOption<Open>,
     pub progress: Progress,
     /// Rung when there is something to roll.
@@ -160,12 +194,18 @@ pub(crate) struct Open {
 }
 
 impl Cold {
-    pub(crate) fn new(bucket: Bucket, settings: ColdSettings, broker: &str, store: Arc<Store>) -> Self {
+    pub(crate) fn new(
+        (bucket, settings): (Bucket, ColdSettings),
+        broker: &str,
+        store: Arc<Store>,
+        identity: Identity,
+    ) -> Self {
         Self {
             bucket,
             settings,
             broker: broker.to_owned(),
             store,
+            identity,
             open: ArcSwapOption::empty(),
             progress: Progress::default(),
             bell: Notify::new(),
@@ -185,22 +225,37 @@ impl Cold {
         };
         let (_, local) = self.store.log_range();
         let mut beyond = None;
+        let mut other = None;
         let is_taken = |manifest: &Manifest| {
+            other = self.identity.takes(manifest).err();
             beyond = manifest.end().filter(|cold| i64::try_from(*cold).is_ok_and(|cold| cold > local));
-            beyond.is_none()
+            beyond.is_none() && other.is_none()
         };
         let opened = Tier::open_if(self.bucket.clone(), options, is_taken).await;
         let (bucket, broker) = (self.bucket.to_string(), self.broker.clone());
-        let tier = match (opened, beyond) {
-            (Ok(tier), _) => tier,
-            (Err(error), _) if error.is_of_store() => {
+        let told = match opened {
+            Ok(tier) => self.tell_log(tier).await,
+            Err(error) => Err(error),
+        };
+        let tier = match told {
+            Ok(tier) => tier,
+            Err(error) if error.is_of_store() => {
                 warn!(%error, bucket, "the cold tier cannot be opened yet; trying again");
                 *self.progress.trouble.lock() = Some(error.to_string());
                 return Ok(false);
             }
-            (Err(_), Some(cold)) => return Err(ColdError::OtherLog { bucket, broker, cold, local }),
-            (Err(source), None) => return Err(ColdError::Tier { bucket, source: Box::new(source) }),
+            Err(source) => {
+                return Err(match (other, beyond) {
+                    (Some(Mismatch::Other), _) => ColdError::OtherTier { bucket, broker },
+                    (Some(Mismatch::Empty), _) => {
+                        ColdError::Empty { bucket, broker, file: self.identity.path().to_owned() }
+                    }
+                    (None, Some(cold)) => ColdError::OtherLog { bucket, broker, cold, local },
+                    (None, None) => ColdError::Tier { bucket, source: Box::new(source) },
+                });
+            }
         };
+        self.identity.join()?;
         let manifest = tier.manifest();
         let totals = manifest.totals();
         info!(bucket = %self.bucket, epoch = tier.epoch(), puts = ?tier.puts(), rolls = manifest.rolls().len(),
@@ -214,6 +269,14 @@ impl Cold {
         self.open.store(Some(open));
         self.bell.notify_one();
         Ok(true)
+    }
+
+    /// Tells the tier whose it is.
+    async fn tell_log(&self, tier: Tier) -> Result<Tier, TierError> {
+        if let Some(edit) = self.identity.edit(&tier.manifest()) {
+            tier.commit(edit).await?;
+        }
+        Ok(tier)
     }
 
     /// Opens the tier as soon as the store can be reached.

@@ -133,6 +133,7 @@ async fn make(place: &Place, staging: &Path, segment_bytes: u64) -> Outcome<Rest
     let count = queues.len();
     let last_time = last.map_or(0, |last| last.last_time.max(0));
     begin_at(options, (begin, last_time), queues).or_fail(Exit::CannotStart)?;
+    strata_broker::write_identity(staging, manifest.log()).or_fail(Exit::CannotStart)?;
     let written = settings.map(|object| strata_broker::write_config(staging, &object)).transpose();
     Ok(Restored {
         broker: place.broker.clone(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::edit::{Edit, Numbered, RollKey};
 use super::roll::Roll;
 use super::state::{Manifest, PROPERTY_ID_FIRST};
+use crate::limits::LOG_ID_BYTES_MAX;
 
 /// What became of an edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,13 @@ impl Manifest {
                 Ok(())
             }
             Edit::Properties { ids } => self.name_properties(ids),
+            Edit::Log { id } if id.is_empty() || id.len() > LOG_ID_BYTES_MAX => {
+                Err(format!("the id of a log has 1 to {LOG_ID_BYTES_MAX} bytes"))
+            }
+            Edit::Log { id } => {
+                self.log = Some(Arc::from(id.as_str()));
+                Ok(())
+            }
             Edit::State { object } => {
                 self.state = Some(object.clone());
                 Ok(())

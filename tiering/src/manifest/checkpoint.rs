@@ -31,6 +31,8 @@ struct Head {
     dropped: BTreeMap<String, u64>,
     #[serde(default)]
     expired: BTreeMap<String, u64>,
+    #[serde(default)]
+    log: Option<String>,
     state: Option<ObjectRef>,
 }
 
@@ -70,6 +72,7 @@ pub(super) fn encode(manifest: &Manifest) -> std::io::Result<Vec<u8>> {
         properties: (*manifest.properties).clone(),
         dropped: (*manifest.dropped).clone(),
         expired: (*manifest.expired).clone(),
+        log: manifest.log().map(str::to_owned),
         state: manifest.state.clone(),
     })?;
     for roll in &manifest.rolls {
@@ -133,6 +136,7 @@ fn read_rolls(source: &mut Source<impl BufRead>, head: Head) -> Result<Manifest,
         properties: Arc::new(head.properties),
         dropped: Arc::new(head.dropped),
         expired: Arc::new(head.expired),
+        log: head.log.map(Arc::from),
         state: head.state,
         ..Manifest::default()
     };

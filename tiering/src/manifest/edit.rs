@@ -69,6 +69,11 @@ pub enum Edit {
         /// Their ids, for good.
         ids: BTreeMap<String, i32>,
     },
+    /// Which log is rolled here from now on.
+    Log {
+        /// The id that its data folder made up.
+        id: String,
+    },
     /// The broker's topics, groups and offsets as they were.
     State {
         /// The object they are in; the last one counts.

@@ -31,6 +31,7 @@ pub struct Manifest {
     pub(super) properties: Arc<BTreeMap<String, i32>>,
     pub(super) dropped: Arc<BTreeMap<String, u64>>,
     pub(super) expired: Arc<BTreeMap<String, u64>>,
+    pub(super) log: Option<Arc<str>>,
     pub(super) state: Option<ObjectRef>,
     pub(super) totals: Totals,
 }
@@ -119,6 +120,12 @@ impl Manifest {
     #[must_use]
     pub fn is_dropped(&self, topic: &str, log_offset: u64) -> bool {
         self.dropped.get(topic).is_some_and(|to| log_offset < *to)
+    }
+
+    /// The id of the log that is rolled here; `None` until one was told.
+    #[must_use]
+    pub fn log(&self) -> Option<&str> {
+        self.log.as_deref()
     }
 
     /// The object with the broker's topics, groups and offsets.

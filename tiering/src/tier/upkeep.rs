@@ -133,6 +133,7 @@ impl Tier {
                 | Edit::Swap { .. }
                 | Edit::Drop { .. }
                 | Edit::Properties { .. }
+                | Edit::Log { .. }
                 | Edit::State { .. } => {}
             }
             self.commit(edit).await?;
