@@ -21,6 +21,16 @@ pub(crate) async fn rivals(ground: &mut Ground) -> Result<String> {
     truth.send(&talk, MESSAGES / 2).await?;
     roll_and_trim(&setup, Some(&s3)).await?;
 
+    // Another data folder has another log: it is refused, and the broker goes on with its tier.
+    let (data, log) = (setup.data.with_extension("stranger"), setup.log.with_extension("stranger"));
+    let stranger = Setup { data, log, ports: Ports::free(&mut ground.draw)?, ..setup.clone() };
+    let refused = start(&stranger, Some(&s3)).await.err().context("another data folder takes the tier")?;
+    ensure!(format!("{refused:#}").contains("another data folder"), "it says: {refused:#}");
+    let first = format!("127.0.0.1:{}", setup.ports.namesrv);
+    truth.send(&Talk::connect(setup.ports.broker, HeaderCodec::Json).await?, 100).await?;
+    strata(&setup, Some(&s3), &["tier", "roll", "--now", "--namesrv", &first])
+        .context("after a stranger was refused")?;
+
     let second = restored(&setup, &s3, &url)?;
     let log = setup.log.with_extension("second");
     let second = Setup { ports: Ports::free(&mut ground.draw)?, log, ..second };

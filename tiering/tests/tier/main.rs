@@ -182,3 +182,37 @@ async fn by_place_and_key(tier: &Tier, (topic, _): (&str, i32), expected: &[(i64
         }
     }
 }
+
+/// More messages have the key than are made into records at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_messages_with_a_key_the_newest_come() {
+    let tier = tier_over(memory().await).await;
+    let (mut log, mut time, mut truth) = (Log::at(0), BEGIN_MS, Vec::new());
+    for _ in 0..2 {
+        fill(&mut log, 20_000, &mut time);
+        log = roll(&tier, log).await;
+        for ((topic, _), queue) in &log.queues {
+            let all =
+                queue.slots.iter().filter_map(|slot| if let Slot::Record(bytes) = slot { Some(bytes) } else { None });
+            for bytes in all.filter(|_| topic == "orders") {
+                let record = records(bytes).next().unwrap().unwrap();
+                let keys = std::str::from_utf8(record.properties()).unwrap();
+                if keys.contains(" user-7\u{2}") {
+                    truth.push((record.physical_offset(), record.store_timestamp(), bytes.clone()));
+                }
+            }
+        }
+        log = log.next();
+    }
+    truth.sort_unstable_by_key(|(offset, ..)| std::cmp::Reverse(*offset));
+    assert!(truth.len() > 8 * 64, "{}", truth.len());
+    let middle = truth[truth.len() * 3 / 4].1;
+    for (times, max) in
+        [(0..=i64::MAX, 1), (0..=i64::MAX, 32), (0..=i64::MAX, 500), (0..=middle, 40), (middle..=middle, 64)]
+    {
+        let ask = KeyAsk { topic: "orders", key: "user-7", kind: KeyKind::Key, times: times.clone(), max };
+        let found = tier.cold().by_key(&ask, u64::MAX).await.unwrap();
+        let wanted = truth.iter().filter(|(_, time, _)| times.contains(time)).take(max);
+        assert!(found.iter().map(|bytes| &bytes[..]).eq(wanted.map(|(_, _, bytes)| &bytes[..])), "{times:?} {max}");
+    }
+}
