@@ -121,6 +121,10 @@ pub const SEAL_AFTER_MS_MIN: u64 = 1_000;
 /// keep a disk busy, and no more than two such pieces wait to be looked at.
 pub const LOAD_WINDOW_BYTES: usize = 4 * 1024 * 1024;
 
+/// Bytes of a mapping about which the system is told something at once. A kernel without preemption does all of it before
+/// it looks whether another thread wants the core.
+pub const ADVICE_BYTES_MAX: usize = 256 * 1024;
+
 /// Bytes of a segment that share one checksum in the sidecar.
 pub const BLOCK_BYTES: usize = 64 * 1024;
 
@@ -130,4 +134,5 @@ pub const TOMBSTONES_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const _: () = assert!(RECORD_BYTES_MAX as u64 <= SEGMENT_BYTES_DEFAULT / 2);
 const _: () = assert!(WARM_CHUNK_BYTES <= WARM_AHEAD_BYTES);
 const _: () = assert!(LOAD_WINDOW_BYTES.is_multiple_of(BLOCK_BYTES));
+const _: () = assert!(ADVICE_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(SCRUB_CHUNK_BYTES.is_multiple_of(BLOCK_BYTES));

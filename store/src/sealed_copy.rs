@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::UpkeepError;
-use crate::limits::{BLOCK_BYTES, LOAD_WINDOW_BYTES};
+use crate::limits::{ADVICE_BYTES_MAX, BLOCK_BYTES, LOAD_WINDOW_BYTES};
 use crate::mapping::Mapping;
 use crate::sealed::{Parts, Sealed};
 use crate::segment::{to_length, to_offset};
@@ -184,16 +184,25 @@ impl Loaded {
                 _ => self.brought.push(at..end),
             }
         }
-        if let Err(error) = self.mapping.read_ahead(from, to) {
-            // It is read piece by piece as it is asked for.
-            tracing::debug!(%error, "cannot read a segment ahead");
+        for piece in pieces(from..to) {
+            if let Err(error) = self.mapping.read_ahead(piece.start, piece.end) {
+                // It is read piece by piece as it is asked for.
+                tracing::debug!(%error, "cannot read a segment ahead");
+                return;
+            }
         }
     }
 }
 
+/// What the system is told at once.
+fn pieces(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(ADVICE_BYTES_MAX).map(move |at| at..(at + ADVICE_BYTES_MAX).min(end))
+}
+
 impl Drop for Loaded {
     fn drop(&mut self) {
-        for range in &self.brought {
+        for range in self.brought.iter().cloned().flat_map(pieces) {
             if let Err(error) = self.mapping.page_out(range.start, range.end) {
                 // The system takes the memory when it needs some.
                 tracing::debug!(%error, "cannot give memory back");

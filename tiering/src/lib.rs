@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 pub mod bucket;
+pub mod chance;
 pub mod cold;
 pub mod collect;
 pub mod expire;
+pub mod idle;
 pub mod index;
 pub mod limits;
 pub mod manifest;
@@ -18,5 +20,3 @@ pub mod roll;
 pub mod rows;
 pub mod tier;
 pub mod verify;
-
-pub mod chance;

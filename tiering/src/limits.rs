@@ -123,6 +123,16 @@ pub const PACE_ROWS: u32 = 256;
 pub const WRITE_BATCH_ROWS: usize = 512;
 const _: () = assert!(PAGE_ROWS_MAX.is_multiple_of(WRITE_BATCH_ROWS), "pages begin at multiples of their rows");
 
+/// Bytes of one write to a file of the cold tier. A kernel without preemption copies all of one before it looks whether
+/// another thread wants the core, and takes pages as large as the write: with 64 MiB at once others waited for 5 ms.
+pub const FILE_WRITE_BYTES_MAX: usize = 64 * 1024;
+
+/// Threads in which a roll that yields to all else asks a folder; it asks for one thing at a time.
+pub const IDLE_THREADS_MAX: usize = 2;
+
+/// Milliseconds at least between two looks at how long work that yields to all else has waited.
+pub const STARVED_LOOK_MS_MIN: u64 = 100;
+
 /// Milliseconds of one sleep of a roll, so that it notices that the broker stops.
 pub const PACE_SLEEP_MS_MAX: u64 = 1_000;
 

@@ -117,8 +117,8 @@ pub enum RollError {
         /// Log offset behind it.
         to: u64,
     },
-    /// The broker stops.
-    #[error("rolling {from}..{to} was stopped; it begins anew with the next start")]
+    /// The broker stops, or others have the core for too long.
+    #[error("rolling {from}..{to} was broken off; it begins anew")]
     Stopped {
         /// Log offset at which the part begins.
         from: u64,

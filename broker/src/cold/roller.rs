@@ -4,15 +4,15 @@
 //! deletes: the store does, and asks up to where the log was copied.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use strata_store::SealedRange;
 use strata_tiering::manifest::{CommitError, Edit};
 use strata_tiering::pace::Pace;
 use strata_tiering::roll::{Part, RollError, Rolled, Source};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
@@ -29,6 +29,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The longest pause after a failure.
 const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// How long a roll that yields to everything else waits for a core in all. One of a GiB computes for some eight seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a round of rolling did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,11 +52,15 @@ pub(crate) struct Roller {
     /// Whose topics have rules of retention.
     pub(super) hall: Arc<Hall>,
     pub(super) runtime: Handle,
+    /// Made when something is rolled first.
+    idle: OnceLock<Option<Runtime>>,
+    /// Whether what yielded to everything else got too little of the cores.
+    starves: AtomicBool,
 }
 
 impl Roller {
     pub(crate) const fn new(cold: Arc<Cold>, hall: Arc<Hall>, runtime: Handle) -> Self {
-        Self { cold, hall, runtime }
+        Self { cold, hall, runtime, idle: OnceLock::new(), starves: AtomicBool::new(false) }
     }
 
     /// Rolls, and keeps the tier in order, until the broker stops; call it in a thread of its own. What a fault breaks off
@@ -107,6 +114,7 @@ impl Roller {
             for waiting in tidying {
                 let _ = waiting.done.send(tidied.clone().unwrap_or_default());
             }
+            self.starves.store(false, Ordering::Relaxed);
             self.wait(pause);
         }
         // Who waits hears that nobody will answer.
@@ -197,7 +205,8 @@ impl Roller {
             let segments = Segments::open(&self.cold.store, &begins, begin, &progress.walked_bytes)?;
             let Part { to, bytes, .. } = segments.part();
             *progress.rolling.lock() = Some(Rolling { from, to: i64::try_from(to).unwrap_or(from), bytes });
-            let rolled = open.tier.roll(&segments, &self.runtime, (pace, &self.cold.stop));
+            let rolled =
+                self.yielding(pace, |pace, runtime| open.tier.roll(&segments, runtime, (pace, &self.cold.stop)));
             *progress.rolling.lock() = None;
             rolled?
         };
@@ -214,6 +223,47 @@ impl Roller {
         );
         self.look_at_floor(open);
         Ok(Some(rolled))
+    }
+
+    /// Does heavy work in a thread that runs when no other one wants the core, so that nobody who sends or reads waits for
+    /// it. When it starves there it is done here, as others' work is, and so is what comes until nothing waits.
+    pub(super) fn yielding<T: Send>(
+        &self,
+        pace: &mut Pace,
+        work: impl Fn(&mut Pace, &Handle) -> Result<T, RollError> + Sync,
+    ) -> Result<T, RollError> {
+        if !self.starves.load(Ordering::Relaxed) {
+            let done = std::thread::scope(|scope| {
+                let yielding = || {
+                    if let Err(error) = pace.yield_here(PATIENCE) {
+                        debug!(%error, "rolling does not yield to other threads");
+                    }
+                    work(pace, self.yielding_runtime())
+                };
+                let thread = std::thread::Builder::new().name("cold-roll".to_owned()).spawn_scoped(scope, yielding);
+                thread.map(|thread| thread.join().unwrap_or_else(|fault| std::panic::resume_unwind(fault)))
+            });
+            match done {
+                Ok(Err(RollError::Stopped { .. })) if pace.is_starved() => {
+                    info!("rolling gets too little of the cores; it takes its share until nothing waits to be rolled");
+                    self.starves.store(true, Ordering::Relaxed);
+                }
+                Ok(done) => return done,
+                Err(error) => warn!(%error, "no thread for rolling was started; it is done in another one"),
+            }
+        }
+        pace.go_on_here();
+        work(pace, &self.runtime)
+    }
+
+    /// What runs the requests of work that yields. Those of a folder are work of this machine, and yield too; those of
+    /// other stores share their connections with readers.
+    fn yielding_runtime(&self) -> &Handle {
+        let own = self.idle.get_or_init(|| {
+            let runtime = self.cold.bucket.is_folder().then(strata_tiering::idle::runtime)?;
+            runtime.inspect_err(|error| warn!(%error, "no threads that yield were started")).ok()
+        });
+        own.as_ref().map_or(&self.runtime, Runtime::handle)
     }
 
     /// Takes in where queues begin now. Until it can be read they are told to begin where they did before.

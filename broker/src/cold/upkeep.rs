@@ -13,6 +13,7 @@ use strata_tiering::pace::Pace;
 use strata_tiering::roll::RollError;
 use strata_tiering::tier::ExpireError;
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -140,7 +141,12 @@ impl Roller {
         let time_max_ms = rules.shortest_ms.map(|ms| (ms / MERGE_TIME_SHARE).max(MERGE_TIME_MS_MIN));
         // What waits to be rolled goes first: the disk fills meanwhile.
         while !self.cold.stop.load(Ordering::Relaxed) && self.cold.waiting().segments == 0 {
-            let Some(merged) = tier.merge_once(time_max_ms, &self.runtime, (pace, &self.cold.stop))? else { break };
+            let merge = |pace: &mut Pace, runtime: &Handle| {
+                let limits = (pace, &self.cold.stop);
+                tier.merge_once(time_max_ms, runtime, limits)
+            };
+            let merged = self.yielding(pace, merge)?;
+            let Some(merged) = merged else { break };
             let (roll, bytes) = (&merged.roll, merged.roll.bytes());
             info!(from = roll.from, to = roll.to, objects = roll.objects.len(), bytes, "merged small rolls");
             tidied.merges += 1;

@@ -19,6 +19,8 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
+use crate::limits::FILE_WRITE_BYTES_MAX;
+
 const STORE: &str = "folder";
 
 /// The last number of a name that is being written, so that two never share one.
@@ -75,8 +77,8 @@ fn under_way(path: &FilePath) -> PathBuf {
 
 fn write(path: &FilePath, payload: &PutPayload) -> io::Result<()> {
     let mut file = File::create_new(path)?;
-    for bytes in payload {
-        file.write_all(bytes)?;
+    for piece in payload.iter().flat_map(|bytes| bytes.chunks(FILE_WRITE_BYTES_MAX)) {
+        file.write_all(piece)?;
     }
     file.sync_all()
 }

@@ -62,6 +62,7 @@ pub struct Bucket {
 
 struct Shared {
     shown: String,
+    is_folder: bool,
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     patience: Patience,
@@ -87,13 +88,19 @@ impl Bucket {
     #[must_use]
     pub fn over(store: Arc<dyn ObjectStore>, patience: Patience) -> Self {
         let shown = store.to_string();
-        Self::of(shown, store, Path::default(), patience)
+        Self::of((shown, false), store, Path::default(), patience)
     }
 
-    fn of(shown: String, store: Arc<dyn ObjectStore>, prefix: Path, patience: Patience) -> Self {
+    fn of((shown, is_folder): (String, bool), store: Arc<dyn ObjectStore>, prefix: Path, patience: Patience) -> Self {
         let (breaker, counts) = (Breaker::new(&patience), Counts::default());
         let closed = watch::Sender::new(false);
-        Self { shared: Arc::new(Shared { shown, store, prefix, patience, breaker, counts, closed }) }
+        Self { shared: Arc::new(Shared { shown, is_folder, store, prefix, patience, breaker, counts, closed }) }
+    }
+
+    /// Whether it is a folder of this machine: its requests are the work of this machine's threads.
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
+        self.shared.is_folder
     }
 
     /// Breaks off all that is under way, of every handle, and refuses what comes: a process that ends does not wait for

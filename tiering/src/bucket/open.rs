@@ -37,7 +37,8 @@ impl Bucket {
         };
         let client =
             client.map_err(|error| BucketError::Options { location: location.to_string(), what: words(&error) })?;
-        Ok(Self::of(location.to_string(), client, location.prefix.clone(), patience))
+        let shown = (location.to_string(), location.folder().is_some());
+        Ok(Self::of(shown, client, location.prefix.clone(), patience))
     }
 }
 

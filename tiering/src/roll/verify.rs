@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{RollError, Roller};
+use super::{Part, RollError, Roller};
 use crate::limits::BLOCK_BATCH_ROWS;
 use crate::object::{Finished, Layout, ObjectError, Scan, Step};
 use crate::rows::Rebuilder;
@@ -15,6 +15,7 @@ pub(super) fn verify_object(
     roller: &mut Roller<'_>,
     (path, name): (&str, &str),
     finished: &Finished,
+    part: Part,
 ) -> Result<(), RollError> {
     let differs = |what: &str| RollError::Differs { name: name.to_owned(), what: what.to_owned() };
     let unreadable = |error: ObjectError| RollError::Differs { name: name.to_owned(), what: error.to_string() };
@@ -35,7 +36,7 @@ pub(super) fn verify_object(
         let mut paced = |_: &[u8]| _ = pace.row();
         records.take(&layout, group, (at, &bytes), &mut paced).map_err(unreadable)?;
         if roller.is_stopped() {
-            return Err(RollError::Differs { name: name.to_owned(), what: "the broker stops".to_owned() });
+            return Err(RollError::Stopped { from: part.from, to: part.to });
         }
         at = end;
     }

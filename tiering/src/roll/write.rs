@@ -91,11 +91,11 @@ impl Roller<'_> {
     }
 
     /// Puts an object, and reads it back.
-    fn put(&mut self, name: &str, finished: &Finished) -> Result<(), RollError> {
+    fn put(&mut self, name: &str, finished: &Finished, part: Part) -> Result<(), RollError> {
         let path = format!("{}/{name}", self.home);
         self.pace.before_put(finished.bytes, self.stop);
         self.runtime.block_on(self.bucket.put_large(&path, &finished.pieces))?;
-        verify_object(self, (&path, name), finished)
+        verify_object(self, (&path, name), finished, part)
     }
 
     /// Puts the index, and reads it back.
@@ -121,9 +121,9 @@ impl Roller<'_> {
         Ok(ObjectRef { name: name.into(), bytes: bytes.len() as u64, crc32c })
     }
 
-    /// Whether the broker stops.
+    /// Whether the broker stops, or others have the core for too long.
     pub(super) fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.load(Ordering::Relaxed) || self.pace.is_starved()
     }
 }
 
@@ -211,7 +211,7 @@ impl Work<'_, '_> {
         let (from, to) = (self.part.from, self.part.to);
         let finished = open.writer.finish().map_err(|source| RollError::Object { from, to, source })?;
         let name = object_name(&self.folder, self.objects.len());
-        self.roller.put(&name, &finished)?;
+        self.roller.put(&name, &finished, self.part)?;
         let (topic, queue_id, offset) = &self.last;
         self.objects.push(ObjectEntry {
             name: name.into(),
