@@ -149,6 +149,13 @@ pub const FETCH_GAP_BYTES_MAX: u64 = 256 * 1024;
 /// The same where few rows are wanted: what lies between them is most of it.
 pub const FETCH_GAP_BYTES_FEW: u64 = 16 * 1024;
 
+/// Requests that a few single rows are fetched with, where what lies between their pages is no more than
+/// [`FEW_BETWEEN_BYTES_MAX`]: each column has a page of its own, and a request costs as much as a MiB.
+pub const FEW_REQUESTS_GOAL: usize = 2;
+
+/// Bytes that nobody wants and that are fetched with single rows to save requests.
+pub const FEW_BETWEEN_BYTES_MAX: u64 = 1024 * 1024;
+
 /// Of how many rows one is wanted at least for all of them to be read: a page of bodies holds some 64.
 pub const SELECTED_ONE_OF_ROWS_MIN: usize = 32;
 

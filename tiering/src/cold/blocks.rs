@@ -9,6 +9,7 @@ use std::sync::Arc;
 use foyer::{Cache, CacheBuilder};
 use tokio::sync::Semaphore;
 
+use super::chunks::Join;
 use super::flights::{Flights, boxed};
 use super::{CacheOptions, ColdError, Records, Shared};
 use crate::limits::{
@@ -170,7 +171,7 @@ async fn make(shared: Arc<Shared>, object: Object, key: BlockKey, fetch: Fetch) 
     let mut scan = scan.map_err(failed)?;
     if let Step::Need(ranges) = scan.step().map_err(failed)? {
         let parts = match fetch {
-            Fetch::Pages => shared.chunks.read_all(&object.name, &ranges, FETCH_GAP_BYTES_MAX).await?,
+            Fetch::Pages => shared.chunks.read_all(&object.name, &ranges, Join::Near(FETCH_GAP_BYTES_MAX)).await?,
             Fetch::Segments => {
                 let segments = object.layout.segments(key.group, SEGMENT_BYTES);
                 let parts = shared.chunks.read_segments(&object.name, &ranges, &segments).await?;

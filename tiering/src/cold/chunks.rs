@@ -17,7 +17,10 @@ use thiserror::Error;
 use super::ColdError;
 use super::flights::{Flights, boxed};
 use crate::bucket::Bucket;
-use crate::limits::{CACHE_BLOCK_BYTES, CACHE_WRITE_BYTES_MAX, DISTRUSTED_OBJECTS_MAX, FETCH_BYTES_MAX};
+use crate::limits::{
+    CACHE_BLOCK_BYTES, CACHE_WRITE_BYTES_MAX, DISTRUSTED_OBJECTS_MAX, FETCH_BYTES_MAX, FETCH_GAP_BYTES_FEW,
+    FEW_BETWEEN_BYTES_MAX, FEW_REQUESTS_GOAL,
+};
 
 /// How much of what was fetched is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +119,22 @@ impl Chunks {
         self.reading.join(key, broken, move || boxed(async move { shared.fetch(&own, range).await })).await
     }
 
+    /// Fetches a range of an object whose parts are kept one by one, see [`Chunks::keep`].
+    pub(super) async fn fetch_only(&self, name: &str, range: Range<u64>) -> Result<Bytes, ColdError> {
+        let path = format!("{}/{name}", self.home);
+        let bytes = self.bucket.read_range(&path, range).await?;
+        self.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Ok(bytes)
+    }
+
+    /// Keeps a range of an object as if it had been read by itself.
+    pub(super) fn keep(&self, name: &str, range: &Range<u64>, bytes: Bytes) {
+        if bytes.len() as u64 == range.end - range.start {
+            self.cache.insert(self.key(name, range), bytes);
+        }
+    }
+
     async fn fetch(&self, name: &str, range: Range<u64>) -> Result<Bytes, ColdError> {
         let key = self.key(name, &range);
         match self.cache.get(&key).await {
@@ -125,10 +144,7 @@ impl Chunks {
             Ok(_) => {}
             Err(error) => tracing::debug!(%error, "the cache of cold reads cannot be read"),
         }
-        let path = format!("{}/{name}", self.home);
-        let bytes = self.bucket.read_range(&path, range).await?;
-        self.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        let bytes = self.fetch_only(name, range).await?;
         self.cache.insert(key, bytes.clone());
         Ok(bytes)
     }
@@ -148,19 +164,30 @@ impl Chunks {
         Ok(ranges.iter().map(|range| cut(&wanted, &parts, range)).collect())
     }
 
-    /// Reads ranges of an object, those at once that are no further apart than `gap` bytes; gives their bytes in their
-    /// order.
+    /// Reads ranges of an object, those at once that `join` says; gives their bytes in their order.
     pub(super) async fn read_all(
         self: &Arc<Self>,
         name: &Arc<str>,
         ranges: &[Range<u64>],
-        gap: u64,
+        join: Join,
     ) -> Result<Vec<Bytes>, ColdError> {
-        let merged = merge(ranges, gap);
+        let merged = match join {
+            Join::Near(gap) => merge(ranges, gap),
+            Join::Few => merge_few(merge(ranges, FETCH_GAP_BYTES_FEW)),
+        };
         let reads = merged.iter().map(|range| self.read(name, range.clone()));
         let parts = futures_util::future::try_join_all(reads).await?;
         Ok(ranges.iter().map(|range| cut(&merged, &parts, range)).collect())
     }
+}
+
+/// Which of several ranges are fetched at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Join {
+    /// Those no further apart than so many bytes.
+    Near(u64),
+    /// Those of single rows: few requests, as long as not much is fetched for nothing.
+    Few,
 }
 
 /// Objects of which something came damaged, and how often. What was kept of one before that is not looked at again.
@@ -213,6 +240,25 @@ fn merge(ranges: &[Range<u64>], gap: u64) -> Vec<Range<u64>> {
     out
 }
 
+/// Joins the nearest of some ranges, which are in their order, until few are left or too much lies between them.
+fn merge_few(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    let mut left = FEW_BETWEEN_BYTES_MAX;
+    while ranges.len() > FEW_REQUESTS_GOAL {
+        let gaps = ranges.windows(2).enumerate().filter_map(|(nth, pair)| {
+            let [before, after] = pair else { return None };
+            let fits = after.end - before.start <= FETCH_BYTES_MAX;
+            fits.then(|| (after.start.saturating_sub(before.end), nth))
+        });
+        let Some((gap, nth)) = gaps.min().filter(|(gap, _)| *gap <= left) else { break };
+        left -= gap;
+        let after = ranges.remove(nth + 1);
+        if let Some(before) = ranges.get_mut(nth) {
+            before.end = after.end;
+        }
+    }
+    ranges
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +273,18 @@ mod tests {
         let most = FETCH_BYTES_MAX;
         assert_eq!(merge(&[0..most, most..most + 1]), [0..most, most..most + 1]);
         assert_eq!(merge(&[0..most, 5..10]), [0..most]);
+    }
+
+    #[test]
+    fn few_ranges_are_joined_while_little_lies_between() {
+        let most = FEW_BETWEEN_BYTES_MAX;
+        let near = vec![0..10, 110..120, 130..140, 400..410, 420..430];
+        assert_eq!(merge_few(near), [0..140, 400..430], "the widest gap stays");
+        let far = vec![0..10, 10 + most..20 + most, 30 + most * 2..40 + most * 2];
+        assert_eq!(merge_few(far), [0..20 + most, 30 + most * 2..40 + most * 2]);
+        let further = vec![0..10, 11 + most..20 + most, 30 + most * 2..40 + most * 2];
+        assert_eq!(merge_few(further.clone()), further);
+        assert_eq!(merge_few(vec![5..9]), [5..9]);
     }
 
     #[test]

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use parquet::file::statistics::Statistics;
 
 use super::blocks::{Object, object_of};
+use super::chunks::Join;
 use super::locate::Spot;
 use super::{ColdError, Shared};
 use crate::index::Span;
-use crate::limits::{FETCH_GAP_BYTES_FEW, FETCH_GAP_BYTES_MAX};
+use crate::limits::FETCH_GAP_BYTES_MAX;
 use crate::manifest::Roll;
 use crate::object::{Layout, ObjectError, Scan, Step};
 use crate::rows::Rebuilder;
@@ -93,7 +94,7 @@ impl Shared {
         loop {
             match scan.step().map_err(failed)? {
                 Step::Need(ranges) => {
-                    let bytes = self.chunks.read_all(&object.name, &ranges, FETCH_GAP_BYTES_MAX).await?;
+                    let bytes = self.chunks.read_all(&object.name, &ranges, Join::Near(FETCH_GAP_BYTES_MAX)).await?;
                     scan.give(ranges, bytes).map_err(failed)?;
                 }
                 Step::Rows(batch) => out.extend(batch.columns().first().cloned()),
@@ -102,17 +103,17 @@ impl Shared {
         }
     }
 
-    /// The records of some rows of a group.
+    /// The records of a few single rows of a group.
     pub(super) async fn rows(self: &Arc<Self>, part: &GroupRows, rows: &[Range<u64>]) -> Result<Vec<Bytes>, ColdError> {
-        self.rows_of(&part.object, part.group, rows).await
+        self.rows_of((&part.object, part.group), rows, Join::Few).await
     }
 
-    /// The same by the object.
+    /// The records of some rows of a group of an object.
     pub(super) async fn rows_of(
         self: &Arc<Self>,
-        object: &Object,
-        group: usize,
+        (object, group): (&Object, usize),
         rows: &[Range<u64>],
+        join: Join,
     ) -> Result<Vec<Bytes>, ColdError> {
         let failed = |error: ObjectError| ColdError::object(&object.name, error);
         if rows.is_empty() {
@@ -123,7 +124,7 @@ impl Shared {
         loop {
             match scan.step().map_err(failed)? {
                 Step::Need(ranges) => {
-                    let bytes = self.chunks.read_all(&object.name, &ranges, FETCH_GAP_BYTES_FEW).await?;
+                    let bytes = self.chunks.read_all(&object.name, &ranges, join).await?;
                     scan.give(ranges, bytes).map_err(failed)?;
                 }
                 Step::Rows(batch) => {

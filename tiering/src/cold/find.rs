@@ -124,7 +124,7 @@ struct Hit {
 impl Shared {
     /// The row groups of a roll that may hold a key, by their filters.
     async fn may_hold(self: &Arc<Self>, roll: &Roll, ask: &KeyAsk<'_>) -> Result<Vec<GroupRows>, ColdError> {
-        let index = self.index(roll).await?;
+        let index = self.index_and_filters(roll).await?;
         let Some(rows) = index.rows_of(ask.topic) else { return Ok(Vec::new()) };
         let mut blooms: Option<(Arc<str>, Piece)> = None;
         let mut parts = Vec::new();

@@ -13,7 +13,7 @@ use foyer::{Cache, CacheBuilder};
 use super::flights::{Flights, boxed};
 use super::{CacheOptions, ColdError, Shared};
 use crate::index::{Index, Span};
-use crate::limits::{GUESSES_MAX, HINTS_MAX, INDEX_BEGIN_BYTES};
+use crate::limits::{FETCH_BYTES_MAX, GUESSES_MAX, HINTS_MAX, INDEX_BEGIN_BYTES};
 use crate::manifest::{Manifest, Roll};
 
 type Made<T> = Result<T, ColdError>;
@@ -107,6 +107,11 @@ impl Search {
     }
 }
 
+/// How much of an index is fetched as one.
+fn begin_of(whole: u64, front: u64) -> u64 {
+    front.max(INDEX_BEGIN_BYTES).min(whole)
+}
+
 impl Shared {
     /// The front of a roll's index.
     pub(super) async fn index(self: &Arc<Self>, roll: &Roll) -> Made<Arc<Index>> {
@@ -128,13 +133,33 @@ impl Shared {
         self.places.reading.join(name, broken, make).await
     }
 
+    /// The front of a roll's index for who wants the filters too: where nothing of it is known, and all of it fits in a
+    /// request, one fetches both.
+    pub(super) async fn index_and_filters(self: &Arc<Self>, roll: &Roll) -> Made<Arc<Index>> {
+        let (name, whole) = (&*roll.index.name, roll.index.bytes);
+        if self.places.indexes.contains(name) || whole > FETCH_BYTES_MAX {
+            return self.index(roll).await;
+        }
+        let all = self.chunks.fetch_only(name, 0..whole).await?;
+        let keep = |range: Range<u64>| {
+            let inside = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(all.len());
+            let (from, to) = (inside(range.start), inside(range.end));
+            self.chunks.keep(name, &range, all.slice(from.min(to)..to));
+        };
+        keep(0..begin_of(whole, roll.front));
+        let index = self.index(roll).await?;
+        let filters = (0..roll.objects.len()).filter_map(|object| index.blooms(object));
+        filters.for_each(|filters| keep(filters.from..filters.to));
+        Ok(index)
+    }
+
     /// A part of the index of that name, of so many bytes and such a front. Its begin is fetched as one.
     pub(super) async fn index_part(
         self: &Arc<Self>,
         (name, whole, front): (&Arc<str>, u64, u64),
         range: Range<u64>,
     ) -> Made<Bytes> {
-        let begin = front.max(INDEX_BEGIN_BYTES).min(whole);
+        let begin = begin_of(whole, front);
         if range.end > begin {
             return self.chunks.read(name, range).await;
         }

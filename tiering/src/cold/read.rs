@@ -9,13 +9,15 @@ use strata_protocol::record::{QUEUE_ID_AT, QUEUE_OFFSET_AT};
 use tokio::time::Instant;
 
 use super::blocks::{BlockKey, Fetch, Object};
+use super::chunks::Join;
 use super::locate::Spot;
 use super::select::is_answerable;
 use super::sift::{ColumnSift, Sift};
 use super::{Cold, ColdError, Records, SCAN_TIME_MAX, Shared};
 use crate::index::At;
 use crate::limits::{
-    AHEAD_TASKS_MAX, HINTS_MAX, PAGE_ROWS_MAX, READ_ON_OFFSETS_MIN, SELECTED_ONE_OF_ROWS_MIN, SELECTED_ROWS_MAX,
+    AHEAD_TASKS_MAX, FETCH_GAP_BYTES_FEW, HINTS_MAX, PAGE_ROWS_MAX, READ_ON_OFFSETS_MIN, SELECTED_ONE_OF_ROWS_MIN,
+    SELECTED_ROWS_MAX,
 };
 use crate::object::ObjectError;
 
@@ -234,7 +236,7 @@ impl<'a> Walk<'a> {
         let count = (self.ask.messages_max - self.read.messages).clamp(1, SELECTED_ROWS_MAX);
         let taken = &selected[from..(from + count).min(selected.len())];
         let ranges: Vec<Range<u64>> = taken.iter().map(|row| u64::from(*row)..u64::from(*row) + 1).collect();
-        let records = self.shared.rows_of(object, piece.group, &ranges).await?;
+        let records = self.shared.rows_of((object, piece.group), &ranges, Join::Near(FETCH_GAP_BYTES_FEW)).await?;
         let offset_of = |row: u64| spot.index.offset_of(&spot.span, piece.first_row + row);
         for (row, record) in taken.iter().zip(records) {
             let offset = offset_of(u64::from(*row));

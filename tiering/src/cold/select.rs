@@ -11,6 +11,7 @@ use foyer::{Cache, CacheBuilder};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 
 use super::blocks::Object;
+use super::chunks::Join;
 use super::sift::{Bounds, ColumnSift, PropertyBatch};
 use super::{CacheOptions, ColdError, Shared};
 use crate::limits::{FETCH_GAP_BYTES_MAX, PAGE_ROWS_MAX, STATISTICS_TEXT_BYTES_MAX};
@@ -90,7 +91,7 @@ impl Shared {
         loop {
             match scan.step().map_err(failed)? {
                 Step::Need(needed) => {
-                    let bytes = self.chunks.read_all(&object.name, &needed, FETCH_GAP_BYTES_MAX).await?;
+                    let bytes = self.chunks.read_all(&object.name, &needed, Join::Near(FETCH_GAP_BYTES_MAX)).await?;
                     scan.give(needed, bytes).map_err(failed)?;
                 }
                 Step::Rows(batch) => out.push(batch),
