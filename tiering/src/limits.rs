@@ -168,6 +168,9 @@ pub const FETCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Rows of a block that are decoded at once: what lies between the pages and the records stays in a core's cache.
 pub const BLOCK_BATCH_ROWS: usize = 512;
 
+/// Rows of a block between two looks whether another thread wants the core: some tenths of a millisecond.
+pub const YIELD_ROWS: usize = 128;
+
 /// Objects that are remembered as having come damaged; beyond it all that was kept of objects is fetched anew.
 pub const DISTRUSTED_OBJECTS_MAX: usize = 1_024;
 

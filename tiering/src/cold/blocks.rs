@@ -14,6 +14,7 @@ use super::flights::{Flights, boxed};
 use super::{CacheOptions, ColdError, Records, Shared};
 use crate::limits::{
     BLOCK_BATCH_ROWS, DECODES_AT_ONCE_MAX, FETCH_GAP_BYTES_MAX, GROUP_BYTES_MAX, PAGE_ROWS_MAX, SEGMENT_BYTES,
+    YIELD_ROWS,
 };
 use crate::manifest::{ObjectEntry, Roll};
 use crate::object::{Layout, ObjectError, Scan, Step};
@@ -204,6 +205,11 @@ fn records(mut scan: Scan, expected: usize) -> Result<Records, ObjectError> {
             Step::Rows(batch) => {
                 let rebuilder = Rebuilder::new(&batch)?;
                 for row in 0..batch.num_rows() {
+                    if row.is_multiple_of(YIELD_ROWS) {
+                        // Whoever wants the core has it now, and does not wait until this thread's slice of
+                        // milliseconds ends.
+                        std::thread::yield_now();
+                    }
                     rebuilder.rebuild(row, &mut bytes)?;
                     ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
                 }
