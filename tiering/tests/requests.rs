@@ -233,6 +233,7 @@ async fn a_key_of_large_rolls_costs_three_requests_too() {
     keys_cost_little(3, 60_000).await;
 }
 
+#[allow(clippy::print_stdout, reason = "figures")]
 async fn keys_cost_little(rolls: usize, messages: usize) {
     let world = World::of(rolls, messages).await;
     let (tier, far) = world.reader().await;
