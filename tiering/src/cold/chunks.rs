@@ -276,6 +276,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::single_range_in_vec_init, reason = "one range is what is given and expected")]
     fn few_ranges_are_joined_while_little_lies_between() {
         let most = FEW_BETWEEN_BYTES_MAX;
         let near = vec![0..10, 110..120, 130..140, 400..410, 420..430];
