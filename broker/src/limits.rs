@@ -104,6 +104,9 @@ pub const RELAY_MS_MAX: u64 = 10_000;
 /// Due messages that one round of one delay level delivers, so that a full level cannot starve the others.
 pub const SCHEDULE_BATCH_MESSAGES_MAX: usize = 256;
 
+/// Moments of one delay level of which it is known how far it was delivered, until they are in the cold tier.
+pub const LEVEL_MARKS_MAX: usize = 1_024;
+
 /// Seconds that an object of the cold tier has to be needed by nobody at least before it is deleted: readers that hold
 /// an older manifest finish meanwhile.
 pub const GRACE_SECONDS_MIN: u64 = 1;

@@ -3,7 +3,8 @@
 //! Each delay level is a queue of the schedule topic, ordered by time because all of its messages wait
 //! equally long. How far each level is delivered is kept in `delayOffset.json`, never ahead of what is on
 //! disk and little more than a second behind: a crash delivers the messages of that time again, it loses
-//! none.
+//! none. For who loses the disk too, the cold tier keeps how far they were delivered when the log was as long as what is
+//! in it: a copy that was not rolled is delivered again.
 //!
 //! A message's time is its store time and its delay. Where store times lie ahead, because the clock was set back
 //! or had jumped ahead for a while, it is the time that this process measured instead: the message has waited at
@@ -19,6 +20,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use strata_filter::Filter;
 use strata_protocol::body::DataVersion;
+use strata_protocol::checked::json_with_checksum;
 use strata_protocol::code::request;
 use strata_protocol::name::SCHEDULE_TOPIC;
 use strata_protocol::properties;
@@ -33,7 +35,7 @@ use crate::cold::{Outcome, read_cold};
 use crate::durable::{DurableError, DurableFile};
 use crate::hall::Hall;
 use crate::handle::Draft;
-use crate::limits::SCHEDULE_BATCH_MESSAGES_MAX;
+use crate::limits::{LEVEL_MARKS_MAX, SCHEDULE_BATCH_MESSAGES_MAX};
 use crate::reading::{self, Place};
 use crate::refusal::Refusal;
 use crate::sieve::Sifter;
@@ -55,6 +57,16 @@ const PAUSE_MIN: Duration = Duration::from_millis(5);
 pub(crate) struct DelayOffsets {
     offset_table: BTreeMap<i32, i64>,
     data_version: DataVersion,
+    /// The same for the copies that are in the cold tier.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    rolled_table: BTreeMap<i32, i64>,
+}
+
+/// The file's text for a broker that is made from the cold tier alone: copies that are not in it are delivered again.
+pub(crate) fn as_rolled(text: &[u8]) -> Option<Vec<u8>> {
+    let mut offsets: DelayOffsets = serde_json::from_slice(text).ok()?;
+    offsets.offset_table.append(&mut offsets.rolled_table);
+    Some(json_with_checksum(FILE, serde_json::to_vec(&offsets).ok()?))
 }
 
 /// The delivery of delayed messages.
@@ -76,6 +88,44 @@ struct State {
     unflushed: VecDeque<(i64, i32, i64)>,
     unsaved: bool,
     seen: Seen,
+    /// What was delivered and may not be in the cold tier yet.
+    marks: Marks,
+}
+
+/// By level, oldest first: how long the log was when everything before an offset was delivered.
+#[derive(Default)]
+struct Marks(BTreeMap<i32, VecDeque<(i64, i64)>>);
+
+impl Marks {
+    /// Notes that the level's messages before `offset` were delivered, the last one by a copy that ends at `log_end`.
+    fn note(&mut self, level: i32, log_end: i64, offset: i64) {
+        let marks = self.0.entry(level).or_default();
+        if marks.len() >= LEVEL_MARKS_MAX {
+            // With half of them it is known less finely, and never too far.
+            let mut nth = 0_usize;
+            marks.retain(|_| {
+                nth += 1;
+                nth.is_multiple_of(2)
+            });
+        }
+        // What had no copy is as good as in the tier when what came before it is.
+        let log_end = marks.back().map_or(log_end, |(before, _)| log_end.max(*before));
+        match marks.back_mut() {
+            Some(last) if last.0 == log_end => last.1 = offset,
+            _ => marks.push_back((log_end, offset)),
+        }
+    }
+
+    /// Takes what was delivered when the log was no longer than `copied`: levels and offsets.
+    fn take(&mut self, copied: i64) -> impl Iterator<Item = (i32, i64)> {
+        self.0.iter_mut().filter_map(move |(level, marks)| {
+            let mut last = None;
+            while let Some((_, offset)) = marks.pop_front_if(|(log_end, _)| *log_end <= copied) {
+                last = Some((*level, offset));
+            }
+            last
+        })
+    }
 }
 
 /// When messages of a level that are stamped ahead of the clock were seen: by level the end of those, and the
@@ -103,6 +153,14 @@ impl State {
             self.unsaved = true;
         }
     }
+
+    /// The same for what is in the cold tier.
+    fn confirm_rolled(&mut self, copied: i64) {
+        for (level, offset) in self.marks.take(copied) {
+            self.kept.rolled_table.insert(level, offset);
+            self.unsaved = true;
+        }
+    }
 }
 
 /// What became of one level's round.
@@ -121,7 +179,10 @@ impl Schedule {
         let file = DurableFile::new(config, FILE);
         let kept: DelayOffsets = file.load()?.unwrap_or_default();
         let next = kept.offset_table.clone();
-        Ok(Self { hall, file, state: Mutex::new(State { kept, next, ..State::default() }) })
+        let mut marks = Marks::default();
+        let (_, log_end) = hall.store.log_range();
+        next.iter().for_each(|(level, offset)| marks.note(*level, log_end, *offset));
+        Ok(Self { hall, file, state: Mutex::new(State { kept, next, marks, ..State::default() }) })
     }
 
     /// Delivers until `stop` is rung.
@@ -171,8 +232,14 @@ impl Schedule {
     /// The level goes on at `offset`; what was delivered before it ends in the log at `log_end`.
     fn advance(&self, queue: i32, offset: i64, log_end: i64) {
         let mut state = self.state.lock();
-        state.next.insert(queue + 1, offset);
+        if state.next.insert(queue + 1, offset).is_none() {
+            // Nothing of this level was delivered before, so no copy of it is in the cold tier.
+            state.kept.rolled_table.insert(queue + 1, 0);
+        }
         state.unflushed.push_back((log_end, queue + 1, offset));
+        if self.hall.cold.is_some() {
+            state.marks.note(queue + 1, log_end, offset);
+        }
     }
 
     /// Delivers what is due of one level.
@@ -312,6 +379,9 @@ impl Schedule {
         let changed = || {
             let mut state = self.state.lock();
             state.confirm(self.hall.store.durable_offset());
+            if let Some(cold) = &self.hall.cold {
+                state.confirm_rolled(cold.copied_to());
+            }
             if !std::mem::take(&mut state.unsaved) {
                 return None;
             }
@@ -335,5 +405,37 @@ mod tests {
         assert_eq!(seen.waited_ms(3, (12, 20), 1_700), 0, "nobody knows since when this one waits");
         assert_eq!(seen.waited_ms(3, (19, 30), 2_000), 300);
         assert_eq!(seen.waited_ms(4, (0, 1), 2_000), 0, "levels do not mix");
+    }
+
+    #[test]
+    fn marks_never_tell_more_than_was_delivered() {
+        let mut marks = Marks::default();
+        for nth in 1..=100_000_i64 {
+            marks.note(3, nth * 100, nth);
+        }
+        assert!(marks.0[&3].len() <= LEVEL_MARKS_MAX);
+        marks.note(4, 700, 5);
+        // Without a copy.
+        marks.note(4, 0, 6);
+        let mut known = 0;
+        for copied in [0, 99, 100, 5_050, 1_000_000, 5_000_000, 9_999_999] {
+            for (level, offset) in marks.take(copied) {
+                assert!(level == 4 || offset <= copied / 100, "{offset} at {copied}");
+                assert!(level == 3 || (copied >= 700 && offset == 6), "{offset} at {copied}");
+                known = known.max(offset);
+            }
+        }
+        assert!(known > 90_000, "{known} of 100,000 is too little");
+        assert_eq!(marks.take(10_000_000).collect::<Vec<_>>(), [(3, 100_000)]);
+        assert_eq!(marks.take(i64::MAX).next(), None);
+    }
+
+    #[test]
+    fn a_tier_is_told_what_is_in_it() {
+        let text = br#"{"offsetTable":{"1":7,"2":9},"rolledTable":{"1":4}}"#;
+        let told: DelayOffsets = serde_json::from_slice(&as_rolled(text).unwrap()).unwrap();
+        assert_eq!(told.offset_table, BTreeMap::from([(1, 4), (2, 9)]), "what is not known stays");
+        assert!(told.rolled_table.is_empty());
+        assert_eq!(as_rolled(b"{"), None);
     }
 }

@@ -111,7 +111,7 @@ pub(crate) async fn replay(ground: &mut Ground) -> Result<String> {
     let counts = java.replay("first", &time, &sent).await?;
     ensure!(site.stop().await?.success(), "the broker did not end well");
 
-    let second = restored(&setup, &s3, &url)?;
+    let second = restored(&setup, Some(&s3), &url)?;
     let site = start(&second, Some(&s3)).await?;
     java.replay("second", &time, &sent).await.context("from the restored broker")?;
     ensure!(site.stop().await?.success(), "the restored broker did not end well");

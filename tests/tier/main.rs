@@ -19,6 +19,7 @@ use strata_tests::{history::Queue, setting};
 use tokio::time::{Instant, sleep};
 
 mod away;
+mod delayed;
 mod gap;
 mod java;
 mod relay;
@@ -62,6 +63,7 @@ const CASES: &[Case] = &[
     ("small rolls are merged", |at| Box::pin(retention::merges(at))),
     ("retention", |at| Box::pin(retention::expiry(at))),
     ("the store is away", |at| Box::pin(away::away(at))),
+    ("delayed messages come though their copies were lost", |at| Box::pin(delayed::lost_copies(at))),
     ("a gap that nobody has", |at| Box::pin(gap::gap(at))),
     ("two brokers of one prefix", |at| Box::pin(rivals::rivals(at))),
     ("other engines read the objects", |at| Box::pin(readers(at))),
@@ -142,11 +144,11 @@ async fn start_at(setup: &Setup, s3: Option<u16>) -> Result<Site> {
 }
 
 /// Another data folder for a broker's settings, made from its bucket alone.
-fn restored(setup: &Setup, s3: &S3, url: &str) -> Result<Setup> {
+fn restored(setup: &Setup, s3: Option<&S3>, url: &str) -> Result<Setup> {
     let second = Setup { data: setup.data.with_extension("restored"), ..setup.clone() };
     let data = second.data.display().to_string();
     let config = setup.log.with_extension("conf").display().to_string();
-    strata(&second, Some(s3), &["tier", "restore", "--from", url, "-c", &config, "--data", &data])?;
+    strata(&second, s3, &["tier", "restore", "--from", url, "-c", &config, "--data", &data])?;
     Ok(second)
 }
 
@@ -197,7 +199,7 @@ async fn through_s3(ground: &mut Ground) -> Result<String> {
     ensure!(!log.contains("not-to-be-seen"), "the log holds the secret");
     ensure!(site.stop().await?.success(), "the broker did not end well");
 
-    let second = restored(&setup, &s3, &url)?;
+    let second = restored(&setup, Some(&s3), &url)?;
     let site = start(&second, Some(&s3)).await?;
     let talk = Talk::connect(second.ports.broker, HeaderCodec::Json).await?;
     for filter in &FILTERS {

@@ -31,7 +31,7 @@ pub(crate) async fn rivals(ground: &mut Ground) -> Result<String> {
     strata(&setup, Some(&s3), &["tier", "roll", "--now", "--namesrv", &first])
         .context("after a stranger was refused")?;
 
-    let second = restored(&setup, &s3, &url)?;
+    let second = restored(&setup, Some(&s3), &url)?;
     let log = setup.log.with_extension("second");
     let second = Setup { ports: Ports::free(&mut ground.draw)?, log, ..second };
     let rival = start(&second, Some(&s3)).await?;

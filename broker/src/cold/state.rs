@@ -1,7 +1,8 @@
 //! The broker's settings in the tier: a copy of its configuration files, so that a broker can be made from the bucket
 //! alone.
 //!
-//! Owns the form of that object. What the files say is the tables' own.
+//! Owns the form of that object. What the files say is the tables' own, but for the progress of delayed messages: that is
+//! told as far as their copies are in the tier.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +13,7 @@ use strata_protocol::checked::{check_json, json_with_checksum};
 use strata_tiering::manifest::{CommitError, Edit, ObjectRef};
 
 use super::Open;
-use crate::config_files;
+use crate::{config_files, schedule};
 
 /// The name under which its checksum is told.
 const NAME: &str = "state";
@@ -51,7 +52,9 @@ fn state_of(data: &Path) -> Bytes {
     let whole = |name: &str, file: String| {
         let text = std::fs::read_to_string(folder.join(file)).ok()?;
         check_json(name, text.as_bytes()).ok()?;
-        Some((name.to_owned(), text))
+        let rolled = (name == schedule::FILE).then(|| schedule::as_rolled(text.as_bytes())).flatten();
+        let rolled = rolled.and_then(|text| String::from_utf8(text).ok());
+        Some((name.to_owned(), rolled.unwrap_or(text)))
     };
     let read = |name: &str| whole(name, name.to_owned()).or_else(|| whole(name, format!("{name}.bak")));
     let state = State { version: 1, files: config_files::names().filter_map(read).collect() };
