@@ -287,6 +287,9 @@ impl Run {
             return Ok(());
         };
         let manifest = own.tier.manifest();
+        // An edit that nobody made before: the same once more may find that it was made before the takeover.
+        self.tally.fenced += 1;
+        let unique = format!("old{}", self.tally.fenced);
         let act = self.dice.below(6);
         let told = match act {
             0 => begin_roll(&own, foreign(manifest.end().unwrap_or(0))).await.unwrap().is_ok(),
@@ -296,8 +299,7 @@ impl Run {
                 merged.await.unwrap().is_ok()
             }
             2 => {
-                // Of a topic that nobody else drops: the same edit once more may find that it was made before the takeover.
-                let topics = [("old".to_owned(), manifest.end().unwrap_or(0))].into();
+                let topics = [(unique, manifest.end().unwrap_or(0))].into();
                 own.tier.commit(Edit::Drop { topics }).await.is_ok()
             }
             3 => {
@@ -305,9 +307,8 @@ impl Run {
                 expired.is_ok_and(|expired| expired != Expired::default())
             }
             4 => own.tier.collect_once(Duration::ZERO, self.now_ms()).await.is_ok(),
-            _ => own.tier.commit(Edit::Properties { ids: BTreeMap::new() }).await.is_ok(),
+            _ => own.tier.commit(Edit::Log { id: unique }).await.is_ok(),
         };
-        self.tally.fenced += 1;
         if told { Err(format!("a writer of epoch {} was believed in act {act}", own.tier.epoch())) } else { Ok(()) }
     }
 }
