@@ -145,7 +145,10 @@ impl Roller {
             }
         }
         round.copied_to = self.cold.copied_to();
-        self.tell(&round, fenced);
+        // What the broker's end breaks off is no trouble; who waits for the round is told all the same.
+        if !self.cold.stop.load(Ordering::Relaxed) {
+            self.tell(&round, fenced);
+        }
         (round, fenced)
     }
 
