@@ -17,12 +17,13 @@ use strata_protocol::name;
 use strata_protocol::properties::{self, IndexTerms, Properties};
 use strata_protocol::record::{self, RecordView};
 use strata_protocol::request::{Header as _, Pull, Send, SendNames};
+use strata_protocol::trace;
 
 /// A decoder's name and its check, which says whether the bytes were taken.
 pub(crate) type Decoder = (&'static str, fn(&[u8]) -> bool);
 
 /// All decoders.
-pub(crate) const ALL: [Decoder; 10] = [
+pub(crate) const ALL: [Decoder; 11] = [
     ("frame", frame),
     ("header", header),
     ("json", json),
@@ -33,6 +34,7 @@ pub(crate) const ALL: [Decoder; 10] = [
     ("register", register),
     ("heartbeat", heartbeat),
     ("name", name),
+    ("trace", trace),
 ];
 
 /// A stream of frames, as a connection takes it.
@@ -167,6 +169,30 @@ pub(crate) fn name(bytes: &[u8]) -> bool {
     if taken {
         assert!(name::is_retry(&name::retry_topic(text)));
         assert!(name::is_dlq(&name::dlq_topic(text)));
+    }
+    taken
+}
+
+/// The body of a trace message.
+pub(crate) fn trace(bytes: &[u8]) -> bool {
+    let mut taken = false;
+    let mut at = 0;
+    for read in trace::records(bytes) {
+        match read {
+            Ok(trace) => {
+                taken = true;
+                let mut written = Vec::new();
+                // A record of the .NET client may have what others of its kind have no field for.
+                if trace::append(&mut written, &trace).is_ok() {
+                    assert!(trace::records(&written).eq([Ok(trace)]), "what was written is read");
+                }
+            }
+            Err(damaged) => {
+                assert!(damaged.at >= at, "records come in their order");
+                at = damaged.at + damaged.record.len();
+                assert_eq!(&bytes[damaged.at..at], damaged.record);
+            }
+        }
     }
     taken
 }

@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`frame`] (where a message begins and ends), [`command`] (what a frame says),
 //! [`request`] (each request's fields), [`body`] (the JSON documents in frame bodies), then the record
-//! side: [`record`], [`properties`], [`batch`].
+//! side: [`record`], [`properties`], [`batch`], and [`trace`], the bodies of messages about messages.
 #![forbid(unsafe_code)]
 
 pub mod limits;
@@ -25,5 +25,6 @@ pub mod record;
 pub mod properties;
 pub mod batch;
 pub mod message_id;
+pub mod trace;
 pub mod hash;
 pub mod sysflag;

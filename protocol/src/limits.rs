@@ -52,5 +52,16 @@ pub const BATCH_MESSAGE_BYTES_MIN: usize = 74;
 /// are as many as a batch of [`BODY_BYTES_MAX`] has.
 pub const BATCH_MESSAGES_MAX: usize = BODY_BYTES_MAX / BATCH_MESSAGE_BYTES_MIN;
 
+/// Fields of one record of a trace. Clients write fifteen at most, this broker seventeen; what a newer client adds
+/// behind them is passed over.
+pub const TRACE_FIELDS_MAX: usize = 32;
+
+/// Bytes of the smallest trace records that clients write: each holds two ids of 32 characters, or one such id,
+/// a time and three names.
+pub const TRACE_RECORD_BYTES_MIN: usize = 64;
+
+/// Records in the body of one trace message: as many of the smallest as a body of [`BODY_BYTES_MAX`] has.
+pub const TRACE_RECORDS_MAX: usize = BODY_BYTES_MAX / TRACE_RECORD_BYTES_MIN;
+
 const _: () = assert!(HEADER_BYTES_MAX < FRAME_BYTES_MAX, "a frame holds its header");
 const _: () = assert!(HEADER_BYTES_MAX >= PROPERTIES_BYTES_MAX * 6, "escaped properties fit a header");

@@ -23,6 +23,8 @@ pub const OP_HALF_TOPIC: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
 pub const TRANS_CHECK_MAX_TIME_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 /// Traces of clients.
 pub const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
+/// Prefix of the topics of traces, one for each region, of the C++ client and of clients in RocketMQ's cloud mode.
+pub const TRACE_REGION_PREFIX: &str = "rmq_sys_TRACE_DATA_";
 /// RocketMQ's check of itself.
 pub const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
 /// Corrections of offsets.

@@ -184,6 +184,12 @@ fn examples(decoder: &str) -> Vec<Vec<u8>> {
         "register" => registrations(),
         "heartbeat" => vec![heartbeat.to_vec(), b"{clientID:'c'}".to_vec()],
         "name" => vec![b"group-1_a%b".to_vec()],
+        "trace" => vec![
+            b"Pub\x011\x01r\x01g\x01t\x01id\x01\x01k1 k2\x01h\x0142\x017\x010\x01o\x01true\x02".to_vec(),
+            b"SubAfter\x01q\x01id\x017\x01true\x01null\x014\x01SubAfter\x01q\x01id\x017\x01true\x01dKey\x014\x01"
+                .to_vec(),
+            b"BrokerDeliver\x011\x01r\x01g\x01t\x01\x01h\x01c\x013\x01100\x01131\x0120\x02".to_vec(),
+        ],
         other => panic!("no examples for {other}"),
     }
 }
