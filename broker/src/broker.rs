@@ -13,6 +13,7 @@ use strata_protocol::reply::Reply;
 use strata_remoting::{Answer, Connection, Figures as PortFigures, Handler, Server};
 use strata_store::{Clock, OpenError, Recovery, Retention, Store, StoreOptions};
 use strata_tiering::bucket::Bucket;
+use strata_tiering::tier::Tier;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -81,6 +82,11 @@ pub enum StartError {
     #[error("the broker must know the port it is reached at before it opens its log")]
     NoPort,
 }
+
+/// The cold tier's store cannot be reached, so nobody knows what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the cold tier is not open")]
+pub struct NotOpen;
 
 /// Why a broker did not end well.
 #[derive(Debug, Error)]
@@ -269,6 +275,27 @@ impl Broker {
         self.close().await
     }
 
+    /// What all rooms of it share.
+    pub(crate) fn hall(&self) -> &Hall {
+        &self.hall
+    }
+
+    /// The log, for who reads it beside the clients.
+    #[must_use]
+    pub fn store(&self) -> Arc<Store> {
+        Arc::clone(&self.hall.store)
+    }
+
+    /// The cold tier, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be reached yet.
+    pub fn tier(&self) -> Result<Option<Arc<Tier>>, NotOpen> {
+        let Some(cold) = self.hall.cold.as_ref() else { return Ok(None) };
+        let open = cold.opened().ok_or(NotOpen)?;
+        Ok(Some(Arc::clone(&open.tier)))
+    }
+
     /// Starts the thread that rolls, and what waits for the cold tier's store.
     fn start_rolling(&self, tasks: &mut Vec<tokio::task::JoinHandle<()>>) -> Option<std::thread::JoinHandle<()>> {
         let cold = self.hall.cold.as_ref()?;
@@ -341,6 +368,12 @@ impl Broker {
     #[must_use]
     pub fn metrics_text(&self) -> String {
         crate::metrics::text(&self.hall, self.ports.get().map_or(&[], Vec::as_slice))
+    }
+
+    /// The labels of all its figures.
+    #[must_use]
+    pub fn metrics_labels(&self) -> [(&'static str, String); 3] {
+        crate::metrics::labels(&self.hall)
     }
 
     /// Whether the cold tier is open; `None` without one.

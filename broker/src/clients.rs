@@ -304,6 +304,11 @@ impl Clients {
             .unwrap_or_default()
     }
 
+    /// Groups that have consumers online.
+    pub(crate) fn groups(&self) -> Vec<String> {
+        self.state.lock().consumers.keys().cloned().collect()
+    }
+
     /// Consumers and producers by language and version, for the metrics.
     pub(crate) fn census(&self) -> Census {
         let state = self.state.lock();

@@ -35,9 +35,10 @@ mod traffic;
 mod latency;
 mod figures;
 mod metrics;
+mod state;
 pub mod limits;
 
-pub use broker::{Broker, ServeError, StartError};
+pub use broker::{Broker, NotOpen, ServeError, StartError};
 pub use cold::{ColdError, StateError, write_config, write_identity};
 pub use config_files::{check_config, restore_config};
 pub use delay::BadDelay;
@@ -46,3 +47,4 @@ pub use options::{
     BrokerOptions, ColdSettings, FilterSettings, Identity, Patience, PullSettings, StoreSettings, TopicSettings,
 };
 pub use retention::{BadKeep, keep_text, parse_keep};
+pub use state::{ClientState, GroupState, LagState, QueueState, TopicState};

@@ -27,13 +27,7 @@ struct Page {
 
 impl Page {
     fn new(hall: &Hall) -> Self {
-        let identity = &hall.options.identity;
-        let base = [
-            ("cluster", identity.cluster.clone()),
-            ("node_type", String::from("broker")),
-            ("node_id", identity.name.clone()),
-        ];
-        Self { base, text: String::new() }
+        Self { base: labels(hall), text: String::new() }
     }
 
     fn labels<'a>(&self, own: &[&'a str]) -> Vec<&'a str> {
@@ -80,6 +74,12 @@ impl Page {
         let text = String::from_utf8_lossy(&text);
         self.text.push_str(&if is_counter { text.replace(" gauge\n", " counter\n") } else { text.into_owned() });
     }
+}
+
+/// The labels that all figures have.
+pub(crate) fn labels(hall: &Hall) -> [(&'static str, String); 3] {
+    let identity = &hall.options.identity;
+    [("cluster", identity.cluster.clone()), ("node_type", String::from("broker")), ("node_id", identity.name.clone())]
 }
 
 /// All figures as text.

@@ -14,9 +14,14 @@ use crate::exit;
 use crate::filter::FilterCommand;
 use crate::group::GroupCommand;
 use crate::produce::ProduceArgs;
+use crate::replay::ReplayArgs;
+#[cfg(feature = "sql")]
+use crate::sql::SqlArgs;
 use crate::store::StoreCommand;
 use crate::tier::TierCommand;
 use crate::topic::TopicCommand;
+#[cfg(feature = "sql")]
+use crate::trace::TraceArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,9 +31,12 @@ Examples:
   strata consume orders -o first
   strata consume orders -o @-1h --tag 'A || B' --output json
   strata group describe billing
+  strata replay --topic orders --from @-2h --where 'amount > 10' --to-group billing --dry-run
   strata filter explain 'amount > 10' --properties amount=12
   strata store check /var/lib/strata
-  strata tier status";
+  strata tier status
+  strata sql 'SELECT topic, count(*) FROM messages GROUP BY topic'
+  strata trace order-4711";
 
 /// A message broker that Apache RocketMQ's clients use.
 #[derive(Debug, Parser)]
@@ -56,6 +64,8 @@ pub(crate) enum Command {
     Produce(ProduceArgs),
     /// Read messages of a topic
     Consume(ConsumeArgs),
+    /// Send messages of a topic once more, to another topic or to one group
+    Replay(Box<ReplayArgs>),
     /// Load a broker, measure it and verify what it answers
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -68,6 +78,12 @@ pub(crate) enum Command {
     /// Look at the cold tier, roll into it, and make a data folder from it
     #[command(subcommand)]
     Tier(TierCommand),
+    /// Ask for messages of both tiers in SQL
+    #[cfg(feature = "sql")]
+    Sql(SqlArgs),
+    /// Tell the life of a message: sent, stored, consumed, sent back
+    #[cfg(feature = "sql")]
+    Trace(TraceArgs),
     /// Show the configuration that a server would start with, and where each value comes from
     Config(Box<ConfigArgs>),
 }
@@ -105,6 +121,8 @@ pub(crate) struct StartArgs {
     /// Port of /metrics, /healthz, /readyz and /rocketmq/nsaddr [default: 5557]; 0 takes a free one
     #[arg(long, value_name = "PORT")]
     pub(crate) metrics_port: Option<u16>,
+    #[command(flatten)]
+    pub(crate) sql: SqlFlags,
     /// Where sealed segments go before they are deleted: a folder, file:///folder, s3://bucket/prefix,
     /// gs://bucket/prefix, az://container/prefix, or none [default: cold/ in the data folder]
     #[arg(long, value_name = "URL")]
@@ -201,6 +219,8 @@ pub(crate) struct BrokerArgs {
     /// Port of /metrics, /healthz, /readyz and /rocketmq/nsaddr [default: 5557]; 0 takes a free one
     #[arg(long, value_name = "PORT")]
     pub(crate) metrics_port: Option<u16>,
+    #[command(flatten)]
+    pub(crate) sql: SqlFlags,
     /// Where sealed segments go before they are deleted: a folder, file:///folder, s3://bucket/prefix,
     /// gs://bucket/prefix, az://container/prefix, or none [default: none]
     #[arg(long, value_name = "URL")]
@@ -211,6 +231,20 @@ pub(crate) struct BrokerArgs {
     /// What `env: NAMESRV_ADDR` gave; a variable of its own, so that a file can win over it.
     #[arg(long = "namesrv-from-environment", env = "NAMESRV_ADDR", hide = true)]
     pub(crate) namesrv_env: Option<String>,
+}
+
+/// Where a broker answers SQL.
+#[derive(Debug, Default, Args)]
+pub(crate) struct SqlFlags {
+    /// Port of SQL over HTTP, see strata sql --help [default: the metrics port + 1]; 0 takes a free one
+    #[arg(long, value_name = "PORT")]
+    pub(crate) sql_port: Option<u16>,
+    /// Port of SQL for psql and other clients of PostgreSQL [default: the metrics port + 2]; 0 takes a free one
+    #[arg(long, value_name = "PORT")]
+    pub(crate) postgres_port: Option<u16>,
+    /// IP address for both; whoever reaches it reads all messages, without a password [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    pub(crate) sql_listen: Option<IpAddr>,
 }
 
 /// Flags of `strata config`. Each server's own flags are taken, and no others.

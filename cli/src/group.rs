@@ -184,7 +184,11 @@ async fn all_groups(cluster: &mut Cluster, master: &Master) -> Outcome<GroupTabl
 }
 
 /// A group's connections at one broker; `None` when nobody is connected there.
-async fn connections(cluster: &mut Cluster, master: &Master, group: &str) -> Outcome<Option<ConsumerConnections>> {
+pub(crate) async fn connections(
+    cluster: &mut Cluster,
+    master: &Master,
+    group: &str,
+) -> Outcome<Option<ConsumerConnections>> {
     let header = ConsumerGroupOf { group: group.to_owned() };
     found(cluster.ask(master, command(code::GET_CONSUMER_CONNECTION_LIST, &header)).await)
 }
@@ -288,12 +292,13 @@ async fn put(cluster: &mut Cluster, master: &Master, config: &GroupConfig) -> Ou
 }
 
 /// A group as one broker has it.
-async fn config(cluster: &mut Cluster, master: &Master, group: &str) -> Outcome<Option<GroupConfig>> {
+pub(crate) async fn config(cluster: &mut Cluster, master: &Master, group: &str) -> Outcome<Option<GroupConfig>> {
     let header = GroupOf { group: group.to_owned() };
     found(cluster.ask(master, command(code::GET_SUBSCRIPTIONGROUP_CONFIG, &header)).await)
 }
 
-fn missing(group: &str) -> Failure {
+/// The failure of a command about a group that is not there.
+pub(crate) fn missing(group: &str) -> Failure {
     Failure::new(Exit::NotFound, format!("there is no group {group}; list them with: strata group list"))
 }
 

@@ -200,3 +200,39 @@ pub(crate) const TIER_READ_MEMORY_BYTES: usize = 256 * 1024 * 1024;
 
 /// Queues that `strata tier describe` asks for at once: stores answer many as fast as one.
 pub(crate) const TIER_QUEUES_AT_ONCE: usize = 8;
+
+/// Messages whose lives `strata trace` tells at once.
+pub(crate) const TRACED_MESSAGES_MAX: usize = 10;
+
+/// Minutes around a message in which the record of its batch is looked for.
+pub(crate) const TRACE_WINDOW_MINUTES: u32 = 10;
+
+/// Lines that `strata sql` remembers.
+pub(crate) const SQL_HISTORY_LINES_MAX: usize = 1_000;
+
+/// Bytes of a statement on standard input.
+pub(crate) const SQL_INPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// Characters of the name of a replay: it is part of names that brokers keep, and of a property of every message.
+pub(crate) const REPLAY_NAME_CHARS_MAX: usize = 64;
+
+/// Characters of a topic that the name of a replay is made of.
+pub(crate) const REPLAY_TOPIC_CHARS_MAX: usize = 48;
+
+/// Bytes a second that a replay may be told to keep to: a TiB, which no broker takes.
+pub(crate) const REPLAY_BYTES_RATE_MAX: u64 = 1 << 40;
+
+/// Queues that a replay reads and sends at once: as many messages are under way.
+pub(crate) const REPLAY_QUEUES_AT_ONCE: usize = 64;
+
+/// How often a replay tells how far each queue came; what was sent since is looked for by whoever goes on after a kill.
+pub(crate) const REPLAY_COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time that a replay waits for a broker that is busy.
+pub(crate) const REPLAY_BUSY_MAX: Duration = Duration::from_secs(30);
+
+/// Pause before a replay sends again what a busy broker did not take.
+pub(crate) const REPLAY_BUSY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Time that a pull of a replay may take at least: a broker answers within 10 s though the store of its tier is silent.
+pub(crate) const REPLAY_PULL_MAX: Duration = Duration::from_secs(15);

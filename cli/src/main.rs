@@ -21,12 +21,18 @@ mod group;
 mod limits;
 mod output;
 mod produce;
+mod reading;
+mod replay;
 mod serve;
 mod show_config;
+#[cfg(feature = "sql")]
+mod sql;
 mod store;
 mod tier;
 mod time;
 mod topic;
+#[cfg(feature = "sql")]
+mod trace;
 
 use args::{Cli, Command};
 use exit::{Exit, OrFail, Outcome};
@@ -63,10 +69,15 @@ fn run(command: Command) -> Outcome {
             Command::Group(command) => group::run(command).await,
             Command::Produce(args) => produce::run(args).await,
             Command::Consume(args) => consume::run(args).await,
+            Command::Replay(args) => replay::run(*args).await,
             Command::Bench(command) => bench::run(command).await,
             Command::Filter(command) => filter::run(command).await,
             Command::Store(command) => store::run(&command),
             Command::Tier(command) => tier::run(command).await,
+            #[cfg(feature = "sql")]
+            Command::Sql(args) => sql::run(args).await,
+            #[cfg(feature = "sql")]
+            Command::Trace(args) => trace::run(args).await,
             Command::Config(args) => show_config::run(&args),
         }
     });

@@ -256,7 +256,13 @@ fn chosen(masters: Vec<Master>, names: &[String]) -> Outcome<Vec<Master>> {
     Ok(masters.into_iter().filter(|master| names.is_empty() || names.contains(&master.name)).collect())
 }
 
-async fn put(cluster: &mut Cluster, master: &Master, config: &TopicConfig, attributes: &[String]) -> Outcome {
+/// Creates a topic on one broker, or changes it there.
+pub(crate) async fn put(
+    cluster: &mut Cluster,
+    master: &Master,
+    config: &TopicConfig,
+    attributes: &[String],
+) -> Outcome {
     let header = CreateTopic {
         topic: config.topic_name.clone(),
         default_topic: Some(String::from(name::AUTO_CREATE_TOPIC)),
@@ -271,7 +277,8 @@ async fn put(cluster: &mut Cluster, master: &Master, config: &TopicConfig, attri
     cluster.ask(master, command(code::UPDATE_AND_CREATE_TOPIC, &header)).await.map(|_| ())
 }
 
-async fn config(cluster: &mut Cluster, master: &Master, topic: &str) -> Outcome<Option<TopicConfig>> {
+/// A topic as one broker has it.
+pub(crate) async fn config(cluster: &mut Cluster, master: &Master, topic: &str) -> Outcome<Option<TopicConfig>> {
     let header = TopicOf { topic: topic.to_owned() };
     found(cluster.ask(master, command(code::GET_TOPIC_CONFIG, &header)).await)
 }

@@ -130,20 +130,16 @@ impl Store {
         kind: KeyKind,
     ) -> Vec<Bytes> {
         let query = KeyQuery { topic, key, kind, begin_ms, end_ms };
-        let max = max.min(QUERY_MESSAGES_MAX);
-        let hash = KeyHasher::of(topic).hash(key, kind);
-        let mut search = Search { query, hash, max, found: Vec::new() };
-        let (live, sealed) = self.shared.live_candidates(&mut search);
-        for (source, positions) in live {
-            search.confirm(&self.shared, &source, &positions);
-        }
-        for segment in sealed.iter().rev() {
-            if search.found.len() >= max {
-                break;
-            }
-            search.in_sealed(&self.shared, segment);
-        }
-        search.found
+        Search::of(query, max).run(&self.shared).found
+    }
+
+    /// All messages of a topic with one unique key, newest first. `None` when they are not known to be all: there are
+    /// [`QUERY_MESSAGES_MAX`], or a segment or a message that may be one of them cannot be read.
+    #[must_use]
+    pub fn all_with_unique_key(&self, topic: &str, key: &str) -> Option<Vec<Bytes>> {
+        let query = KeyQuery { topic, key, kind: KeyKind::UniqueKey, begin_ms: i64::MIN, end_ms: i64::MAX };
+        let search = Search::of(query, QUERY_MESSAGES_MAX).run(&self.shared);
+        search.is_whole.then_some(search.found)
     }
 }
 
@@ -153,6 +149,8 @@ struct Search<'a> {
     hash: u32,
     max: usize,
     found: Vec<Bytes>,
+    /// Whether everything that may be asked for was looked at.
+    is_whole: bool,
 }
 
 /// A segment and the positions in it that may answer.
@@ -243,9 +241,32 @@ fn is_as_sealed(source: &Source, record: &RecordView<'_>, position: usize) -> bo
     })
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn of(query: KeyQuery<'a>, max: usize) -> Self {
+        let hash = KeyHasher::of(query.topic).hash(query.key, query.kind);
+        Self { query, hash, max: max.min(QUERY_MESSAGES_MAX), found: Vec::new(), is_whole: true }
+    }
+
+    fn run(mut self, shared: &Shared) -> Self {
+        let (live, sealed) = shared.live_candidates(&mut self);
+        for (source, positions) in live {
+            self.confirm(shared, &source, &positions);
+        }
+        for segment in sealed.iter().rev() {
+            if self.found.len() >= self.max {
+                break;
+            }
+            self.in_sealed(shared, segment);
+        }
+        self.is_whole &= self.found.len() < self.max;
+        self
+    }
+
     fn in_sealed(&mut self, shared: &Shared, segment: &Arc<Sealed>) {
-        let Ok(parts) = shared.parts(segment) else { return };
+        let Ok(parts) = shared.parts(segment) else {
+            self.is_whole = false;
+            return;
+        };
         let facts = parts.sidecar.facts();
         if facts.first_time > self.query.end_ms || facts.last_time < self.query.begin_ms {
             return;
@@ -259,6 +280,7 @@ impl Search<'_> {
 
     /// Adds the records among `positions` that really carry the key.
     fn confirm(&mut self, shared: &Shared, source: &Source, positions: &[u32]) {
+        self.is_whole &= positions.len() < KEY_CANDIDATES_MAX;
         let mut before = None;
         for position in positions {
             if self.found.len() >= self.max {
@@ -269,6 +291,7 @@ impl Search<'_> {
                 continue;
             }
             let record = shared.record_in(source, *position as usize);
+            self.is_whole &= record.is_some();
             self.found.extend(record.filter(|bytes| self.matches(bytes)));
         }
     }

@@ -272,9 +272,10 @@ fn broker(setup: &Setup) -> Result<Command> {
     let config: &Path = &setup.log.with_extension("conf");
     fs::write(config, setup.settings.join("\n")).context("cannot write broker.conf")?;
     let mut start = command(&setup.binary);
-    let Ports { namesrv, broker, metrics } = setup.ports;
+    let Ports { namesrv, broker, metrics, sql, postgres } = setup.ports;
     start.args(["broker", "--namesrv", &format!("127.0.0.1:{namesrv}"), "--broker-port", &broker.to_string()]);
     start.args(["--metrics-port", &metrics.to_string(), "--data"]).arg(&setup.data).arg("-c").arg(config);
+    start.args(["--sql-port", &sql.to_string(), "--postgres-port", &postgres.to_string()]);
     start.env_remove("NAMESRV_ADDR");
     Ok(start)
 }

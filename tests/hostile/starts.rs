@@ -143,8 +143,8 @@ pub(crate) async fn unusable_folders(yard: &mut Yard) -> Result<()> {
 
 pub(crate) async fn ports_in_use(yard: &mut Yard) -> Result<()> {
     let setup = yard.setup()?;
-    let Ports { namesrv, broker, metrics } = setup.ports;
-    for port in [namesrv, broker, broker - 2, metrics] {
+    let Ports { namesrv, broker, metrics, sql, postgres } = setup.ports;
+    for port in [namesrv, broker, broker - 2, metrics, sql, postgres] {
         let held = TcpListener::bind(("0.0.0.0", port))?;
         fails(yard, &setup, &[&port.to_string(), "in use"]).await.with_context(|| format!("port {port}"))?;
         drop(held);

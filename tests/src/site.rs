@@ -62,18 +62,23 @@ pub struct Ports {
     pub broker: u16,
     /// The metrics page's.
     pub metrics: u16,
+    /// That of SQL.
+    pub sql: u16,
+    /// That of SQL for PostgreSQL's clients.
+    pub postgres: u16,
 }
 
 impl Ports {
-    /// Four ports that nobody uses now, below those that the system gives to clients.
+    /// Ports that nobody uses now, below those that the system gives to clients.
     ///
     /// # Errors
     /// None was found.
     pub fn free(draw: &mut Draw) -> Result<Self> {
         for _ in 0..200 {
             let base = u16::try_from(draw.between(20_000, 31_990)).unwrap_or(20_000);
-            let ports = Self { namesrv: base, broker: base + 4, metrics: base + 1 };
-            if [base, base + 1, base + 2, base + 4].iter().all(|port| is_free(*port)) {
+            let (sql, postgres) = (base + 3, base + 5);
+            let ports = Self { namesrv: base, broker: base + 4, metrics: base + 1, sql, postgres };
+            if (base..=base + 5).all(is_free) {
                 return Ok(ports);
             }
         }
@@ -116,6 +121,8 @@ impl Setup {
             ("--namesrv-port", self.ports.namesrv),
             ("--broker-port", self.ports.broker),
             ("--metrics-port", self.ports.metrics),
+            ("--sql-port", self.ports.sql),
+            ("--postgres-port", self.ports.postgres),
         ];
         for (flag, port) in ports {
             start.arg(flag).arg(port.to_string());

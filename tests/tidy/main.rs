@@ -21,6 +21,8 @@ const EXCEPTIONS: &[(&str, &str, &str, &str)] = &[
     ("limits", "store/src/limits.rs", "QUEUE_ID_MAX", "an id is a number without a unit"),
     ("limits", "tiering/src/limits.rs", "COMPRESSION_LEVEL", "a level is a number without a unit"),
     ("limits", "tiering/src/limits.rs", "BLOOM_WRONG", "a share has no unit"),
+    ("function names", "query/src/postgres/session.rs", "get_parameter_types", "the name is the trait's of pgwire"),
+    ("function names", "query/src/postgres/session.rs", "get_result_schema", "the name is the trait's of pgwire"),
     ("function names", "tiering/src/bucket/durable.rs", "get_opts", "the name is the trait's of object stores"),
     ("function names", "tiering/tests/bucket.rs", "get_opts", "the name is the trait's of object stores"),
     ("function names", "tiering/tests/faults/mod.rs", "get_opts", "the name is the trait's of object stores"),

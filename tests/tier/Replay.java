@@ -5,6 +5,8 @@
  * send TOPIC COUNT FIRST: a line "sent QUEUE OFFSET ID BODY" for each acknowledged message, ID being the unique key.
  * consume TOPIC GROUP yyyyMMddHHmmss TAG|SQL92 EXPRESSION COUNT: a line "got QUEUE OFFSET ID BODY" for each message that a
  * push consumer of a new group is given from that time on, until it has COUNT and nothing more comes.
+ * retried TOPIC GROUP COUNT: a line "given TOPIC TIMES ID BYTES" for each message that a push consumer is given which reads
+ * TOPIC from now on, TIMES being how often it came back before.
  * BODY is the CRC-32 of the body. Every tenth message is big enough to be compressed by the client.
  */
 
@@ -36,6 +38,8 @@ public final class Replay {
     public static void main(String[] args) throws Exception {
         if (args[1].equals("send")) {
             send(args[0], args[2], Integer.parseInt(args[3]), Integer.parseInt(args[4]));
+        } else if (args[1].equals("retried")) {
+            retried(args);
         } else {
             consume(args);
         }
@@ -97,6 +101,36 @@ public final class Replay {
         });
         consumer.start();
         while (System.currentTimeMillis() - last.get() < (count.get() < wanted ? PROGRESS_MS_MAX : QUIET_MS)) {
+            Thread.sleep(50);
+        }
+        System.out.print(lines);
+        consumer.shutdown();
+    }
+
+    private static void retried(String[] args) throws Exception {
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(args[3]);
+        consumer.setNamesrvAddr(args[0]);
+        // Two consumers of one machine.
+        consumer.setInstanceName(args[3]);
+        consumer.setMqClientApiTimeout(CALL_MS_MAX);
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_LAST_OFFSET);
+        consumer.subscribe(args[2], "*");
+        int wanted = Integer.parseInt(args[4]);
+        AtomicLong count = new AtomicLong();
+        AtomicLong last = new AtomicLong(System.currentTimeMillis());
+        StringBuffer lines = new StringBuffer();
+        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+            for (MessageExt message : messages) {
+                lines.append("given " + message.getTopic() + " " + message.getReconsumeTimes() + " " + message.getMsgId()
+                        + " " + message.getBody().length + "\n");
+                count.incrementAndGet();
+                last.set(System.currentTimeMillis());
+            }
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        consumer.start();
+        // Who is to get nothing waits as long as the others may wait for their first.
+        while (System.currentTimeMillis() - last.get() < (wanted == 0 || count.get() < wanted ? PROGRESS_MS_MAX : QUIET_MS)) {
             Thread.sleep(50);
         }
         System.out.print(lines);

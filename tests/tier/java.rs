@@ -31,22 +31,27 @@ const WISHES: [Wish; 3] = [
 ];
 
 /// The client's program.
-struct Java {
+pub(crate) struct Java {
     jars: PathBuf,
     address: String,
     home: PathBuf,
 }
 
 impl Java {
-    fn of(setup: &Setup, home: &Path) -> Result<Self> {
+    pub(crate) fn of(setup: &Setup, home: &Path) -> Result<Self> {
         std::fs::create_dir_all(home)?;
         let address = format!("127.0.0.1:{}", setup.ports.namesrv);
         Ok(Self { jars: apache::jars()?, address, home: home.to_owned() })
     }
 
-    /// The lines that it says, without their first word, which must be this one.
-    async fn say(&self, word: &str, arguments: &[&str]) -> Result<Vec<String>> {
-        let source = setting::package().join("tier/Replay.java");
+    /// The lines that `Replay.java` says, without their first word, which must be this one.
+    pub(crate) async fn say(&self, word: &str, arguments: &[&str]) -> Result<Vec<String>> {
+        self.run("Replay.java", word, arguments).await
+    }
+
+    /// The lines that a program says which begin with this word, without it.
+    pub(crate) async fn run(&self, program: &str, word: &str, arguments: &[&str]) -> Result<Vec<String>> {
+        let source = setting::package().join("tier").join(program);
         let mut command = site::command("java");
         command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]);
         command.arg(format!("-Duser.home={}", self.home.display()));

@@ -18,14 +18,20 @@ use strata_tests::talk::Talk;
 use strata_tests::{history::Queue, setting};
 use tokio::time::{Instant, sleep};
 
+mod again;
 mod away;
 mod delayed;
+mod engines;
 mod gap;
 mod java;
+mod pushdown;
 mod relay;
 mod retention;
 mod rivals;
 mod s3;
+mod sql;
+mod statements;
+mod traced;
 mod traffic;
 
 use s3::{BUCKET, S3};
@@ -59,14 +65,20 @@ type Case = (&'static str, for<'a> fn(&'a mut Ground) -> Step<'a>);
 const CASES: &[Case] = &[
     ("replay through S3, and a broker from the bucket alone", |at| Box::pin(through_s3(at))),
     ("a Java consumer replays from a time", |at| Box::pin(java::replay(at))),
+    ("selected messages again", |at| Box::pin(again::selected(at))),
+    ("a Java group is given selected messages again", |at| Box::pin(again::java_group(at))),
     ("kills while rolling", |at| Box::pin(kills(at))),
     ("small rolls are merged", |at| Box::pin(retention::merges(at))),
     ("retention", |at| Box::pin(retention::expiry(at))),
     ("the store is away", |at| Box::pin(away::away(at))),
     ("delayed messages come though their copies were lost", |at| Box::pin(delayed::lost_copies(at))),
     ("a gap that nobody has", |at| Box::pin(gap::gap(at))),
+    ("SQL over both tiers", |at| Box::pin(sql::both_tiers(at))),
+    ("what conditions pass over changes nothing", |at| Box::pin(pushdown::changes_nothing(at))),
+    ("lives of messages that Java traces", |at| Box::pin(traced::lives(at))),
     ("two brokers of one prefix", |at| Box::pin(rivals::rivals(at))),
     ("other engines read the objects", |at| Box::pin(readers(at))),
+    ("the same SQL by other engines", |at| Box::pin(engines::engines(at))),
 ];
 
 fn main() -> ExitCode {

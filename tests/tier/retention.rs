@@ -19,10 +19,10 @@ use crate::{Ground, parquet_files, roll_and_trim, start, strata};
 const SMALL_ROLLS: usize = 9;
 
 /// Longer than what is told to be kept for a second, and longer than the time of grace.
-const PAST: Duration = Duration::from_millis(1_500);
+pub(crate) const PAST: Duration = Duration::from_millis(1_500);
 
 /// Has the broker keep its tier in order now.
-fn tidy(setup: &Setup, grace: Option<&str>) -> Result<Value> {
+pub(crate) fn tidy(setup: &Setup, grace: Option<&str>) -> Result<Value> {
     let namesrv = format!("127.0.0.1:{}", setup.ports.namesrv);
     let mut arguments = vec!["tier", "gc", "--output", "json", "--namesrv", &namesrv];
     arguments.extend(grace.into_iter().flat_map(|seconds| ["--grace", seconds]));
@@ -30,7 +30,7 @@ fn tidy(setup: &Setup, grace: Option<&str>) -> Result<Value> {
     told.get(0).cloned().context("the broker told nothing")
 }
 
-fn keep(setup: &Setup, topic: &str, how_long: &str) -> Result<()> {
+pub(crate) fn keep(setup: &Setup, topic: &str, how_long: &str) -> Result<()> {
     let (namesrv, rule) = (format!("127.0.0.1:{}", setup.ports.namesrv), format!("retention.cold={how_long}"));
     strata(setup, None, &["topic", "update", topic, "--attribute", &rule, "--namesrv", &namesrv]).map(drop)
 }

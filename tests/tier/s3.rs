@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,7 +17,7 @@ pub(crate) const BUCKET: &str = "strata";
 const READY_MAX: Duration = Duration::from_secs(60);
 
 /// The Python environment that `tests/tier/install` made.
-fn python() -> Result<PathBuf> {
+pub(crate) fn python() -> Result<PathBuf> {
     let venv = setting::text("STRATA_TIER_VENV").map(PathBuf::from);
     let cache = setting::text("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| setting::text("HOME").map(|home| PathBuf::from(home).join(".cache")));
@@ -38,9 +38,8 @@ impl S3 {
     pub(crate) async fn start(log: &Path) -> Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let log = std::fs::File::create(log).context("cannot create the log of the S3 server")?;
-        let script = Path::new(&setting::package()).join("tier/s3_server.py");
-        let mut command = site::command(python()?);
-        command.arg(script).arg(port.to_string()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let mut command = script("s3_server.py")?;
+        command.arg(port.to_string()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().context("cannot start the S3 server")?;
         let s3 = Self { child, port };
         let deadline = Instant::now() + READY_MAX;
@@ -90,12 +89,16 @@ impl Drop for S3 {
     }
 }
 
+/// The command of a script that lies beside the suite.
+pub(crate) fn script(name: &str) -> Result<Command> {
+    let mut command = site::command(python()?);
+    command.arg(Path::new(&setting::package()).join("tier").join(name));
+    Ok(command)
+}
+
 /// What an engine (`duckdb`, `polars`) reads of Parquet files: for each topic its messages and a digest.
 pub(crate) fn read_by(engine: &str, files: &[PathBuf]) -> Result<serde_json::Value> {
-    let script = Path::new(&setting::package()).join("tier/rows.py");
-    let mut command = site::command(python()?);
-    let output =
-        command.arg(script).arg(engine).args(files).output().with_context(|| format!("cannot run {engine}"))?;
+    let output = script("rows.py")?.arg(engine).args(files).output().with_context(|| format!("cannot run {engine}"))?;
     ensure!(output.status.success(), "{engine}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).with_context(|| format!("the answer of {engine} is no JSON"))
 }

@@ -25,12 +25,14 @@ mod locate;
 mod read;
 mod select;
 mod sift;
+mod table;
 mod times;
 
 pub use chunks::{CacheError, CacheOptions};
 pub use find::{KeyAsk, KeyKind};
 pub use read::{Ask, ColdRead, ColdStatus};
 pub use sift::{Bounds, ColumnSift, KeepAll, PropertyBatch, Sift};
+pub use table::{TableAsk, TablePart, TableParts, TableRows};
 pub use times::Boundary;
 
 use blocks::Blocks;

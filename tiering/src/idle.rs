@@ -16,8 +16,6 @@ use thread_priority::{
 use tokio::runtime::{Builder, Runtime};
 use tracing::debug;
 
-use crate::limits::IDLE_THREADS_MAX;
-
 /// Where the kernel tells how long a thread ran and how long it waited to.
 const STATISTICS: &str = "/proc/thread-self/schedstat";
 
@@ -63,19 +61,19 @@ pub(crate) fn yield_to_all() -> io::Result<Waiting> {
     Ok(waiting)
 }
 
-/// A runtime whose threads yield to all else. A store that is a folder does its requests in them.
+/// A runtime whose threads yield to all else: `workers` of them, and `blocking` for what waits for a disk, under a name.
 ///
 /// # Errors
 /// The kernel gives no thread.
-pub fn runtime() -> io::Result<Runtime> {
+pub fn runtime(name: &'static str, (workers, blocking): (usize, usize)) -> io::Result<Runtime> {
     Builder::new_multi_thread()
-        .worker_threads(1)
-        .max_blocking_threads(IDLE_THREADS_MAX)
-        .thread_name("cold-idle")
+        .worker_threads(workers)
+        .max_blocking_threads(blocking)
+        .thread_name(name)
         .enable_all()
-        .on_thread_start(|| {
+        .on_thread_start(move || {
             if let Err(error) = yield_to_all() {
-                debug!(%error, "a thread of the cold tier does not yield to others");
+                debug!(%error, name, "a thread does not yield to others");
             }
         })
         .build()
@@ -111,7 +109,7 @@ mod tests {
         })
         .join()
         .unwrap();
-        let runtime = runtime().unwrap();
+        let runtime = runtime("idle", (1, 1)).unwrap();
         let classes = runtime.block_on(async { (spawn(async { class() }).await, spawn_blocking(class).await) });
         assert_eq!((classes.0.unwrap(), classes.1.unwrap()), (SCHED_IDLE.to_owned(), SCHED_IDLE.to_owned()));
         assert_eq!(class(), SCHED_OTHER);

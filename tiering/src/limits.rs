@@ -42,9 +42,6 @@ pub const BREAKER_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Bytes of one object. What is read whole is held in memory.
 pub const OBJECT_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
-/// Ranges of one call that are read at once.
-pub const RANGES_AT_ONCE_MAX: usize = 16;
-
 /// Bytes of a store's error that are kept: enough for its code and its words.
 pub const ERROR_BYTES_MAX: usize = 400;
 
@@ -167,6 +164,9 @@ pub const FETCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Rows of a block that are decoded at once: what lies between the pages and the records stays in a core's cache.
 pub const BLOCK_BATCH_ROWS: usize = 512;
+
+/// Rows of a batch of a table.
+pub const TABLE_BATCH_ROWS: usize = 8_192;
 
 /// Rows of a block between two looks whether another thread wants the core: some tenths of a millisecond.
 pub const YIELD_ROWS: usize = 128;

@@ -9,6 +9,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use strata_store::SealedRange;
+use strata_tiering::idle;
+use strata_tiering::limits::IDLE_THREADS_MAX;
 use strata_tiering::manifest::{CommitError, Edit};
 use strata_tiering::pace::Pace;
 use strata_tiering::roll::{Part, RollError, Rolled, Source};
@@ -263,7 +265,7 @@ impl Roller {
     /// other stores share their connections with readers.
     fn yielding_runtime(&self) -> &Handle {
         let own = self.idle.get_or_init(|| {
-            let runtime = self.cold.bucket.is_folder().then(strata_tiering::idle::runtime)?;
+            let runtime = self.cold.bucket.is_folder().then(|| idle::runtime("cold-idle", (1, IDLE_THREADS_MAX)))?;
             runtime.inspect_err(|error| warn!(%error, "no threads that yield were started")).ok()
         });
         own.as_ref().map_or(&self.runtime, Runtime::handle)

@@ -19,7 +19,7 @@ use crate::exit::{Exit, Failure, OrFail, Outcome};
 
 mod questions;
 
-pub(crate) use questions::{queue_of, queue_table};
+pub(crate) use questions::{queue_name, queue_of, queue_table};
 
 /// A broker that is the master of its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,4 +189,16 @@ pub(crate) fn success(answer: Command, who: &str) -> Outcome<Command> {
     let name = code.map_or_else(|| answer.code.to_string(), |code| format!("{code:?} ({})", answer.code));
     let remark = answer.remark.unwrap_or_else(|| String::from("no reason given"));
     Err(Failure::new(exit, format!("{who} answered {name}: {remark}")))
+}
+
+/// The answer to a send. A message that is stored but not yet confirmed by disk or replica is sent; the operator is told.
+pub(crate) fn stored(mut answer: Command, broker: &str) -> Outcome<Command> {
+    let code = ResponseCode::of(answer.code);
+    if let Some(ResponseCode::FlushDiskTimeout | ResponseCode::FlushSlaveTimeout | ResponseCode::SlaveNotAvailable) =
+        code
+    {
+        tracing::warn!(broker, ?code, "a message is stored, but its flush or replica was not confirmed in time");
+        answer.code = ResponseCode::Success.wire();
+    }
+    success(answer, &format!("broker {broker}"))
 }

@@ -26,7 +26,12 @@ pub(crate) fn queue_table<T: DeserializeOwned>(answer: &Command) -> Outcome<Vec<
 
 /// A queue as it is shown: `broker/3`.
 pub(crate) fn queue_of(queue: &MessageQueue) -> String {
-    format!("{}/{}", queue.broker_name, queue.queue_id)
+    queue_name(&queue.broker_name, queue.queue_id)
+}
+
+/// A queue as it is shown: `broker/3`.
+pub(crate) fn queue_name(broker: &str, queue_id: i32) -> String {
+    format!("{broker}/{queue_id}")
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use strata_store::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 
 use super::cold::{self, ColdDraft};
 use super::connections::{self, Connections, HasConnections};
+use super::sql::{self, SqlAddresses, SqlDraft};
 use super::unserved::{self, Unserved};
 use super::values::{addresses, name, number, parsed, truth};
 use super::{Key, Role};
@@ -33,6 +34,7 @@ pub(crate) struct BrokerDraft {
     sync_flush: bool,
     flush_interval_ms: u64,
     pub(crate) cold: ColdDraft,
+    pub(super) sql: SqlDraft,
 }
 
 /// Bytes behind which a flush begins without waiting for its interval.
@@ -50,6 +52,7 @@ impl Default for BrokerDraft {
             sync_flush: false,
             flush_interval_ms: 500,
             cold: ColdDraft::default(),
+            sql: SqlDraft::default(),
         }
     }
 }
@@ -70,6 +73,16 @@ impl BrokerDraft {
     /// Where figures are given out, if they are: on the broker's address unless another was given.
     pub(crate) fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics.enabled.then(|| SocketAddr::new(self.metrics_listen(), self.metrics.port))
+    }
+
+    /// The metrics port, also when no figures are given out.
+    pub(super) fn metrics_port(&self) -> u16 {
+        self.metrics.port
+    }
+
+    /// Where SQL is answered, if it is.
+    pub(crate) fn sql_addresses(&self) -> Option<SqlAddresses> {
+        self.sql.addresses(self.metrics.port)
     }
 
     fn metrics_listen(&self) -> IpAddr {
@@ -348,6 +361,10 @@ impl Role for BrokerDraft {
             apply: |d, v| number(&mut d.metrics.port, v, 0..=u16::MAX),
             show: |d| d.metrics.port.to_string(),
         },
+        sql::enable(),
+        sql::listen(),
+        sql::port(),
+        sql::postgres_port(),
     ];
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod connections;
 pub(crate) mod namesrv;
 mod nearest;
 mod properties;
+pub(crate) mod sql;
 mod unserved;
 mod values;
 

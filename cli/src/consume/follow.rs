@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at, sleep};
 
-use super::message::Message;
-use super::reader::{self, QueueReader, Wanted};
 use crate::args::ClusterArgs;
 use crate::cluster::Cluster;
 use crate::exit::{Exit, Outcome};
 use crate::limits::{FOLLOW_HOLD, FOLLOW_RETRY, FOLLOWED_MESSAGES_MAX, NEW_QUEUES_MAX, ROUTE_INTERVAL};
+use crate::reading::message::Message;
+use crate::reading::reader::{self, QueueReader, Wanted};
 use crate::time::Position;
 
 /// What comes to a follower.

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::message::Message;
-use super::reader::QueueReader;
 use crate::exit::Outcome;
+use crate::reading::message::Message;
+use crate::reading::reader::QueueReader;
 
 /// Readers whose messages come out merged. Messages of one queue keep their order.
 pub(super) struct Merged {
@@ -46,8 +46,8 @@ fn oldest<'a>(buffers: impl Iterator<Item = &'a VecDeque<Message>>) -> Option<us
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::tests::message;
     use super::*;
+    use crate::reading::message::tests::message;
 
     #[test]
     fn the_oldest_head_comes_first() {

@@ -8,31 +8,25 @@ use std::num::NonZeroU64;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use strata_filter::TAG;
-use strata_filter::sql::Expression;
 
 mod follow;
 mod merge;
-mod message;
 mod print;
 mod progress;
-mod reader;
 
 use crate::args::ClusterArgs;
 use crate::cluster::Cluster;
 use crate::exit::{Exit, Failure, OrFail, Outcome};
 use crate::filter::DialectName;
 use crate::limits::COMMIT_INTERVAL;
+use crate::reading::TOOLS_GROUP;
+use crate::reading::message::Message;
+use crate::reading::reader::{self, QueueReader, Selection, Wanted, parse_tags};
 use crate::time::{Position, now_ms};
 use follow::Event;
 use merge::Merged;
-use message::Message;
 use print::Printer;
 use progress::Progress;
-use reader::{QueueReader, Selection, Wanted};
-
-/// The group that brokers see when no other is given. It is RocketMQ's group of tools and always exists.
-const TOOLS_GROUP: &str = "TOOLS_CONSUMER";
 
 /// How messages are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -98,23 +92,6 @@ pub(crate) struct ConsumeArgs {
     cluster: ClusterArgs,
 }
 
-/// Brokers read an expression without a tag as all tags, which is not what an empty variable of a script means.
-fn parse_tags(text: &str) -> Result<String, String> {
-    if text.split("||").all(|tag| tag.trim().is_empty()) {
-        return Err(String::from("a tag, tags with || between, or * for all"));
-    }
-    Ok(text.to_owned())
-}
-
-/// What brokers are to let through. An expression that does not compile is told here, before a broker is asked.
-fn selection(args: &ConsumeArgs) -> Outcome<Selection> {
-    let Some(text) = &args.filter else {
-        return Ok(Selection { kind: TAG, text: args.tag.clone().unwrap_or_else(|| String::from("*")) });
-    };
-    Expression::compile(args.dialect.dialect(), text).or_fail(Exit::Usage)?;
-    Ok(Selection { kind: args.dialect.dialect().kind(), text: text.clone() })
-}
-
 /// Runs the command.
 pub(crate) async fn run(args: ConsumeArgs) -> Outcome {
     if let Some(group) = &args.group {
@@ -126,7 +103,7 @@ pub(crate) async fn run(args: ConsumeArgs) -> Outcome {
     let wanted = Wanted {
         topic: args.topic.clone(),
         group: group.to_owned(),
-        selection: selection(&args)?,
+        selection: Selection::of(args.filter.as_deref(), args.dialect, args.tag.as_deref())?,
         from: args.offset.map(|from| from.at(now)),
         until: args.until.map(|until| until.at(now)),
         stored: args.group.is_some() && args.offset.is_none(),

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::MessageFormat;
-use super::message::Message;
 use crate::exit::{Exit, OrFail, Outcome};
 use crate::output::write_out;
+use crate::reading::message::Message;
 use crate::time::show_ms;
 
 /// A message as JSON. A body that is not UTF-8 is given in base64, so that nothing of it is lost.
@@ -91,8 +91,8 @@ fn base64(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::tests::message;
     use super::*;
+    use crate::reading::message::tests::message;
 
     #[test]
     fn json_says_everything() {

@@ -8,10 +8,10 @@ use strata_protocol::request::UpdateConsumerOffset;
 use strata_remoting::Client;
 use tokio::time::Instant;
 
-use super::reader::QueueReader;
 use crate::cluster::{Master, command, success};
 use crate::exit::{Exit, OrFail, Outcome};
 use crate::limits::COMMIT_INTERVAL;
+use crate::reading::reader::QueueReader;
 
 struct Queue {
     master: Master,

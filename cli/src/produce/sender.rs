@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use strata_protocol::body::perm;
-use strata_protocol::code::{ResponseCode, request};
+use strata_protocol::code::request;
 use strata_protocol::command::Command;
 use strata_protocol::message_id::{UniqueKey, month_start_ms};
 use strata_protocol::name::AUTO_CREATE_TOPIC;
@@ -16,7 +16,7 @@ use strata_protocol::request::Send;
 use strata_remoting::Client;
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::{Cluster, masters_of, success};
+use crate::cluster::{Cluster, masters_of, stored};
 use crate::exit::{Exit, Failure, OrFail, Outcome};
 use crate::limits::CREATED_INTERVAL;
 use crate::time::now_ms;
@@ -179,16 +179,4 @@ impl Sender {
         };
         key.encode()
     }
-}
-
-/// A message that is stored but not yet confirmed by disk or replica is sent; the operator is told.
-fn stored(mut answer: Command, broker: &str) -> Outcome<Command> {
-    let code = ResponseCode::of(answer.code);
-    if let Some(ResponseCode::FlushDiskTimeout | ResponseCode::FlushSlaveTimeout | ResponseCode::SlaveNotAvailable) =
-        code
-    {
-        tracing::warn!(broker, ?code, "a message is stored, but its flush or replica was not confirmed in time");
-        answer.code = ResponseCode::Success.wire();
-    }
-    success(answer, &format!("broker {broker}"))
 }

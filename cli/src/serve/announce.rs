@@ -26,6 +26,8 @@ pub(crate) struct Facts {
     pub(crate) namesrv: Option<SocketAddr>,
     pub(crate) broker: Option<BrokerFacts>,
     pub(crate) pages: Option<SocketAddr>,
+    /// What is told of SQL, line by line.
+    pub(crate) sql: Vec<(&'static str, String)>,
 }
 
 /// Prints the facts and a line that says `ready`; scripts wait for that word.
@@ -54,6 +56,9 @@ fn text(facts: &Facts, took: Duration) -> String {
     if let Some(address) = facts.pages {
         let page = if facts.broker.is_some() { "/metrics" } else { "/rocketmq/nsaddr" };
         fact("pages", &format!("http://{}{page}", reachable(address)));
+    }
+    for (name, value) in &facts.sql {
+        fact(name, value);
     }
     let _ = writeln!(out, "\nready in {} ms", took.as_millis());
     if let (Some(namesrv), Some(broker)) = (facts.namesrv, &facts.broker) {

@@ -28,6 +28,8 @@ pub(crate) struct Pages {
     pub(crate) namesrv: Option<Arc<Namesrv>>,
     /// What a broker alone hands out: the name servers it registers with.
     pub(crate) name_servers: String,
+    /// What SQL statements did.
+    pub(crate) sql_figures: Option<Arc<dyn Fn() -> String + Send + Sync>>,
 }
 
 impl Pages {
@@ -40,7 +42,11 @@ impl Pages {
     }
 
     fn figures(&self) -> Option<String> {
-        self.broker.as_ref().map(|broker| broker.metrics_text())
+        let mut text = self.broker.as_ref()?.metrics_text();
+        if let Some(figures) = &self.sql_figures {
+            text.push_str(&figures());
+        }
+        Some(text)
     }
 
     fn router(self) -> Router {

@@ -8,6 +8,8 @@ mod descriptors;
 mod http;
 mod registered;
 mod run;
+#[cfg_attr(not(feature = "sql"), path = "no_sql.rs")]
+mod sql;
 mod stop;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use strata_namesrv::NamesrvOptions;
 
-use crate::args::{BrokerArgs, DEFAULT_DATA, DEFAULT_NAMESRV, NamesrvArgs, StartArgs};
+use crate::args::{BrokerArgs, DEFAULT_DATA, DEFAULT_NAMESRV, NamesrvArgs, SqlFlags, StartArgs};
 use crate::config::broker::BrokerDraft;
 use crate::config::connections::HasConnections;
 use crate::config::namesrv::NamesrvDraft;
@@ -44,7 +46,8 @@ pub(crate) async fn start(args: StartArgs) -> Outcome {
     let options = draft.options();
     let addresses = vec![SocketAddr::new(options.identity.ip, namesrv_port).to_string()];
     let namesrv_options = NamesrvOptions { data: Some(args.namesrv_data()), addresses, ..NamesrvOptions::default() };
-    let broker = BrokerSite { options, metrics: draft.metrics_address(), cold: draft.cold.location() };
+    let metrics = draft.metrics_address();
+    let broker = BrokerSite { options, sql: draft.sql_addresses(), metrics, cold: draft.cold.location() };
     let namesrv = Some((namesrv_options, namesrv));
     run::run(Site { namesrv, broker: Some(broker), nsaddr: None, share }, started).await
 }
@@ -75,7 +78,8 @@ pub(crate) async fn broker(args: BrokerArgs) -> Outcome {
     let draft = effective.draft;
     let share = descriptors.share(*draft.connections(), BROKER_PORTS);
     let cold = draft.cold.location();
-    let broker = BrokerSite { options: draft.options(), metrics: draft.metrics_address(), cold };
+    let metrics = draft.metrics_address();
+    let broker = BrokerSite { options: draft.options(), sql: draft.sql_addresses(), metrics, cold };
     run::run(Site { namesrv: None, broker: Some(broker), nsaddr: None, share }, started).await
 }
 
@@ -97,6 +101,7 @@ pub(crate) fn broker_config(args: &BrokerArgs) -> Outcome<Effective<BrokerDraft>
         effective.take_given("bindAddress", args.listen, Origin::Flag("--listen"))?;
         effective.take_given("storePathRootDir", args.data.as_ref().map(|p| p.display()), Origin::Flag("--data"))?;
         effective.take_given("metricsPromExporterPort", args.metrics_port, Origin::Flag("--metrics-port"))?;
+        take_sql(&mut effective, &args.sql)?;
         effective.take_given("tieredStoreUrl", args.cold.as_ref(), Origin::Flag("--cold"))?;
         Ok::<_, ConfigError>(effective)
     };
@@ -136,6 +141,7 @@ pub(crate) fn start_config(args: &StartArgs) -> Outcome<Effective<BrokerDraft>> 
         effective.take_given("brokerIP1", args.host, Origin::Flag("--host"))?;
         effective.take_given("bindAddress", args.listen, Origin::Flag("--listen"))?;
         effective.take_given("metricsPromExporterPort", args.metrics_port, Origin::Flag("--metrics-port"))?;
+        take_sql(&mut effective, &args.sql)?;
         effective.take_given("tieredStoreUrl", args.cold.as_ref(), Origin::Flag("--cold"))?;
         if effective.origin("tieredStoreUrl") == Origin::Default {
             let folder = default_cold(args, &effective);
@@ -152,6 +158,12 @@ pub(crate) fn start_config(args: &StartArgs) -> Outcome<Effective<BrokerDraft>> 
         Ok::<_, ConfigError>(effective)
     };
     read().or_fail(Exit::Usage)
+}
+
+fn take_sql(effective: &mut Effective<BrokerDraft>, flags: &SqlFlags) -> Result<(), ConfigError> {
+    effective.take_given("sqlPort", flags.sql_port, Origin::Flag("--sql-port"))?;
+    effective.take_given("sqlPostgresPort", flags.postgres_port, Origin::Flag("--postgres-port"))?;
+    effective.take_given("sqlBindAddress", flags.sql_listen, Origin::Flag("--sql-listen"))
 }
 
 /// The object store of `strata start` itself: a folder beside its servers' folders, or in the one that a file names.

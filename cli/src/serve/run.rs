@@ -17,8 +17,10 @@ use super::announce::{BrokerFacts, Facts, announce};
 use super::descriptors::Share;
 use super::http::{self, Pages};
 use super::registered::Entry;
+use super::sql;
 use super::stop::{Bell, asked_to_stop};
 use crate::config::connections::Connections;
+use crate::config::sql::SqlAddresses;
 use crate::exit::{Exit, Failure, OrFail, Outcome};
 use crate::limits::{READY_INTERVAL, READY_MAX};
 
@@ -38,6 +40,8 @@ pub(crate) struct BrokerSite {
     pub(crate) options: BrokerOptions,
     /// Where its figures are given out.
     pub(crate) metrics: Option<SocketAddr>,
+    /// Where SQL is answered.
+    pub(crate) sql: Option<SqlAddresses>,
     /// Where its cold tier is, if it has one.
     pub(crate) cold: Option<Location>,
 }
@@ -62,6 +66,7 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
     // Listened for from here on, not from the task's first turn: a signal during the start is not lost.
     let signal = tokio::spawn(asked_to_stop()?);
     let pages_listener = pages_listener(&site).await?;
+    let sql_ports = sql::Ports::take(site.broker.as_ref().and_then(|broker| broker.sql)).await?;
     let bound = match site.broker {
         Some(broker) => Some(bind_broker(broker, site.share.connections).await?),
         None => None,
@@ -70,16 +75,7 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
     let pages_address = pages_listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let (namesrv, namesrv_server) = open_namesrv(site.namesrv)?;
     let (broker, broker_parts) = match bound {
-        Some(bound) => {
-            let options = bound.options.clone();
-            let bucket = match &bound.cold {
-                Some(location) => Some(crate::tier::open_bucket(location).await?),
-                None => None,
-            };
-            let clock = Arc::new(SystemClock::new());
-            let opened = tokio::task::spawn_blocking(move || Broker::open(options, clock, bucket)).await;
-            (Some(opened.or_fail(Exit::Failed)?.or_fail(Exit::CannotStart)?), Some(bound))
-        }
+        Some(bound) => (Some(open_broker(&bound).await?), Some(bound)),
         None => (None, None),
     };
     if let Some(shortage) = &site.share.shortage {
@@ -88,10 +84,19 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
     let entry = broker_parts.as_ref().map(|parts| Entry::of(&parts.options, parts.options.identity.port));
     let is_cold_open = broker.as_ref().and_then(|broker| broker.is_cold_open());
     let broker_facts = broker_parts.as_ref().map(|parts| facts_of(parts, is_cold_open));
-    let facts = Facts { namesrv: namesrv_address, broker: broker_facts, pages: pages_address };
+    let sql_told = sql_ports.as_ref().map(sql::Ports::told).unwrap_or_default();
+    let sql = sql_ports.zip(broker.as_ref()).map(|(ports, broker)| ports.open(broker)).transpose()?;
+    let facts = Facts { namesrv: namesrv_address, broker: broker_facts, pages: pages_address, sql: sql_told };
     let name_servers = facts.broker.as_ref().map(|broker| broker.name_servers.clone()).unwrap_or_default();
-    let pages = Pages { broker: broker.clone(), namesrv: namesrv.clone(), name_servers };
+    let sql_figures = sql.as_ref().map(sql::Sql::figures);
+    let pages = Pages { broker: broker.clone(), namesrv: namesrv.clone(), name_servers, sql_figures };
     let (broker_bell, namesrv_bell, pages_bell) = (Bell::new(), Bell::new(), Bell::new());
+    let sql_rung = pages_bell.rung();
+    let sql_done = async {
+        if let Some(sql) = sql {
+            sql.serve(sql_rung).await;
+        }
+    };
     let namesrv_rung = namesrv_bell.rung();
     let mut namesrv_task = namesrv.zip(namesrv_server).map(|(namesrv, server)| {
         tokio::spawn(async move {
@@ -122,7 +127,7 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
         pages_bell.ring();
         result.and(broker_end).and(namesrv_end)
     };
-    let (result, ()) = tokio::join!(life, pages_done);
+    let (result, (), ()) = tokio::join!(life, pages_done, sql_done);
     if result.is_ok() {
         tracing::info!("stopped");
     }
@@ -206,6 +211,17 @@ async fn pages_listener(site: &Site) -> Outcome<Option<TcpListener>> {
     http::listen(address, flag).await.map(Some)
 }
 
+async fn open_broker(bound: &BoundBroker) -> Outcome<Arc<Broker>> {
+    let options = bound.options.clone();
+    let bucket = match &bound.cold {
+        Some(location) => Some(crate::tier::open_bucket(location).await?),
+        None => None,
+    };
+    let clock = Arc::new(SystemClock::new());
+    let opened = tokio::task::spawn_blocking(move || Broker::open(options, clock, bucket)).await;
+    opened.or_fail(Exit::Failed)?.or_fail(Exit::CannotStart)
+}
+
 fn open_namesrv(site: Option<(NamesrvOptions, Server)>) -> Outcome<(Option<Arc<Namesrv>>, Option<Server>)> {
     let Some((options, server)) = site else { return Ok((None, None)) };
     Ok((Some(Namesrv::open(options).or_fail(Exit::CannotStart)?), Some(server)))
@@ -213,7 +229,7 @@ fn open_namesrv(site: Option<(NamesrvOptions, Server)>) -> Outcome<(Option<Arc<N
 
 /// The fast port is two below; a free broker port has any free one beside it.
 async fn bind_broker(site: BrokerSite, connections: Connections) -> Outcome<BoundBroker> {
-    let BrokerSite { mut options, cold, metrics: _ } = site;
+    let BrokerSite { mut options, cold, metrics: _, sql: _ } = site;
     let address = SocketAddr::new(options.listen, options.identity.port);
     let server = bind(address, false, connections).await?;
     let fast = match address.port() {

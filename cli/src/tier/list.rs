@@ -1,7 +1,9 @@
 //! `strata tier ls`: the rolls that a manifest lists.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
-use strata_tiering::manifest::Roll;
+use strata_tiering::manifest::{Manifest, Roll};
 
 use super::LsArgs;
 use super::place::Place;
@@ -22,6 +24,24 @@ struct Listing {
     messages: u64,
     bytes: u64,
     rolls: Vec<Row>,
+    /// What readers of the objects need besides: see `docs/sql-at-scale.md`.
+    floors: Vec<Floor>,
+    properties: Vec<Property>,
+}
+
+/// Messages of the topic below that log offset are gone, whatever objects have of them.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Floor {
+    topic: String,
+    log_offset: u64,
+}
+
+/// A property with a column of its own, and the id of that.
+#[derive(Debug, Serialize)]
+struct Property {
+    name: String,
+    id: i32,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,8 +88,17 @@ pub(super) async fn run(args: LsArgs) -> Outcome {
         messages: totals.rows,
         bytes: totals.bytes,
         rolls: manifest.rolls().iter().map(|roll| Row::of(&place.home, roll)).collect(),
+        floors: floors(manifest),
+        properties: manifest.properties().iter().map(|(name, id)| Property { name: name.clone(), id: *id }).collect(),
     };
     show(&args.output, &listing, listing_text)
+}
+
+/// The floors of all topics that were deleted or have expired, by name.
+fn floors(manifest: &Manifest) -> Vec<Floor> {
+    let topics: BTreeSet<&String> = manifest.dropped().keys().chain(manifest.expired().keys()).collect();
+    let floor = |topic: &String| Floor { topic: topic.clone(), log_offset: manifest.floor_of(topic) };
+    topics.into_iter().map(floor).collect()
 }
 
 fn listing_text(listing: &Listing) -> String {

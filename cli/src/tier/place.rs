@@ -10,7 +10,7 @@ use strata_tiering::cold::ColdError;
 use strata_tiering::manifest::{Ledger, Manifest, ManifestError, broker_folder};
 
 use super::PlaceArgs;
-use crate::args::StartArgs;
+use crate::args::{SqlFlags, StartArgs};
 use crate::config::broker::BrokerDraft;
 use crate::config::cold::url_of;
 use crate::exit::{Exit, Failure, OrFail, Outcome};
@@ -43,6 +43,7 @@ pub(super) fn draft(config: Option<PathBuf>, data: Option<PathBuf>) -> Outcome<B
         namesrv_port: None,
         broker_port: None,
         metrics_port: None,
+        sql: SqlFlags::default(),
         cold: None,
     };
     Ok(serve::start_config(&args)?.draft)

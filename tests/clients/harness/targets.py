@@ -92,7 +92,8 @@ class Strata:
 
     def both(self, data, namesrv_port, broker_port):
         return [self.binary, "start", "-c", self.settings(data), "--data", data, "--namesrv-port", str(namesrv_port),
-                "--broker-port", str(broker_port), "--metrics-port", str(free_port())]
+                "--broker-port", str(broker_port), "--metrics-port", str(free_port()),
+                "--sql-port", "0", "--postgres-port", "0"]
 
     @staticmethod
     def settings(data):

@@ -3,13 +3,12 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{Error as StoreError, GetOptions, ObjectStoreExt};
 
 use super::attempt::again;
 use super::{Bucket, BucketError, Call};
-use crate::limits::{OBJECT_BYTES_MAX, RANGES_AT_ONCE_MAX};
+use crate::limits::OBJECT_BYTES_MAX;
 
 impl Bucket {
     /// Reads a whole object.
@@ -67,17 +66,6 @@ impl Bucket {
             }
         })
         .await
-    }
-
-    /// Reads several parts of an object at once, each by a request of its own: whoever asks knows which of them are
-    /// better read as one.
-    ///
-    /// # Errors
-    /// As [`Bucket::read_range`].
-    pub async fn read_ranges(&self, path: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, BucketError> {
-        let full = self.full(path)?;
-        let reads: Vec<_> = ranges.iter().map(|range| self.one_range(path, &full, range.clone())).collect();
-        stream::iter(reads).buffered(RANGES_AT_ONCE_MAX).try_collect().await
     }
 
     /// The bytes of an object, without reading them.

@@ -164,6 +164,15 @@ impl Chunks {
         Ok(ranges.iter().map(|range| cut(&wanted, &parts, range)).collect())
     }
 
+    /// Reads ranges of an object for who reads much of it once, those at once that are no further apart than `gap` bytes: past
+    /// what is kept, which others come back to.
+    pub(super) async fn read_past(&self, name: &str, ranges: &[Range<u64>], gap: u64) -> Result<Vec<Bytes>, ColdError> {
+        let merged = merge(ranges, gap);
+        let reads = merged.iter().map(|range| self.fetch_only(name, range.clone()));
+        let parts = futures_util::future::try_join_all(reads).await?;
+        Ok(ranges.iter().map(|range| cut(&merged, &parts, range)).collect())
+    }
+
     /// Reads ranges of an object, those at once that `join` says; gives their bytes in their order.
     pub(super) async fn read_all(
         self: &Arc<Self>,

@@ -19,7 +19,7 @@ use crate::rows::MICROS;
 use crate::rows::names::{MSG_ID, PHYSICAL_OFFSET, STORE_TIME};
 
 /// The leaf column of keys.
-const KEYS_ELEMENT: &str = "keys.list.element";
+pub(super) const KEYS_ELEMENT: &str = "keys.list.element";
 
 /// What kind of key is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,7 +227,7 @@ impl Shared {
     }
 
     /// The bloom filters of the object of a part.
-    async fn filters(self: &Arc<Self>, roll: &Roll, part: &GroupRows) -> Result<Piece, ColdError> {
+    pub(super) async fn filters(self: &Arc<Self>, roll: &Roll, part: &GroupRows) -> Result<Piece, ColdError> {
         let index = self.index(roll).await?;
         let number = roll.objects.iter().position(|object| *object.name == *part.object.name);
         let repeated = number.and_then(|number| index.blooms(number));

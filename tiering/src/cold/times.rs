@@ -90,12 +90,6 @@ impl Cold {
         let record = read.slices.first().and_then(|bytes| strata_protocol::record::RecordView::parse(bytes).ok());
         Ok(record.map(|record| record.store_timestamp()))
     }
-
-    /// When the first listed record was stored, ms since 1970.
-    #[must_use]
-    pub fn earliest_time(&self) -> Option<i64> {
-        self.shared.manifest.load().rolls().first().map(|roll| roll.first_time)
-    }
 }
 
 impl Shared {

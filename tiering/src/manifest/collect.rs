@@ -1,8 +1,8 @@
 //! Which objects of the manifest nobody needs any more.
 
+use super::ManifestError;
 use super::ledger::Ledger;
 use super::names::{Kind, is_post};
-use super::{ManifestError, Roll};
 
 impl Ledger {
     /// Edits and checkpoints that may be deleted, by their names in the bucket: what lies below the last but one
@@ -38,12 +38,6 @@ impl Ledger {
     #[must_use]
     pub fn full_name(&self, name: &str) -> String {
         format!("{}/{name}", self.trail.names.folder())
-    }
-
-    /// The names in the bucket of all objects of a roll.
-    #[must_use]
-    pub fn full_names(&self, roll: &Roll) -> Vec<String> {
-        roll.names().map(|name| self.full_name(name)).collect()
     }
 
     /// Deletes what [`Ledger::stale_names`] names. Answers how many that were.

@@ -75,12 +75,6 @@ impl Manifest {
         self.rolls.get(at).filter(|roll| roll.from <= offset)
     }
 
-    /// The rolls with store times between two, both included. All are looked at: a log whose clock was ever wrong is
-    /// still answered for.
-    pub fn rolls_between(&self, first_time: i64, last_time: i64) -> impl Iterator<Item = &Arc<Roll>> {
-        self.rolls.iter().filter(move |roll| roll.first_time <= last_time && roll.last_time >= first_time)
-    }
-
     /// How much is listed.
     #[must_use]
     pub fn totals(&self) -> Totals {

@@ -16,6 +16,6 @@ mod template;
 pub(crate) use build::MICROS;
 pub use build::RowBuilder;
 pub use error::RowError;
-pub use rebuild::Rebuilder;
+pub use rebuild::{PropertyTexts, Rebuilder};
 pub use sample::choose;
 pub use schema::{COLUMNS, PROPERTY_PREFIX, PropertyColumn, column, field_id, names, read_schema, schema};

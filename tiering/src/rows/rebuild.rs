@@ -30,14 +30,20 @@ pub struct Rebuilder {
     numbers: Numbers,
     topic: Texts,
     hosts: [Texts; 2],
+    properties: PropertyTexts,
+    record: Texts,
+    body: Texts,
+}
+
+/// Makes the properties of records out of the rows of one batch.
+#[derive(Debug, Clone)]
+pub struct PropertyTexts {
     property_names: Texts,
     msg_id: Texts,
     keys: Lists,
     tags: Texts,
     properties: Vec<(Box<[u8]>, Texts)>,
     rest: Entries,
-    record: Texts,
-    body: Texts,
 }
 
 #[derive(Debug, Clone)]
@@ -84,23 +90,12 @@ impl Rebuilder {
     /// A column is missing, or has a type that rows do not have.
     pub fn new(batch: &RecordBatch) -> Result<Self, RowError> {
         let columns = Binder(batch);
-        let mut properties = Vec::new();
-        for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-            if let (Some(name), Some(texts)) = (field.name().strip_prefix(PROPERTY_PREFIX), Texts::of(column)) {
-                properties.push((Box::from(name.as_bytes()), texts));
-            }
-        }
         Ok(Self {
             rows: batch.num_rows(),
             numbers: Numbers::of(&columns)?,
             topic: columns.texts(names::TOPIC)?,
             hosts: [columns.texts(names::BORN_HOST)?, columns.texts(names::STORE_HOST)?],
-            property_names: columns.texts(names::PROPERTY_NAMES)?,
-            msg_id: columns.texts(names::MSG_ID)?,
-            keys: columns.keys()?,
-            tags: columns.texts(names::TAGS)?,
-            properties,
-            rest: columns.entries()?,
+            properties: PropertyTexts::new(batch)?,
             record: columns.texts(names::RECORD)?,
             body: columns.texts(names::BODY)?,
         })
@@ -138,7 +133,7 @@ impl Rebuilder {
     /// The tag; `None` without one. What is not UTF-8 is in the record alone, see [`Self::has_record`].
     #[must_use]
     pub fn tags(&self, row: usize) -> Option<&[u8]> {
-        self.tags.value(row)
+        self.properties.tags.value(row)
     }
 
     /// Whether the row holds the whole record, which filters are answered from then.
@@ -186,7 +181,7 @@ impl Rebuilder {
         out.extend_from_slice(topic);
         let length_at = out.len();
         out.extend_from_slice(&[0; 2]);
-        self.write_properties(row, out)?;
+        self.properties.write(row, out)?;
         let length = u16::try_from(out.len() - length_at - 2).map_err(|_| damaged(names::PROPERTIES))?;
         let total = i32::try_from(out.len() - start).map_err(|_| damaged(names::BODY))?;
         out[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
@@ -226,8 +221,36 @@ impl Rebuilder {
         out.extend_from_slice(&long(&numbers.prepared)?.to_be_bytes());
         Ok(())
     }
+}
 
-    fn write_properties(&self, row: usize, out: &mut Vec<u8>) -> Result<(), RowError> {
+impl PropertyTexts {
+    /// Finds the columns of a batch by their names: those of properties, and the five that say how they make a text.
+    ///
+    /// # Errors
+    /// A column is missing, or has a type that rows do not have.
+    pub fn new(batch: &RecordBatch) -> Result<Self, RowError> {
+        let columns = Binder(batch);
+        let mut properties = Vec::new();
+        for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+            if let (Some(name), Some(texts)) = (field.name().strip_prefix(PROPERTY_PREFIX), Texts::of(column)) {
+                properties.push((Box::from(name.as_bytes()), texts));
+            }
+        }
+        Ok(Self {
+            property_names: columns.texts(names::PROPERTY_NAMES)?,
+            msg_id: columns.texts(names::MSG_ID)?,
+            keys: columns.keys()?,
+            tags: columns.texts(names::TAGS)?,
+            properties,
+            rest: columns.entries()?,
+        })
+    }
+
+    /// Appends the properties of a row, as its record has them, to `out`. A row that holds its whole record has none here.
+    ///
+    /// # Errors
+    /// The row's columns do not fit each other; `out` may have a part of them then.
+    pub fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), RowError> {
         let damaged = |column| RowError::Damaged { row, column };
         let odd_names = || damaged(names::PROPERTY_NAMES);
         let template = self.property_names.value(row).ok_or_else(odd_names)?;

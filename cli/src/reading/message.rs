@@ -27,7 +27,16 @@ pub(crate) struct Message {
     pub(crate) reconsume_times: i32,
     pub(crate) properties: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    sys_flag: i32,
+    pub(crate) flags: Flags,
+}
+
+/// The two numbers of a message that are bits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Flags {
+    /// The application's own.
+    pub(crate) application: i32,
+    /// `sysFlag`: compression, transaction state, host addresses.
+    pub(crate) system: i32,
 }
 
 /// Why a body cannot be shown.
@@ -57,7 +66,7 @@ impl Message {
             reconsume_times: record.reconsume_times(),
             properties: Properties::of(record.properties()).map(|(name, value)| (text(name), text(value))).collect(),
             body: record.body().to_vec(),
-            sys_flag: record.sys_flag(),
+            flags: Flags { application: record.flag(), system: record.sys_flag() },
         }
     }
 
@@ -68,7 +77,7 @@ impl Message {
 
     /// The message with its body as the producer had it.
     pub(crate) fn unpacked(mut self) -> Result<Self, Unpackable> {
-        let Some(packing) = compression(self.sys_flag) else { return Ok(self) };
+        let Some(packing) = compression(self.flags.system) else { return Ok(self) };
         let body = match packing {
             Ok(packing) => unpack(&self.body, packing).map_err(|error| error.to_string()),
             Err(kind) => Err(format!("its compression type {kind:#x} is not known")),
@@ -130,12 +139,12 @@ pub(crate) mod tests {
                 ("UNIQ_KEY".into(), "U1".into()),
             ],
             body: body.to_vec(),
-            sys_flag: 0,
+            flags: Flags::default(),
         }
     }
 
-    fn packed(sys_flag: i32, body: &[u8]) -> Message {
-        Message { sys_flag, ..message(0, 3, 1, body) }
+    fn packed(system: i32, body: &[u8]) -> Message {
+        Message { flags: Flags { application: 0, system }, ..message(0, 3, 1, body) }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use strata_filter::TAG;
+use strata_filter::sql::Expression;
 use strata_protocol::body::perm;
 use strata_protocol::code::{ResponseCode, request};
 use strata_protocol::command::Command;
@@ -18,19 +19,33 @@ use super::TOOLS_GROUP;
 use super::message::Message;
 use crate::cluster::{Cluster, Master, command, masters_of, success};
 use crate::exit::{Exit, Failure, OrFail, Outcome};
+use crate::filter::DialectName;
 use crate::limits::{PULL_BYTES, PULL_MESSAGES};
 use crate::time::{Position, now_ms};
 
 /// Which messages of the queues are wanted.
 #[derive(Debug, Clone)]
-pub(super) struct Selection {
+pub(crate) struct Selection {
     /// The type of the expression.
-    pub(super) kind: &'static str,
+    pub(crate) kind: &'static str,
     /// Tags with `||` between, `*` for all; or SQL.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 impl Selection {
+    /// What flags ask for: an expression, or tags, or everything. An expression that does not compile is told here,
+    /// before a broker is asked.
+    pub(crate) fn of(expression: Option<&str>, dialect: DialectName, tags: Option<&str>) -> Outcome<Self> {
+        let Some(text) = expression else { return Ok(Self { kind: TAG, text: tags.unwrap_or("*").to_owned() }) };
+        Expression::compile(dialect.dialect(), text).or_fail(Exit::Usage)?;
+        Ok(Self { kind: dialect.dialect().kind(), text: text.to_owned() })
+    }
+
+    /// Whether everything is wanted.
+    pub(crate) fn is_all(&self) -> bool {
+        self.kind == TAG && self.text.trim() == "*"
+    }
+
     /// The tags that a message must have one of; `None` when tags do not decide.
     fn tags(&self) -> Option<BTreeSet<&str>> {
         let decide = self.kind == TAG && self.text.trim() != "*";
@@ -38,19 +53,28 @@ impl Selection {
     }
 }
 
+/// Tags as they are typed. Brokers read an expression without a tag as all tags, which is not what an empty variable of
+/// a script means.
+pub(crate) fn parse_tags(text: &str) -> Result<String, String> {
+    if text.split("||").all(|tag| tag.trim().is_empty()) {
+        return Err(String::from("a tag, tags with || between, or * for all"));
+    }
+    Ok(text.to_owned())
+}
+
 /// What is to be read.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
-    pub(super) topic: String,
-    pub(super) group: String,
-    pub(super) selection: Selection,
-    pub(super) from: Option<Position>,
-    pub(super) until: Option<Position>,
+pub(crate) struct Wanted {
+    pub(crate) topic: String,
+    pub(crate) group: String,
+    pub(crate) selection: Selection,
+    pub(crate) from: Option<Position>,
+    pub(crate) until: Option<Position>,
     /// Begin at the group's stored offset, if it has one.
-    pub(super) stored: bool,
-    pub(super) follow: bool,
+    pub(crate) stored: bool,
+    pub(crate) follow: bool,
     /// When the command began, ms since 1970.
-    pub(super) begun_ms: i64,
+    pub(crate) begun_ms: i64,
 }
 
 impl Wanted {
@@ -61,7 +85,7 @@ impl Wanted {
 }
 
 /// One queue and how far it is read.
-pub(super) struct QueueReader {
+pub(crate) struct QueueReader {
     wanted: Wanted,
     master: Master,
     client: Client,
@@ -69,16 +93,18 @@ pub(super) struct QueueReader {
     next: i64,
     /// First offset that is not read; a follower has none unless it was told.
     end: Option<i64>,
-    pub(super) buffer: VecDeque<Message>,
+    pub(crate) buffer: VecDeque<Message>,
     done: bool,
     /// The last pull found the queue's present end.
     waiting: bool,
+    /// Offsets before the end that are not kept any more.
+    lost: u64,
     patience: Duration,
 }
 
 /// Opens every queue of the topic that may be read and is not in `known`. A topic without such a queue is a
 /// failure when nothing is known yet.
-pub(super) async fn open_all(
+pub(crate) async fn open_all(
     cluster: &mut Cluster,
     wanted: &Wanted,
     known: &BTreeSet<(String, i32)>,
@@ -110,7 +136,8 @@ impl QueueReader {
     async fn open(cluster: &mut Cluster, wanted: &Wanted, master: &Master, queue_id: i32) -> Outcome<Self> {
         let topic = &wanted.topic;
         let last = offset_at(cluster, master, (topic, queue_id), Position::Last).await?;
-        let stored = if wanted.stored { stored_offset(cluster, master, wanted, queue_id).await? } else { None };
+        let queue = (topic.as_str(), queue_id);
+        let stored = if wanted.stored { stored_offset(cluster, master, &wanted.group, queue).await? } else { None };
         let next = match stored {
             Some(stored) => stored,
             None => offset_at(cluster, master, (topic, queue_id), wanted.from.unwrap_or(Position::First)).await?,
@@ -126,51 +153,70 @@ impl QueueReader {
             Some(Position::First | Position::Time(_) | Position::Ago(_)) | None => None,
         };
         let end = if wanted.follow { end } else { Some(end.unwrap_or(last).min(last)) };
-        let done = end.is_some_and(|end| next >= end) || wanted.until == Some(Position::First);
-        Ok(Self {
+        let patience = cluster.patience();
+        let mut reader = Self::new(cluster.broker(master).await?, wanted, (master, queue_id), (next, end), patience);
+        reader.done |= wanted.until == Some(Position::First);
+        Ok(reader)
+    }
+
+    /// Reads from one offset up to another, the latter not included; without one, as far as `wanted` says.
+    pub(crate) fn new(
+        client: Client,
+        wanted: &Wanted,
+        (master, queue_id): (&Master, i32),
+        (next, end): (i64, Option<i64>),
+        patience: Duration,
+    ) -> Self {
+        Self {
             wanted: wanted.clone(),
             master: master.clone(),
-            client: cluster.broker(master).await?,
+            client,
             queue_id,
             next,
             end,
             buffer: VecDeque::new(),
-            done,
+            done: end.is_some_and(|end| next >= end),
             waiting: false,
-            patience: cluster.patience(),
-        })
+            lost: 0,
+            patience,
+        }
     }
 
     /// The next offset that would be pulled.
-    pub(super) fn next_offset(&self) -> i64 {
+    pub(crate) fn next_offset(&self) -> i64 {
         self.next
     }
 
-    pub(super) fn queue(&self) -> (&Master, i32) {
+    pub(crate) fn queue(&self) -> (&Master, i32) {
         (&self.master, self.queue_id)
     }
 
     /// The broker's name and the queue's id, which stay when an address changes.
-    pub(super) fn name(&self) -> (String, i32) {
+    pub(crate) fn name(&self) -> (String, i32) {
         (self.master.name.clone(), self.queue_id)
     }
 
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.done
     }
 
     /// Whether the last pull found nothing more for now.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         self.waiting
     }
 
+    /// Offsets that were passed over because they are not kept any more.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+
     /// Messages between here and the end, as far as it is known.
-    pub(super) fn ahead(&self) -> u64 {
+    pub(crate) fn ahead(&self) -> u64 {
         self.end.map_or(0, |end| u64::try_from(end - self.next).unwrap_or(0))
     }
 
     /// Makes a new connection after the old one was lost.
-    pub(super) async fn reconnect(&mut self) -> Outcome {
+    pub(crate) async fn reconnect(&mut self) -> Outcome {
         let connected = Client::connect(&self.master.address, self.patience).await;
         self.client = connected.or_fail_with(Exit::Unreachable, format!("broker {}", self.master.name))?;
         Ok(())
@@ -216,7 +262,7 @@ impl QueueReader {
 
     /// Pulls once. `hold` lets the broker wait for messages. Nothing is left to read when the reader is done
     /// and its buffer empty.
-    pub(super) async fn pull(&mut self, hold: Option<Duration>) -> Outcome {
+    pub(crate) async fn pull(&mut self, hold: Option<Duration>) -> Outcome {
         self.waiting = false;
         let answer = self.ask(hold, PULL_MESSAGES).await?;
         let begin = answer.fields.value("nextBeginOffset").and_then(|text| text.parse::<i64>().ok());
@@ -272,6 +318,7 @@ impl QueueReader {
         if begin > self.next {
             let (broker, queue, from) = (&self.master.name, self.queue_id, self.next);
             tracing::warn!("offsets {from} to {} of {broker}/{queue} are not kept any more", begin - 1);
+            self.lost += u64::try_from(self.end.unwrap_or(begin).min(begin) - from).unwrap_or(0);
         } else {
             // Beyond the end: a reader that does not follow has read all there is.
             self.found_nothing();
@@ -308,7 +355,8 @@ impl QueueReader {
     }
 }
 
-async fn offset_at(
+/// The offset that a position means in a queue.
+pub(crate) async fn offset_at(
     cluster: &mut Cluster,
     master: &Master,
     (topic, queue_id): (&str, i32),
@@ -328,10 +376,16 @@ async fn offset_at(
     offset_of(&answer, master)
 }
 
-async fn stored_offset(cluster: &mut Cluster, master: &Master, wanted: &Wanted, queue_id: i32) -> Outcome<Option<i64>> {
+/// The offset of a queue that a group has stored, if it has.
+pub(crate) async fn stored_offset(
+    cluster: &mut Cluster,
+    master: &Master,
+    group: &str,
+    (topic, queue_id): (&str, i32),
+) -> Outcome<Option<i64>> {
     let header = QueryConsumerOffset {
-        group: wanted.group.clone(),
-        topic: wanted.topic.clone(),
+        group: group.to_owned(),
+        topic: topic.to_owned(),
         queue_id,
         set_zero_if_not_found: Some(false),
     };

@@ -1,0 +1,158 @@
+//! Messages of the log, queue by queue.
+
+use std::collections::BTreeSet;
+use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::error::DataFusionError;
+use strata_protocol::record::{RecordView, records};
+use strata_store::{KeepAll, ReadBudget, ReadStatus, Store};
+use strata_tiering::cold::TableAsk;
+
+use crate::columns::{Chosen, Rows, Where};
+use crate::error::ReadError;
+use crate::figures::TierFigures;
+use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS, LOOKUP_IDS_MAX, LOOKUP_TOPICS_MAX};
+
+/// A queue's messages in the log.
+#[derive(Debug, Clone)]
+pub(crate) struct HotQueue {
+    pub(crate) topic: Arc<str>,
+    pub(crate) queue_id: i32,
+    pub(crate) offsets: Range<i64>,
+}
+
+/// The queues in which messages may be that are asked for.
+pub(crate) fn queues(store: &Store, ask: &TableAsk) -> Vec<HotQueue> {
+    let mut out = Vec::new();
+    let mut add = |topic: &str, queue_id: i32, (min, max): (i64, i64)| {
+        let wanted: &RangeInclusive<i64> = &ask.queue_offsets;
+        let offsets = min.max(*wanted.start())..max.min(wanted.end().saturating_add(1));
+        if ask.queue_ids.contains(&queue_id) && !offsets.is_empty() {
+            out.push(HotQueue { topic: topic.into(), queue_id, offsets });
+        }
+    };
+    match &ask.topics {
+        Some(topics) => {
+            for topic in topics {
+                for queue_id in store.queues(topic) {
+                    if let Some(range) = store.queue_range(topic, queue_id) {
+                        add(topic, queue_id, (range.min, range.max));
+                    }
+                }
+            }
+        }
+        None => store.for_each_queue(|topic, queue_id, range| {
+            if ask.may_be_of(topic) {
+                add(topic, queue_id, (range.min, range.max));
+            }
+        }),
+    }
+    out
+}
+
+/// The messages with unique keys that are asked for, where the log's index knows all of them; `None` where queues have to
+/// be read.
+pub(crate) fn by_unique_keys(store: &Store, queues: &[HotQueue], ask: &TableAsk) -> Option<Vec<Bytes>> {
+    let ids = ask.msg_ids.as_ref().filter(|ids| ids.len() <= LOOKUP_IDS_MAX)?;
+    let topics: BTreeSet<&str> = queues.iter().map(|queue| &*queue.topic).collect();
+    if topics.len() > LOOKUP_TOPICS_MAX {
+        return None;
+    }
+    let mut out = Vec::new();
+    for topic in topics {
+        for id in ids {
+            out.extend(store.all_with_unique_key(topic, id)?);
+        }
+    }
+    Some(out)
+}
+
+/// Gives records that are between the log offsets and in one of the queues, as one batch.
+pub(crate) fn give_records(
+    records: &[Bytes],
+    queues: &[HotQueue],
+    log: &Range<i64>,
+    chosen: &Chosen,
+    figures: &TierFigures,
+) -> Result<RecordBatch, DataFusionError> {
+    let mut rows = Rows::new(chosen, Where::Hot);
+    for bytes in records {
+        let failed = |why: String| ReadError::Record { topic: "(found by its id)".to_owned(), queue_id: -1, why };
+        let record = RecordView::parse(bytes).map_err(|error| failed(error.to_string()))?;
+        figures.add(1, bytes.len() as u64);
+        let of_queue = |queue: &HotQueue| *queue.topic == *record.topic() && queue.queue_id == record.queue_id();
+        if queues.iter().any(|queue| of_queue(queue) && is_asked_for(&record, queue, log)) {
+            rows.add(&record)?;
+        }
+    }
+    rows.finish()
+}
+
+/// Reads queues one after another, and gives what lies between the log offsets, in batches. Waits for the disk.
+pub(crate) fn read(
+    (store, figures): (&Store, &TierFigures),
+    queues: &[HotQueue],
+    log: &Range<i64>,
+    chosen: &Chosen,
+    give: &mut dyn FnMut(RecordBatch) -> bool,
+) -> Result<(), DataFusionError> {
+    let budget = ReadBudget {
+        messages_max: BATCH_ROWS,
+        bytes_max: BATCH_BYTES_MAX,
+        scan_entries_max: BATCH_ROWS,
+        scan_bytes_max: BATCH_BYTES_MAX,
+        wait: true,
+    };
+    let mut rows = Rows::new(chosen, Where::Hot);
+    for queue in queues {
+        let (topic, queue_id) = (&*queue.topic, queue.queue_id);
+        let mut offset = queue.offsets.start;
+        while offset < queue.offsets.end {
+            let found = store.read(topic, queue_id, offset, &budget, &mut KeepAll);
+            match found.status {
+                ReadStatus::Found | ReadStatus::NoMatch => {}
+                ReadStatus::Damaged { .. } => {
+                    let (from, to) = (offset, found.next_offset - 1);
+                    return Err(ReadError::Damaged { topic: topic.to_owned(), queue_id, from, to }.into());
+                }
+                ReadStatus::Unavailable { from, to } => return Err(ReadError::Unavailable { from, to }.into()),
+                // The topic was deleted meanwhile.
+                ReadStatus::Empty | ReadStatus::AtEnd | ReadStatus::BeyondEnd => break,
+                // What has left the log before the table was planned is the tier's.
+                ReadStatus::BeforeBegin if store.log_range().0 <= log.start => {}
+                ReadStatus::BeforeBegin | ReadStatus::Cold => {
+                    return Err(ReadError::Trimmed { topic: topic.to_owned(), queue_id, offset }.into());
+                }
+            }
+            figures.add(found.messages, found.bytes as u64);
+            for record in found.slices.iter().flat_map(|slice| records(slice)) {
+                let record = record.map_err(|error| ReadError::Record {
+                    topic: topic.to_owned(),
+                    queue_id,
+                    why: error.to_string(),
+                })?;
+                if is_asked_for(&record, queue, log) {
+                    rows.add(&record)?;
+                }
+            }
+            if rows.len() >= BATCH_ROWS || (rows.len() > 0 && found.bytes >= BATCH_BYTES_MAX / 2) {
+                let full = std::mem::replace(&mut rows, Rows::new(chosen, Where::Hot));
+                if !give(full.finish()?) {
+                    return Ok(());
+                }
+            }
+            offset = found.next_offset.max(offset + 1);
+        }
+    }
+    if rows.len() > 0 {
+        give(rows.finish()?);
+    }
+    Ok(())
+}
+
+fn is_asked_for(record: &RecordView<'_>, queue: &HotQueue, log: &Range<i64>) -> bool {
+    queue.offsets.contains(&record.queue_offset()) && log.contains(&record.physical_offset())
+}

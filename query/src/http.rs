@@ -1,0 +1,180 @@
+//! `POST /api/v1/sql`: a statement in, its rows out while they are found.
+//!
+//! Owns who is listened to, and the form of answers. A statement ends when its connection does.
+
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use datafusion::arrow::datatypes::Schema;
+use futures_util::{StreamExt, stream};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::engine::{Answer, Engine, Statement};
+use crate::error::QueryError;
+use crate::figures::Front;
+use crate::forms::{Encoder, Form};
+use crate::limits::{CONNECTIONS_MAX, STATEMENT_BYTES_MAX};
+
+/// The header that names the columns and their types, in their order, as JSON.
+pub const COLUMNS_HEADER: &str = "x-strata-columns";
+
+/// The member of the last line of an answer that was broken off.
+pub const ERROR_MEMBER: &str = "strata_error";
+
+/// Between two tries to accept a connection when the system has none to give.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves statements until `until` is over.
+pub async fn serve(listener: TcpListener, engine: Arc<Engine>, until: impl Future<Output = ()>) {
+    let router = Router::new()
+        .route("/api/v1/sql", post(answer))
+        .layer(DefaultBodyLimit::max(STATEMENT_BYTES_MAX))
+        .with_state(engine);
+    let (mut connections, mut until) = (JoinSet::new(), pin!(until));
+    loop {
+        tokio::select! {
+            () = &mut until => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                Ok((socket, _)) => {
+                    let service = TowerToHyperService::new(router.clone());
+                    let exchange = async move {
+                        let mut exchange = http1::Builder::new();
+                        let exchange = exchange.keep_alive(false).serve_connection(TokioIo::new(socket), service);
+                        if let Err(error) = exchange.await {
+                            tracing::debug!(%error, "a statement's connection went wrong");
+                        }
+                    };
+                    connections.spawn(exchange);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection for a statement could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// What a request must show before it is listened to.
+///
+/// A page of somewhere else, open in a browser on this machine, can send a request here: it says where it is from, and
+/// names the host that its own address led to. Clients of other kinds say nothing, or an address.
+fn is_from_here(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let is_address = |host: &str| {
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        name == "localhost" || host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok()
+    };
+    let is_same = |origin: &str| {
+        text(header::HOST).is_some_and(|host| origin.split_once("://").is_some_and(|(_, at)| at == host))
+    };
+    text(header::HOST).is_none_or(is_address) && text(header::ORIGIN).is_none_or(is_same)
+}
+
+async fn answer(State(engine): State<Arc<Engine>>, headers: HeaderMap, statement: String) -> Response {
+    if !is_from_here(&headers) {
+        let told = QueryError::Statement(
+            "a page of another site asks, or the broker is called by a name; ask by its IP address".to_owned(),
+        );
+        return (StatusCode::FORBIDDEN, error_line(&told)).into_response();
+    }
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let form = Form::accepted(accept);
+    let begun = engine.run(Front::Http, Statement::Text(statement)).await;
+    match begun.and_then(|answer| rows(&engine, answer, form)) {
+        Ok(response) => response,
+        Err(error) => {
+            let status = match error {
+                QueryError::TooLong { .. }
+                | QueryError::ReadOnly { .. }
+                | QueryError::Syntax { .. }
+                | QueryError::Statement(_) => StatusCode::BAD_REQUEST,
+                QueryError::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
+                QueryError::Memory(_) | QueryError::Failed(_) | QueryError::Broken | QueryError::Threads(_) => {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
+            };
+            (status, error_line(&error)).into_response()
+        }
+    }
+}
+
+fn rows(engine: &Arc<Engine>, answer: Answer, form: Form) -> Result<Response, QueryError> {
+    let columns = columns(&answer.schema());
+    let encoder = Encoder::new(form, &answer.schema())?;
+    let engine = Arc::clone(engine);
+    let written = stream::unfold(Some((answer, encoder, engine)), |under_way| async move {
+        let (mut answer, mut encoder, engine) = under_way?;
+        let next = answer.next().await;
+        let written = engine.apart(move || match next {
+            Some(batch) => (batch.and_then(|batch| encoder.rows(&batch)), Some(encoder)),
+            None => (encoder.end(), None),
+        });
+        let (bytes, encoder) = written.await.unwrap_or_else(|error| (Err(error), None));
+        let rest = encoder.filter(|_| bytes.is_ok()).map(|encoder| (answer, encoder, engine));
+        Some((bytes.map(Bytes::from), rest))
+    });
+    // What came before an error is of no use without knowing that it is not all: the error is the last line of those
+    // forms that have lines, and the connection is cut behind it.
+    let told = written.flat_map(move |bytes| match bytes {
+        Ok(bytes) => stream::iter(vec![Ok(bytes)]),
+        Err(error) if form == Form::Json => stream::iter(vec![Ok(error_line(&error).into()), Err(error)]),
+        Err(error) => stream::iter(vec![Err(error)]),
+    });
+    let mut response = Body::from_stream(told).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(form.media_type()));
+    if let Ok(columns) = HeaderValue::from_str(&columns) {
+        headers.insert(COLUMNS_HEADER, columns);
+    }
+    Ok(response)
+}
+
+fn columns(schema: &Schema) -> String {
+    let columns: Vec<[String; 2]> =
+        schema.fields().iter().map(|field| [field.name().clone(), field.data_type().to_string()]).collect();
+    serde_json::to_string(&columns).unwrap_or_default()
+}
+
+fn error_line(error: &QueryError) -> String {
+    let line = serde_json::json!({ ERROR_MEMBER: error.to_string() });
+    format!("{line}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_other_sites_are_not_listened_to() {
+        let headers = |host: &str, origin: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().unwrap());
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, origin.parse().unwrap());
+            }
+            headers
+        };
+        assert!(is_from_here(&HeaderMap::new()));
+        assert!(is_from_here(&headers("127.0.0.1:5558", None)));
+        assert!(is_from_here(&headers("[::1]:5558", None)));
+        assert!(is_from_here(&headers("localhost:5558", Some("http://localhost:5558"))));
+        assert!(!is_from_here(&headers("127.0.0.1:5558", Some("https://example.org"))));
+        assert!(!is_from_here(&headers("127.0.0.1:5558", Some("null"))));
+        assert!(!is_from_here(&headers("rebound.example.org:5558", None)));
+    }
+}

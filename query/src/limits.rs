@@ -1,0 +1,60 @@
+//! What a statement may take.
+
+use std::time::Duration;
+
+/// Bytes of one statement.
+pub const STATEMENT_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of memory of all statements together; sorts and groups beyond it go to disk.
+pub const MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Statements at once; others wait.
+pub const STATEMENTS_AT_ONCE_MAX: usize = 4;
+
+/// How long a statement may take, its wait for others included.
+pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// Rows of a batch.
+pub const BATCH_ROWS: usize = 8_192;
+
+/// Bytes of records that become one batch of the log's messages, about.
+pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Batches that wait for who reads them.
+pub const BATCHES_AHEAD_MAX: usize = 2;
+
+/// Bytes that one compressed body may become.
+pub const UNPACKED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Connections for statements at once; others wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 64;
+
+/// Threads that run statements; they yield the cores to everything else.
+pub const THREADS: usize = 2;
+
+/// Threads that wait for the disk for statements.
+pub const DISK_THREADS_MAX: usize = 8;
+
+/// Bytes of one message of a PostgreSQL client: a statement, its parameters.
+pub const POSTGRES_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of the first message of a PostgreSQL client.
+pub const STARTUP_BYTES_MAX: usize = 10_000;
+
+/// How long a PostgreSQL client may take for its first message.
+pub const STARTUP_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of a client's messages that are read at once.
+pub const GATE_BUFFER_BYTES: usize = 8 * 1024;
+
+/// Unique keys of a statement that are looked up one by one; with more of them queues are read.
+pub const LOOKUP_IDS_MAX: usize = 256;
+
+/// Topics in which a unique key is looked up; with more of them queues are read.
+pub const LOOKUP_TOPICS_MAX: usize = 4_096;
+
+/// Rows of a row group of a Parquet file that is given out; they are in memory until it is full.
+pub const PARQUET_GROUP_ROWS_MAX: usize = 65_536;
+
+/// Rows of each of several statements that a PostgreSQL client sends together.
+pub const GATHERED_ROWS_MAX: usize = 10_000;

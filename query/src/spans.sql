@@ -1,0 +1,81 @@
+SELECT
+    'publish' AS hop,
+    msg_id,
+    topic,
+    client_group,
+    coalesce(time, store_time) AS begin_time,
+    cost_ms,
+    is_success,
+    CAST(NULL AS INT) AS attempt,
+    message_type AS status,
+    client_host,
+    request_id,
+    store_time
+FROM traces
+WHERE kind = 'Pub'
+UNION ALL
+SELECT
+    CASE WHEN starts_with(topic, '%RETRY%') THEN 'retry' WHEN starts_with(topic, '%DLQ%') THEN 'dead_letter' ELSE 'store' END AS hop,
+    msg_id,
+    topic,
+    CASE WHEN starts_with(topic, '%RETRY%') THEN substr(topic, 8) WHEN starts_with(topic, '%DLQ%') THEN substr(topic, 6) END AS client_group,
+    store_time AS begin_time,
+    CAST(NULL AS BIGINT) AS cost_ms,
+    true AS is_success,
+    reconsume_times AS attempt,
+    tier AS status,
+    born_host AS client_host,
+    CAST(NULL AS VARCHAR) AS request_id,
+    store_time
+FROM messages
+WHERE msg_id IS NOT NULL AND NOT starts_with(topic, 'RMQ_SYS_') AND NOT starts_with(topic, 'rmq_sys_')
+    AND topic <> 'SCHEDULE_TOPIC_XXXX'
+UNION ALL
+SELECT
+    'consume' AS hop,
+    b.msg_id AS msg_id,
+    b.topic AS topic,
+    b.client_group AS client_group,
+    coalesce(b.time, b.store_time) AS begin_time,
+    e.cost_ms AS cost_ms,
+    e.is_success AS is_success,
+    b.retry_times AS attempt,
+    coalesce(e.context, CASE WHEN e.is_success THEN 'SUCCESS' WHEN NOT e.is_success THEN 'FAILED' END) AS status,
+    b.client_host AS client_host,
+    b.request_id AS request_id,
+    b.store_time AS store_time
+FROM (SELECT * FROM traces WHERE kind = 'SubBefore') b
+LEFT JOIN (SELECT * FROM traces WHERE kind = 'SubAfter') e
+    ON b.request_id = e.request_id AND b.msg_id = e.msg_id
+UNION ALL
+SELECT
+    'end_transaction' AS hop,
+    msg_id,
+    topic,
+    client_group,
+    coalesce(time, store_time) AS begin_time,
+    CAST(NULL AS BIGINT) AS cost_ms,
+    is_success,
+    CAST(NULL AS INT) AS attempt,
+    transaction_state AS status,
+    client_host,
+    CAST(NULL AS VARCHAR) AS request_id,
+    store_time
+FROM traces
+WHERE kind = 'EndTransaction'
+UNION ALL
+SELECT
+    'recall' AS hop,
+    msg_id,
+    topic,
+    client_group,
+    coalesce(time, store_time) AS begin_time,
+    cost_ms,
+    is_success,
+    CAST(NULL AS INT) AS attempt,
+    CAST(NULL AS VARCHAR) AS status,
+    client_host,
+    CAST(NULL AS VARCHAR) AS request_id,
+    store_time
+FROM traces
+WHERE kind = 'Recall'

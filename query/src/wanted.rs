@@ -1,0 +1,208 @@
+//! What a statement's conditions say of where its messages are.
+//!
+//! Owns reading conditions as bounds. Whatever it does not understand is no bound: each row is looked at again by the
+//! condition itself.
+#![allow(clippy::wildcard_enum_match_arm, reason = "kinds that are added later bound nothing")]
+
+use std::collections::BTreeSet;
+
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use datafusion::scalar::ScalarValue;
+use strata_tiering::cold::TableAsk;
+
+/// The bounds of conditions that all have to hold.
+pub(crate) fn wanted(conditions: &[Expr]) -> TableAsk {
+    let mut ask = TableAsk::default();
+    conditions.iter().for_each(|condition| narrow(&mut ask, condition));
+    ask
+}
+
+/// Whether a condition is one that bounds something.
+pub(crate) fn is_bound(condition: &Expr) -> bool {
+    wanted(std::slice::from_ref(condition)) != TableAsk::default()
+}
+
+fn narrow(ask: &mut TableAsk, condition: &Expr) {
+    match condition {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            narrow(ask, left);
+            narrow(ask, right);
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (column(left), literal(right)) {
+            (Some(name), Some(value)) => compare(ask, name, *op, value),
+            _ => {
+                if let (Some(name), Some(value), Some(op)) = (column(right), literal(left), op.swap()) {
+                    compare(ask, name, op, value);
+                }
+            }
+        },
+        Expr::Between(between) if !between.negated => {
+            if let Some(name) = column(&between.expr) {
+                for (op, bound) in [(Operator::GtEq, &between.low), (Operator::LtEq, &between.high)] {
+                    if let Some(value) = literal(bound) {
+                        compare(ask, name, op, value);
+                    }
+                }
+            }
+        }
+        Expr::InList(list) if !list.negated => {
+            let texts: Option<BTreeSet<String>> = list.list.iter().map(|item| text(literal(item)?)).collect();
+            if let (Some(name), Some(texts)) = (column(&list.expr), texts) {
+                one_of(ask, name, texts);
+            }
+        }
+        Expr::ScalarFunction(call) if call.name() == "starts_with" => {
+            if let [value, prefix] = call.args.as_slice()
+                && column(value) == Some("topic")
+                && let Some(prefix) = literal(prefix).and_then(text)
+            {
+                // Of several, one is bound enough.
+                ask.topic_prefixes.get_or_insert_with(|| BTreeSet::from([prefix]));
+            }
+        }
+        Expr::ScalarFunction(call) if matches!(call.name(), "array_has" | "list_contains" | "array_contains") => {
+            if let [list, value] = call.args.as_slice()
+                && column(list) == Some("keys")
+                && let Some(text) = literal(value).and_then(text)
+            {
+                keep(&mut ask.keys, BTreeSet::from([text]));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The column that an expression is, also one of times that are made finer: `now()` tells nanoseconds.
+fn column(expression: &Expr) -> Option<&str> {
+    match expression {
+        Expr::Column(column) => Some(column.name()),
+        Expr::Cast(cast) if matches!(cast.field.data_type(), DataType::Timestamp(TimeUnit::Nanosecond, _)) => {
+            column(&cast.expr).filter(|name| *name == "store_time")
+        }
+        _ => None,
+    }
+}
+
+fn literal(expression: &Expr) -> Option<&ScalarValue> {
+    match expression {
+        Expr::Literal(value, _) if !value.is_null() => Some(value),
+        _ => None,
+    }
+}
+
+fn text(value: &ScalarValue) -> Option<String> {
+    value.try_as_str().flatten().map(str::to_owned)
+}
+
+fn compare(ask: &mut TableAsk, name: &str, op: Operator, value: &ScalarValue) {
+    match name {
+        "topic" | "msg_id" if op == Operator::Eq => {
+            if let Some(text) = text(value) {
+                one_of(ask, name, BTreeSet::from([text]));
+            }
+        }
+        "queue_id" => {
+            if let ScalarValue::Int32(Some(number)) = value {
+                let (low, high) = range(op, *number, (i32::MIN, i32::MAX));
+                ask.queue_ids = low.max(*ask.queue_ids.start())..=high.min(*ask.queue_ids.end());
+            }
+        }
+        "queue_offset" => {
+            if let ScalarValue::Int64(Some(number)) = value {
+                let (low, high) = range(op, *number, (i64::MIN, i64::MAX));
+                ask.queue_offsets = low.max(*ask.queue_offsets.start())..=high.min(*ask.queue_offsets.end());
+            }
+        }
+        "log_offset" => {
+            if let ScalarValue::Int64(Some(number)) = value {
+                let (low, high) = range(op, *number, (i64::MIN, i64::MAX));
+                let end = high.saturating_add(1);
+                ask.log_offsets = low.max(ask.log_offsets.start)..end.min(ask.log_offsets.end);
+            }
+        }
+        "store_time" => {
+            let micros = match value {
+                ScalarValue::TimestampMicrosecond(micros, _) => *micros,
+                ScalarValue::TimestampNanosecond(nanos, _) => nanos.map(|nanos| nanos.div_euclid(1_000)),
+                _ => None,
+            };
+            if let Some(micros) = micros {
+                let (low, high) = range(op, micros, (i64::MIN, i64::MAX));
+                ask.store_times = low.max(*ask.store_times.start())..=high.min(*ask.store_times.end());
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The numbers that a comparison leaves, a little more where it excludes its bound.
+const fn range<N: Copy>(op: Operator, number: N, (least, greatest): (N, N)) -> (N, N) {
+    match op {
+        Operator::Eq => (number, number),
+        Operator::Gt | Operator::GtEq => (number, greatest),
+        Operator::Lt | Operator::LtEq => (least, number),
+        _ => (least, greatest),
+    }
+}
+
+fn one_of(ask: &mut TableAsk, name: &str, texts: BTreeSet<String>) {
+    match name {
+        "topic" => keep(&mut ask.topics, texts),
+        "msg_id" => keep(&mut ask.msg_ids, texts),
+        _ => {}
+    }
+}
+
+/// Of several conditions all have to hold.
+fn keep(known: &mut Option<BTreeSet<String>>, texts: BTreeSet<String>) {
+    *known = Some(match known.take() {
+        None => texts,
+        Some(before) => before.intersection(&texts).cloned().collect(),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::logical_expr::{col, lit};
+
+    use super::*;
+
+    fn texts(texts: &[&str]) -> Option<BTreeSet<String>> {
+        Some(texts.iter().map(|text| (*text).to_owned()).collect())
+    }
+
+    #[test]
+    fn conditions_that_must_hold_are_bounds() {
+        let ask = wanted(&[
+            col("topic").eq(lit("orders")).and(col("queue_id").lt(lit(3_i32))),
+            lit(10_i64).lt_eq(col("queue_offset")),
+            col("queue_offset").between(lit(5_i64), lit(20_i64)),
+            col("msg_id").in_list(vec![lit("a"), lit("b")], false),
+        ]);
+        assert_eq!(ask.topics, texts(&["orders"]));
+        assert_eq!(ask.queue_ids, i32::MIN..=3, "the bound itself is looked at again");
+        assert_eq!(ask.queue_offsets, 10..=20);
+        assert_eq!(ask.msg_ids, texts(&["a", "b"]));
+    }
+
+    #[test]
+    fn two_topics_at_once_are_none() {
+        let ask = wanted(&[col("topic").eq(lit("a")), col("topic").eq(lit("b"))]);
+        assert_eq!(ask.topics, texts(&[]));
+    }
+
+    #[test]
+    fn what_need_not_hold_is_no_bound() {
+        for condition in [
+            col("topic").eq(lit("a")).or(col("queue_id").eq(lit(1_i32))),
+            col("topic").not_eq(lit("a")),
+            col("topic").in_list(vec![lit("a")], true),
+            col("topic").gt(lit("a")),
+            col("body_text").eq(lit("a")),
+            col("topic").eq(col("tags")),
+        ] {
+            assert!(!is_bound(&condition), "{condition}");
+        }
+    }
+}
