@@ -151,6 +151,10 @@ fn lag(hall: &Hall, page: &mut Page) {
     let (mut messages, mut latency, mut estimated) = (Vec::new(), Vec::new(), Vec::new());
     let began = hall.clock.monotonic();
     for (group, topic, queues) in hall.tables.offsets.all() {
+        // What tools keep in such names is no consumer's progress, and nobody is to be woken for it.
+        if name::is_system_group(&group) {
+            continue;
+        }
         let sifter = hall.clients.sifter(&group, &topic);
         let has_time = hall.since(began) < Duration::from_millis(LAG_PAGE_MS_MAX);
         let (mut behind, mut is_estimate, mut oldest) = (0, false, None::<i64>);
