@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{Site, WAIT, run, strata};
+use common::{Site, WAIT, page, run, strata};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -85,6 +85,9 @@ fn messages_come_again_as_they_were_in_another_topic() {
         assert!(origin.starts_with(&place), "{origin} is not {place}");
         assert_eq!(kept, properties(old));
     }
+    let pages = site.server.fact("pages").trim_start_matches("http://").trim_end_matches("/metrics").to_owned();
+    let (code, figures) = page(&pages, "/metrics");
+    assert!(code == 200 && !figures.contains("REPLAY"), "the progress of a run is no group's lag: {figures}");
     let again = replay(&site, &args);
     assert_eq!((&again["state"], &again["messages"]), (&json!("finishedBefore"), &json!(0)));
     let text = site.ok(&[&["replay"], &args[..]].concat());

@@ -80,7 +80,8 @@ impl Run {
 
     /// What tells the messages of this run from all others, as the value of a property.
     pub(super) fn mark(&self) -> String {
-        format!("{}_{}", self.name, self.digest)
+        // A name that was made up ends with the digits.
+        if self.name.ends_with(&self.digest) { self.name.clone() } else { format!("{}_{}", self.name, self.digest) }
     }
 }
 
@@ -124,6 +125,8 @@ mod tests {
     #[test]
     fn names_are_made_of_the_topic() {
         assert_eq!(made_up("%DLQ%billing", "0a1b2c3d"), "_DLQ_billing-0a1b2c3d");
+        assert_eq!(run("orders-0a1b2c3d", "0a1b2c3d").mark(), "orders-0a1b2c3d");
+        assert_eq!(run("again", "0a1b2c3d").mark(), "again_0a1b2c3d");
         assert!(made_up(&"x".repeat(200), "0a1b2c3d").len() <= REPLAY_NAME_CHARS_MAX);
     }
 }
