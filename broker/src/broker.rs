@@ -460,10 +460,10 @@ fn add_topic(hall: &Hall, topic: TopicConfig) {
 /// wait there, or it would pass over what is stored next.
 fn clamp_offsets(hall: &Hall) {
     for (group, topic, queues) in hall.tables.offsets.all() {
-        for (queue_id, offset) in queues {
+        for (&queue_id, &offset) in &*queues {
             let end = hall.store.queue_range(&topic, queue_id).map_or(0, |range| range.max);
             if offset > end {
-                warn!(group, topic, queue_id, offset, end, "an offset beyond the end of its queue was set back");
+                warn!(%group, %topic, queue_id, offset, end, "an offset beyond the end of its queue was set back");
                 hall.commit(&group, &topic, queue_id, end);
             }
         }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use strata_protocol::message_id::{UniqueKey, month_start_ms};
 use strata_protocol::properties;
 
 use crate::hall::Hall;
+use crate::histogram::Histogram;
 use crate::latency::Latencies;
 use crate::options::BrokerOptions;
 use crate::traffic::Traffic;
@@ -16,7 +18,7 @@ use crate::trouble::Trouble;
 use crate::waiting::PullPlan;
 
 /// Group and topic.
-type GroupTopic = (Arc<str>, Arc<str>);
+pub(crate) type GroupTopic = (Arc<str>, Arc<str>);
 
 /// What a group took of a topic.
 #[derive(Debug, Default)]
@@ -32,6 +34,32 @@ impl Outgoing {
     pub(crate) fn pulled(&self) -> BTreeMap<i32, i64> {
         self.pulled.lock().clone()
     }
+
+    /// The same, in place of what `into` held.
+    pub(crate) fn pulled_into(&self, into: &mut Vec<(i32, i64)>) {
+        into.clear();
+        into.extend(self.pulled.lock().iter().map(|(queue_id, next)| (*queue_id, *next)));
+    }
+}
+
+/// Upper bounds of times of changes, ms, as Apache RocketMQ's `rocketmq_topic_create_execution_time` has them.
+pub(crate) const CHANGE_BOUNDS_MS: [u64; 5] = [10, 100, 1_000, 3_000, 5_000];
+
+/// Times of changes of settings, ms.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Of those that were made.
+    pub made: Histogram<{ CHANGE_BOUNDS_MS.len() }>,
+    /// Of those that were refused or failed.
+    pub failed: Histogram<{ CHANGE_BOUNDS_MS.len() }>,
+}
+
+impl Changes {
+    /// Counts a change.
+    pub(crate) fn observe(&self, made: bool, took: Duration) {
+        let times = if made { &self.made } else { &self.failed };
+        times.observe(&CHANGE_BOUNDS_MS, u64::try_from(took.as_millis()).unwrap_or(u64::MAX), 1);
+    }
 }
 
 /// Counts of this broker since its start.
@@ -41,6 +69,10 @@ pub(crate) struct Figures {
     pub unflushed: AtomicUsize,
     /// Times of answered requests by code and outcome; a pull that is held counts from when it is woken.
     pub requests: Latencies,
+    /// Times of topics' creations and changes by operators, by whether it is a system topic.
+    pub topic_changes: [Changes; 2],
+    /// The same of groups.
+    pub group_changes: Changes,
     /// When the broker started, ms.
     pub started_ms: AtomicU64,
     own_properties: OnceLock<Vec<u8>>,

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use strata_protocol::code::request_name;
+
+use crate::histogram::Histogram;
 
 /// Upper bounds of the buckets, ms, as Apache RocketMQ's `rocketmq_rpc_latency` has them.
 pub(crate) const BOUNDS_MS: [u64; 9] = [1, 3, 5, 7, 10, 100, 1_000, 2_000, 3_000];
@@ -19,43 +20,19 @@ const PAIRS_MAX: usize = 512;
 /// do not fill the table.
 pub(crate) const UNKNOWN_REQUEST: i32 = -1;
 
-/// One histogram.
-#[derive(Debug, Default)]
-pub(crate) struct Histogram {
-    buckets: [AtomicU64; BOUNDS_MS.len() + 1],
-    sum_us: AtomicU64,
-}
-
-/// What a histogram holds.
-pub(crate) struct Snapshot {
-    /// Counts up to and including each bound.
-    pub cumulative: [u64; BOUNDS_MS.len()],
-    pub count: u64,
-    pub sum_ms: f64,
-}
-
-impl Histogram {
-    fn observe(&self, took: Duration) {
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS_MS.iter().position(|bound| us <= bound * 1_000).unwrap_or(BOUNDS_MS.len());
-        self.buckets[bucket].fetch_add(1, Relaxed);
-        self.sum_us.fetch_add(us, Relaxed);
+/// The same in the unit that is counted, us.
+const BOUNDS_US: [u64; BOUNDS_MS.len()] = {
+    let mut bounds = BOUNDS_MS;
+    let mut at = 0;
+    while at < bounds.len() {
+        bounds[at] *= 1_000;
+        at += 1;
     }
+    bounds
+};
 
-    /// The counts now.
-    #[expect(clippy::cast_precision_loss, reason = "a sum of times needs no more than 52 bits")]
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let mut cumulative = [0; BOUNDS_MS.len()];
-        let mut count = 0;
-        for (at, bucket) in self.buckets.iter().enumerate() {
-            count += bucket.load(Relaxed);
-            if let Some(slot) = cumulative.get_mut(at) {
-                *slot = count;
-            }
-        }
-        Snapshot { cumulative, count, sum_ms: self.sum_us.load(Relaxed) as f64 / 1_000.0 }
-    }
-}
+/// Times of one kind of request, us.
+pub(crate) type Times = Histogram<{ BOUNDS_MS.len() }>;
 
 /// What a histogram is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,7 +70,7 @@ impl Hasher for PairHasher {
     }
 }
 
-type Table = HashMap<Pair, Arc<Histogram>, BuildHasherDefault<PairHasher>>;
+type Table = HashMap<Pair, Arc<Times>, BuildHasherDefault<PairHasher>>;
 
 /// Histograms by request code and response code.
 #[derive(Default)]
@@ -107,12 +84,12 @@ impl Latencies {
     pub(crate) fn observe(&self, pair: Pair, took: Duration) {
         let table = self.table.load();
         if let Some(histogram) = table.get(&pair) {
-            return histogram.observe(took);
+            return count(histogram, took);
         }
         let request = if request_name(pair.request).is_some() { pair.request } else { UNKNOWN_REQUEST };
         let pair = Pair { request, ..pair };
         if let Some(histogram) = table.get(&pair) {
-            return histogram.observe(took);
+            return count(histogram, took);
         }
         if table.len() >= PAIRS_MAX {
             return;
@@ -125,14 +102,18 @@ impl Latencies {
             next
         });
         if let Some(histogram) = self.table.load().get(&pair) {
-            histogram.observe(took);
+            count(histogram, took);
         }
     }
 
     /// All histograms.
-    pub(crate) fn all(&self) -> Vec<(Pair, Arc<Histogram>)> {
+    pub(crate) fn all(&self) -> Vec<(Pair, Arc<Times>)> {
         self.table.load().iter().map(|(pair, histogram)| (*pair, Arc::clone(histogram))).collect()
     }
+}
+
+fn count(times: &Times, took: Duration) {
+    times.observe(&BOUNDS_US, u64::try_from(took.as_micros()).unwrap_or(u64::MAX), 1);
 }
 
 #[cfg(test)]
@@ -147,11 +128,8 @@ mod tests {
             latencies.observe(pair(10, 0), Duration::from_micros(us));
         }
         let all = latencies.all();
-        let snapshot = all[0].1.snapshot();
-        assert_eq!(
-            (snapshot.cumulative[0], snapshot.cumulative[1], snapshot.cumulative[8], snapshot.count),
-            (2, 3, 3, 4)
-        );
+        let counted = all[0].1.counted();
+        assert_eq!((counted.cumulative[0], counted.cumulative[1], counted.cumulative[8], counted.count), (2, 3, 3, 4));
         (20_000..30_000).for_each(|code| latencies.observe(pair(code, 3), Duration::ZERO));
         assert_eq!(latencies.all().len(), 2, "invented codes are counted together");
     }

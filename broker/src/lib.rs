@@ -32,6 +32,7 @@ mod creation;
 mod durable;
 mod config_files;
 mod traffic;
+mod histogram;
 mod latency;
 mod figures;
 mod metrics;

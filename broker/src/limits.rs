@@ -31,7 +31,7 @@ pub const PULL_SCAN_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const LAG_QUEUE_MS_MAX: u64 = 2;
 
 /// Time that counting all groups' lags may take for one page of figures, ms; a scrape must not hold the machine up.
-pub const LAG_PAGE_MS_MAX: u64 = 50;
+pub const LAG_PAGE_MS_MAX: u64 = 10;
 
 /// Expressions that are kept compiled although nobody holds them: clients that name theirs in each pull.
 pub const FILTERS_RECENT_MAX: usize = 1_024;

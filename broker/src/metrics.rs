@@ -4,77 +4,26 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-use prometheus::{Encoder, GaugeVec, IntGaugeVec, Opts, TextEncoder};
+use page::{Page, flag};
 use strata_protocol::code::{ResponseCode, request_name};
 use strata_protocol::name;
 use strata_remoting::{CloseReason, Figures as PortFigures};
 
+use crate::figures::{CHANGE_BOUNDS_MS, GroupTopic, Outgoing};
 use crate::hall::Hall;
-use crate::latency::{BOUNDS_MS, Pair};
-use crate::limits::LAG_PAGE_MS_MAX;
-use crate::reading::{self, Matching};
+use crate::latency::{BOUNDS_MS, Pair, Times};
+use crate::traffic::SIZE_BOUNDS_BYTES;
 use crate::trouble::Counts;
 
+/// Families that have a sample of every group in every topic.
+const FAMILIES_OF_GROUPS: usize = 8;
+
+mod page;
+mod groups;
 mod tier;
-
-/// Collects families and writes them as text.
-struct Page {
-    base: [(&'static str, String); 3],
-    text: String,
-}
-
-impl Page {
-    fn new(hall: &Hall) -> Self {
-        Self { base: labels(hall), text: String::new() }
-    }
-
-    fn labels<'a>(&self, own: &[&'a str]) -> Vec<&'a str> {
-        ["cluster", "node_type", "node_id"].into_iter().chain(own.iter().copied()).collect()
-    }
-
-    fn values<'a>(&'a self, own: &[&'a str]) -> Vec<&'a str> {
-        self.base.iter().map(|(_, value)| value.as_str()).chain(own.iter().copied()).collect()
-    }
-
-    /// Adds a gauge, or a counter: Prometheus' text form tells them apart by the type line alone.
-    fn add(&mut self, name: &str, help: &str, own: &[&str], rows: Vec<(Vec<String>, i64)>) {
-        let is_counter = name.ends_with("_total");
-        let Ok(vector) = IntGaugeVec::new(Opts::new(name, help), &self.labels(own)) else { return };
-        for (labels, value) in &rows {
-            let own: Vec<_> = labels.iter().map(String::as_str).collect();
-            if let Ok(gauge) = vector.get_metric_with_label_values(&self.values(&own)) {
-                gauge.set(*value);
-            }
-        }
-        self.take(&vector, is_counter);
-    }
-
-    fn add_float(&mut self, name: &str, help: &str, own: &[&str], rows: Vec<(Vec<String>, f64)>) {
-        let is_counter = name.ends_with("_total");
-        let Ok(vector) = GaugeVec::new(Opts::new(name, help), &self.labels(own)) else { return };
-        for (labels, value) in &rows {
-            let own: Vec<_> = labels.iter().map(String::as_str).collect();
-            if let Ok(gauge) = vector.get_metric_with_label_values(&self.values(&own)) {
-                gauge.set(*value);
-            }
-        }
-        self.take(&vector, is_counter);
-    }
-
-    fn take(&mut self, collector: &dyn prometheus::core::Collector, is_counter: bool) {
-        let mut text = Vec::new();
-        let families = collector.collect();
-        // An empty family is no family for the encoder.
-        let families: Vec<_> = families.into_iter().filter(|family| !family.get_metric().is_empty()).collect();
-        if families.is_empty() || TextEncoder::new().encode(&families, &mut text).is_err() {
-            return;
-        }
-        let text = String::from_utf8_lossy(&text);
-        self.text.push_str(&if is_counter { text.replace(" gauge\n", " counter\n") } else { text.into_owned() });
-    }
-}
+mod process;
 
 /// The labels that all figures have.
 pub(crate) fn labels(hall: &Hall) -> [(&'static str, String); 3] {
@@ -84,18 +33,27 @@ pub(crate) fn labels(hall: &Hall) -> [(&'static str, String); 3] {
 
 /// All figures as text.
 pub(crate) fn text(hall: &Arc<Hall>, ports: &[(&'static str, Arc<PortFigures>)]) -> String {
-    let mut page = Page::new(hall);
-    traffic(hall, &mut page);
-    lag(hall, &mut page);
+    let mut page = Page::new(&labels(hall));
+    let version = vec![(texts(&[&env!("CARGO_PKG_VERSION")]), 1)];
+    page.add("strata_build_info", "1, with the version of this broker.", &["version"], version);
+    process::add(hall.figures.started_ms.load(Ordering::Relaxed), &mut page);
+    incoming(hall, &mut page);
+    let taken = hall.figures.outgoing();
+    page.reserve(taken.len() * FAMILIES_OF_GROUPS);
+    outgoing(&taken, &mut page);
+    dead_letters(hall, &mut page);
+    groups::add(hall, &taken, &mut page);
     filters(hall, &mut page);
     clients(hall, &mut page);
+    work(hall, &mut page);
+    changes(hall, &mut page);
     storage(hall, &mut page);
     if let Some(cold) = &hall.cold {
         tier::add(&cold.figures(), &mut page);
     }
     requests(hall, &mut page);
     connections(ports, &mut page);
-    page.text
+    page.into_text()
 }
 
 fn int(value: impl TryInto<i64>) -> i64 {
@@ -106,8 +64,9 @@ fn texts(values: &[&dyn Display]) -> Vec<String> {
     values.iter().map(ToString::to_string).collect()
 }
 
-fn traffic(hall: &Hall, page: &mut Page) {
-    let (mut messages, mut bytes) = (Vec::new(), Vec::new());
+fn incoming(hall: &Hall, page: &mut Page) {
+    let (mut messages, mut bytes, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
+    let own = ["topic", "message_type", "is_system"];
     for topic in hall.tables.topics.list() {
         let name = &topic.config.topic_name;
         if name::is_retry(name) || name::is_dlq(name) || topic.incoming.messages() == 0 {
@@ -117,81 +76,54 @@ fn traffic(hall: &Hall, page: &mut Page) {
         let all = &topic.incoming;
         let delayed = if name == name::SCHEDULE_TOPIC { all } else { &topic.delayed };
         let normal = (all.messages().saturating_sub(delayed.messages()), all.bytes().saturating_sub(delayed.bytes()));
-        for (kind, (count, size)) in [("normal", normal), ("delay", (delayed.messages(), delayed.bytes()))] {
+        let normal_sizes = match (all.sizes(), delayed.sizes()) {
+            (Some(all), Some(delayed)) => Some(all.without(&delayed)),
+            (all, _) => all,
+        };
+        let late = (delayed.messages(), delayed.bytes());
+        for (kind, (count, size), sized) in [("normal", normal, normal_sizes), ("delay", late, delayed.sizes())] {
             if count > 0 {
-                let labels = texts(&[name, &kind, &name::is_system_topic(name)]);
-                messages.push((labels.clone(), int(count)));
-                bytes.push((labels, int(size)));
+                let labels = page.labels(&own, &[name, kind, flag(name::is_system_topic(name))]);
+                sizes.extend(sized.map(|sized| (labels.clone(), sized)));
+                messages.push((labels.clone(), count));
+                bytes.push((labels, size));
             }
         }
     }
-    let own = ["topic", "message_type", "is_system"];
-    page.add("rocketmq_messages_in_total", "Messages stored.", &own, messages);
-    page.add("rocketmq_throughput_in_total", "Bytes of messages stored.", &own, bytes);
-
-    let (mut messages, mut bytes) = (Vec::new(), Vec::new());
-    for ((group, topic), outgoing) in hall.figures.outgoing() {
-        let traffic = &outgoing.traffic;
-        let is_system = name::is_system_topic(&topic) || name::is_system_group(&group);
-        let labels = texts(&[&topic, &group, &is_system, &name::is_retry(&topic)]);
-        messages.push((labels.clone(), int(traffic.messages())));
-        bytes.push((labels, int(traffic.bytes())));
-    }
-    let own = ["topic", "consumer_group", "is_system", "is_retry"];
-    page.add("rocketmq_messages_out_total", "Messages delivered.", &own, messages);
-    page.add("rocketmq_throughput_out_total", "Bytes of messages delivered.", &own, bytes);
-
-    let dead = hall.figures.dead_letters().into_iter();
-    let rows = dead.map(|((group, topic), count)| (texts(&[&group, &topic, &false]), int(count))).collect();
-    let own = ["consumer_group", "topic", "is_system"];
-    page.add("rocketmq_send_to_dlq_messages_total", "Messages that became dead letters.", &own, rows);
+    let each = |rows: &[(String, u64)], name: &str, help: &str, page: &mut Page| {
+        page.family(name, help, rows.iter().map(|(labels, value)| (labels.as_str(), *value)));
+    };
+    each(&messages, "rocketmq_messages_in_total", "Messages stored.", page);
+    each(&bytes, "rocketmq_throughput_in_total", "Bytes of messages stored.", page);
+    let sized = ("rocketmq_message_size", "Bytes of a message's record.");
+    page.histogram(sized, &SIZE_BOUNDS_BYTES, 1.0, &sizes);
 }
 
-fn lag(hall: &Hall, page: &mut Page) {
-    let (mut messages, mut latency, mut estimated) = (Vec::new(), Vec::new(), Vec::new());
-    let began = hall.clock.monotonic();
-    for (group, topic, queues) in hall.tables.offsets.all() {
-        // What tools keep in such names is no consumer's progress, and nobody is to be woken for it.
-        if name::is_system_group(&group) {
-            continue;
-        }
-        let sifter = hall.clients.sifter(&group, &topic);
-        let has_time = hall.since(began) < Duration::from_millis(LAG_PAGE_MS_MAX);
-        let (mut behind, mut is_estimate, mut oldest) = (0, false, None::<i64>);
-        for (queue_id, offset) in queues {
-            let max = hall.store.queue_range(&topic, queue_id).map_or(0, |range| range.max);
-            if max <= offset {
-                continue;
-            }
-            let matching = match &sifter {
-                Some(sifter) if has_time => reading::count(hall, sifter, (&topic, queue_id), (offset, max)),
-                Some(sifter) => Matching { messages: max - offset, is_estimate: !sifter.is_open() },
-                None => Matching { messages: max - offset, is_estimate: false },
-            };
-            behind += matching.messages;
-            is_estimate |= matching.is_estimate;
-            let time = hall.store.store_time(&topic, queue_id, offset);
-            oldest = oldest.into_iter().chain(time).min();
-        }
-        let labels = texts(&[&group, &topic, &name::is_retry(&topic), &name::is_system_topic(&topic)]);
-        messages.push((labels.clone(), behind));
-        estimated.push((labels.clone(), i64::from(is_estimate)));
-        latency.push((labels, oldest.map_or(0, |oldest| (hall.now_ms() - oldest).max(0))));
+fn outgoing(taken: &[(GroupTopic, Arc<Outgoing>)], page: &mut Page) {
+    let own = ["topic", "consumer_group", "is_system", "is_retry"];
+    // Most are of few topics, whose names are asked once.
+    let mut last: Option<(&Arc<str>, bool, bool)> = None;
+    let mut labels = Vec::with_capacity(taken.len());
+    for ((group, topic), _) in taken {
+        let known = last.filter(|(last, ..)| *last == topic);
+        let (_, is_system, is_retry) =
+            known.unwrap_or_else(|| (topic, name::is_system_topic(topic), name::is_retry(topic)));
+        last = Some((topic, is_system, is_retry));
+        let is_system = is_system || name::is_system_group(group);
+        labels.push(page.labels(&own, &[topic, group, flag(is_system), flag(is_retry)]));
     }
-    let own = ["consumer_group", "topic", "is_retry", "is_system"];
-    page.add("rocketmq_consumer_lag_messages", "Messages not yet consumed that the group wants.", &own, messages);
-    page.add(
-        "strata_consumer_lag_estimated",
-        "1: that count is an estimate, since not all messages were looked at.",
-        &own,
-        estimated,
-    );
-    page.add(
-        "rocketmq_consumer_lag_latency_milliseconds",
-        "Age of the oldest message not yet consumed.",
-        &own,
-        latency,
-    );
+    let each = || labels.iter().map(String::as_str).zip(taken.iter().map(|(_, outgoing)| &outgoing.traffic));
+    let messages = each().map(|(labels, traffic)| (labels, traffic.messages()));
+    page.family("rocketmq_messages_out_total", "Messages delivered.", messages);
+    let bytes = each().map(|(labels, traffic)| (labels, traffic.bytes()));
+    page.family("rocketmq_throughput_out_total", "Bytes of messages delivered.", bytes);
+}
+
+fn dead_letters(hall: &Hall, page: &mut Page) {
+    let dead = hall.figures.dead_letters().into_iter();
+    let rows = dead.map(|((group, topic), count)| (texts(&[&group, &topic, &false]), count)).collect();
+    let own = ["consumer_group", "topic", "is_system"];
+    page.add("rocketmq_send_to_dlq_messages_total", "Messages that became dead letters.", &own, rows);
 }
 
 fn filters(hall: &Hall, page: &mut Page) {
@@ -222,23 +154,42 @@ fn clients(hall: &Hall, page: &mut Page) {
         .collect();
     let own = ["consumer_group", "language", "version", "consume_mode", "protocol_type", "is_system"];
     page.add("rocketmq_consumer_connections", "Consumers connected.", &own, rows);
-    let none = |value: i64| vec![(Vec::new(), value)];
-    page.add("rocketmq_broker_permission", "2: write, 4: read.", &[], none(i64::from(hall.options.permission)));
-    page.add("rocketmq_topic_number", "Topics.", &[], none(int(hall.tables.topics.count())));
-    page.add("rocketmq_consumer_group_number", "Consumer groups.", &[], none(int(hall.tables.groups.count())));
-    let pulled = hall.figures.outgoing().into_iter();
-    let rows = pulled.map(|((group, topic), outgoing)| {
-        let in_flight = |(queue_id, pulled): (i32, i64)| {
-            // Who stores no progress here, as a broadcasting group, has nothing in flight that could be known.
-            let consumed = hall.tables.offsets.find(&group, &topic, queue_id).unwrap_or(pulled);
-            (pulled - consumed).max(0)
-        };
-        let labels = texts(&[&group, &topic, &name::is_retry(&topic), &name::is_system_topic(&topic)]);
-        (labels, outgoing.pulled().into_iter().map(in_flight).sum())
-    });
-    let own = ["consumer_group", "topic", "is_retry", "is_system"];
-    page.add("rocketmq_consumer_inflight_messages", "Messages pulled and not yet consumed.", &own, rows.collect());
-    page.add("strata_parked_pulls", "Pulls that wait for messages.", &[], none(int(hall.waiting.count())));
+    page.add_one("rocketmq_broker_permission", "2: write, 4: read.", hall.options.permission);
+    page.add_one("rocketmq_topic_number", "Topics.", hall.tables.topics.count());
+    page.add_one("rocketmq_consumer_group_number", "Consumer groups.", hall.tables.groups.count());
+}
+
+fn work(hall: &Hall, page: &mut Page) {
+    let turns = &hall.turns;
+    let waiting = [
+        ("send", hall.figures.unflushed.load(Ordering::Relaxed)),
+        ("pull", turns.pulls()),
+        ("admin", turns.requests()),
+    ];
+    let rows = waiting.map(|(processor, count)| (texts(&[&processor]), count)).into();
+    let help = "Requests that wait for the disk or for a turn.";
+    page.add("rocketmq_processor_watermark", help, &["processor"], rows);
+    page.add_one("strata_name_servers", "Name servers that the broker registers with.", hall.registration.servers());
+    let help = "Those of them that do not answer.";
+    page.add_one("strata_name_servers_silent", help, hall.registration.silent());
+    page.add_one("strata_parked_pulls", "Pulls that wait for messages.", hall.waiting.count());
+}
+
+fn changes(hall: &Hall, page: &mut Page) {
+    let mut rows = Vec::new();
+    for (is_system, changes) in [false, true].into_iter().zip(&hall.figures.topic_changes) {
+        for (status, times) in [("success", &changes.made), ("failure", &changes.failed)] {
+            let own = ["invocation_status", "is_system"];
+            rows.push((page.labels(&own, &[status, flag(is_system)]), times.counted()));
+        }
+    }
+    let name = "rocketmq_topic_create_execution_time_milliseconds";
+    page.histogram((name, "Time of creating or changing a topic."), &CHANGE_BOUNDS_MS, 1.0, &rows);
+    let changes = &hall.figures.group_changes;
+    let rows = [("success", &changes.made), ("failure", &changes.failed)];
+    let rows = rows.map(|(status, times)| (page.labels(&["invocation_status"], &[status]), times.counted()));
+    let name = "rocketmq_consumer_group_create_execution_time_milliseconds";
+    page.histogram((name, "Time of creating or changing a group."), &CHANGE_BOUNDS_MS, 1.0, &rows);
 }
 
 fn storage(hall: &Hall, page: &mut Page) {
@@ -254,17 +205,21 @@ fn storage(hall: &Hall, page: &mut Page) {
     ] {
         page.add(name, help, &own, vec![(labels(), value)]);
     }
-    let ratio = vec![(Vec::new(), stats.disk_used_ratio)];
-    page.add_float("strata_disk_used_ratio", "Used part of the file system.", &[], ratio);
+    page.add_one("strata_disk_used_ratio", "Used part of the file system.", stats.disk_used_ratio);
+    let sealed = stats.segments.saturating_sub(stats.sealing + 1);
+    let states = [("active", 1), ("sealing", stats.sealing), ("sealed", sealed)];
+    let rows = states.map(|(state, count)| (texts(&[&state]), count)).into();
+    page.add("strata_store_segments", "Segment files of the log.", &["state"], rows);
+    let help = "1: segments that retention would delete wait to be copied to the cold tier.";
+    page.add_one("strata_store_deletion_waits", help, u8::from(stats.deletion_waits));
     let scrubbed = hall.store.scrubbed();
-    let of = |value: u64| vec![(Vec::new(), int(value))];
-    page.add("strata_scrub_passes_total", "Times that all sealed segments were read again.", &[], of(scrubbed.passes));
-    page.add("strata_scrub_bytes_total", "Bytes of the log that were read again.", &[], of(scrubbed.bytes));
-    let damaged = of(scrubbed.damaged_blocks);
-    page.add("strata_scrub_damaged_blocks", "Blocks of 64 KiB found damaged by the last pass.", &[], damaged);
+    page.add_one("strata_scrub_passes_total", "Times that all sealed segments were read again.", scrubbed.passes);
+    page.add_one("strata_scrub_bytes_total", "Bytes of the log that were read again.", scrubbed.bytes);
+    let help = "Blocks of 64 KiB found damaged by the last pass.";
+    page.add_one("strata_scrub_damaged_blocks", help, scrubbed.damaged_blocks);
     let reason = hall.store.latched();
-    let latched = vec![(Vec::new(), i64::from(reason.is_some()))];
-    page.add("strata_store_latched", "1: a write or flush failed and no message is taken.", &[], latched);
+    let help = "1: a write or flush failed and no message is taken.";
+    page.add_one("strata_store_latched", help, u8::from(reason.is_some()));
     // A series of its own, so that the one above has the same labels before and after.
     if let Some(reason) = reason {
         let why = vec![(texts(&[&reason]), 1)];
@@ -295,31 +250,17 @@ fn connections(ports: &[(&'static str, Arc<PortFigures>)], page: &mut Page) {
 }
 
 fn requests(hall: &Hall, page: &mut Page) {
-    use std::fmt::Write as _;
-    let name = "rocketmq_rpc_latency_milliseconds";
-    let mut text = format!("# HELP {name} Time from a request to its answer.\n# TYPE {name} histogram\n");
-    let base: String = page.base.iter().map(|(label, value)| format!("{label}=\"{value}\",")).collect();
-    let all = hall.figures.requests.all();
-    for (pair, histogram) in &all {
+    let own = ["protocol_type", "request_code", "response_code", "is_long_polling", "result"];
+    let row = |(pair, times): &(Pair, Arc<Times>)| {
         let Pair { request, response, held } = pair;
-        let snapshot = histogram.snapshot();
         let code = request_name(*request).map_or_else(|| String::from("unknown"), str::to_lowercase);
         let outcome =
             ResponseCode::of(*response).map_or_else(|| response.to_string(), |code| snake(&format!("{code:?}")));
-        let labels = format!(
-            "{base}protocol_type=\"remoting\",request_code=\"{code}\",response_code=\"{outcome}\",\
-             is_long_polling=\"{held}\",result=\"success\""
-        );
-        for (bound, count) in BOUNDS_MS.iter().zip(snapshot.cumulative) {
-            let _ = writeln!(text, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}");
-        }
-        let _ = writeln!(text, "{name}_bucket{{{labels},le=\"+Inf\"}} {}", snapshot.count);
-        let _ = writeln!(text, "{name}_sum{{{labels}}} {}", snapshot.sum_ms);
-        let _ = writeln!(text, "{name}_count{{{labels}}} {}", snapshot.count);
-    }
-    if !all.is_empty() {
-        page.text.push_str(&text);
-    }
+        (page.labels(&own, &["remoting", &code, &outcome, flag(*held), "success"]), times.counted())
+    };
+    let rows: Vec<_> = hall.figures.requests.all().iter().map(row).collect();
+    let name = "rocketmq_rpc_latency_milliseconds";
+    page.histogram((name, "Time from a request to its answer."), &BOUNDS_MS, 0.001, &rows);
 }
 
 fn snake(name: &str) -> String {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use strata_protocol::body::{DataVersion, OffsetTable};
@@ -25,7 +26,11 @@ struct Reset {
     until_ms: i64,
 }
 
-type ByGroup = HashMap<String, BTreeMap<i32, i64>>;
+/// Names and offsets are shared with those who ask for all of them, so that the lock is held for little.
+type ByGroup = HashMap<Arc<str>, Arc<BTreeMap<i32, i64>>>;
+
+/// Group, topic and the offsets of its queues at a moment.
+pub(crate) type Progress = (Arc<str>, Arc<str>, Arc<BTreeMap<i32, i64>>);
 
 /// The offsets of all groups.
 pub(crate) struct Offsets {
@@ -36,7 +41,7 @@ pub(crate) struct Offsets {
 
 #[derive(Default)]
 struct State {
-    topics: HashMap<String, ByGroup>,
+    topics: HashMap<Arc<str>, ByGroup>,
     /// Offsets that an operator set and that the group's client may not have taken yet.
     resets: HashMap<Position, Reset>,
     version: DataVersion,
@@ -51,7 +56,7 @@ impl Offsets {
         let mut state = State { version: stored.data_version, ..State::default() };
         for (key, queues) in stored.offset_table {
             if let Some((topic, group)) = key.split_once(SEPARATOR) {
-                state.topics.entry(topic.to_owned()).or_default().insert(group.to_owned(), queues);
+                state.topics.entry(Arc::from(topic)).or_default().insert(Arc::from(group), Arc::new(queues));
             }
         }
         Ok(Self { state: Mutex::new(state), file })
@@ -98,27 +103,40 @@ impl Offsets {
 
     /// All offsets of a group in a topic.
     pub(crate) fn of(&self, group: &str, topic: &str) -> BTreeMap<i32, i64> {
-        self.state.lock().topics.get(topic).and_then(|groups| groups.get(group)).cloned().unwrap_or_default()
+        let shared = self.state.lock().topics.get(topic).and_then(|groups| groups.get(group)).map(Arc::clone);
+        shared.map(Arc::unwrap_or_clone).unwrap_or_default()
     }
 
     /// Topics in which a group has offsets.
     pub(crate) fn topics_of(&self, group: &str) -> Vec<String> {
         let state = self.state.lock();
-        state.topics.iter().filter(|(_, groups)| groups.contains_key(group)).map(|(topic, _)| topic.clone()).collect()
+        state
+            .topics
+            .iter()
+            .filter(|(_, groups)| groups.contains_key(group))
+            .map(|(topic, _)| topic.to_string())
+            .collect()
     }
 
     /// Groups that have offsets in a topic.
     pub(crate) fn groups_of(&self, topic: &str) -> Vec<String> {
-        self.state.lock().topics.get(topic).map(|groups| groups.keys().cloned().collect()).unwrap_or_default()
+        self.state
+            .lock()
+            .topics
+            .get(topic)
+            .map(|groups| groups.keys().map(ToString::to_string).collect())
+            .unwrap_or_default()
     }
 
     /// Every group, topic and its offsets.
-    pub(crate) fn all(&self) -> Vec<(String, String, BTreeMap<i32, i64>)> {
+    pub(crate) fn all(&self) -> Vec<Progress> {
         let state = self.state.lock();
-        let of_topic = |(topic, groups): (&String, &ByGroup)| {
-            groups.iter().map(|(group, queues)| (group.clone(), topic.clone(), queues.clone())).collect::<Vec<_>>()
-        };
-        state.topics.iter().flat_map(of_topic).collect()
+        let mut all = Vec::with_capacity(state.topics.values().map(HashMap::len).sum());
+        for (topic, groups) in &state.topics {
+            let each = groups.iter();
+            all.extend(each.map(|(group, queues)| (Arc::clone(group), Arc::clone(topic), Arc::clone(queues))));
+        }
+        all
     }
 
     /// Copies a group's offsets to another group.
@@ -148,7 +166,8 @@ impl Offsets {
     /// The table as it is stored and reported.
     pub(crate) fn snapshot(&self) -> OffsetTable {
         let data_version = self.state.lock().version;
-        let key = |(group, topic, queues): (String, String, _)| (format!("{topic}{SEPARATOR}{group}"), queues);
+        let key =
+            |(group, topic, queues): Progress| (format!("{topic}{SEPARATOR}{group}"), Arc::unwrap_or_clone(queues));
         OffsetTable { offset_table: self.all().into_iter().map(key).collect(), data_version }
     }
 
@@ -173,9 +192,10 @@ impl State {
         let known = self.topics.get_mut(topic).and_then(|groups| groups.get_mut(group));
         let queues = match known {
             Some(queues) => queues,
-            None => self.topics.entry(topic.to_owned()).or_default().entry(group.to_owned()).or_default(),
+            None => self.topics.entry(Arc::from(topic)).or_default().entry(Arc::from(group)).or_default(),
         };
-        if queues.insert(queue_id, offset) != Some(offset) {
+        if queues.get(&queue_id) != Some(&offset) {
+            Arc::make_mut(queues).insert(queue_id, offset);
             self.unsaved = true;
         }
     }

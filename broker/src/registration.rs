@@ -94,6 +94,16 @@ impl Registration {
         number
     }
 
+    /// How many name servers there are.
+    pub(crate) fn servers(&self) -> usize {
+        self.known.len()
+    }
+
+    /// How many of them do not answer.
+    pub(crate) fn silent(&self) -> usize {
+        self.known.iter().filter(|known| *known.borrow() == ABSENT).count()
+    }
+
     /// Waits until every name server that answers knows of the change `number`, or the time is over.
     pub(crate) async fn done(&self, number: u64, within: Duration) {
         let all = async {

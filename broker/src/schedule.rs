@@ -370,7 +370,7 @@ impl Schedule {
             delay_level: 0,
         };
         let stored = draft.store(&self.hall, &known)?;
-        known.delayed.add(1, u64::from(stored.bytes));
+        known.delayed.add_sized(u64::from(stored.bytes));
         Ok(stored.log_end)
     }
 

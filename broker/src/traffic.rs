@@ -1,9 +1,12 @@
 //! Counts of messages and bytes, with enough history for rates.
 
 use std::collections::VecDeque;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
+
+use crate::histogram::{Counted, Histogram};
 
 /// Time between samples, ms. RocketMQ samples statistics every 10 s too.
 pub(crate) const SAMPLE_MS: i64 = 10_000;
@@ -12,11 +15,19 @@ pub(crate) const SAMPLE_MS: i64 = 10_000;
 /// all day costs 1.5 KiB.
 const TIERS: [(i64, usize); 4] = [(SAMPLE_MS, 7), (60_000, 11), (600_000, 7), (3_600_000, 25)];
 
+/// Upper bounds of the sizes of messages, bytes, as Apache RocketMQ's `rocketmq_message_size` has them.
+pub(crate) const SIZE_BOUNDS_BYTES: [u64; 6] = [1 << 10, 4 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20];
+
+/// Sizes of messages, bytes.
+pub(crate) type Sizes = Histogram<{ SIZE_BOUNDS_BYTES.len() }>;
+
 /// One stream of messages: what came into a topic, or left it for a group.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     messages: AtomicU64,
     bytes: AtomicU64,
+    /// Of what came in; most streams of many topics never flow.
+    sizes: OnceLock<Box<Sizes>>,
     /// Touched every [`SAMPLE_MS`] and by statistics requests only. Most streams of many topics never flow.
     samples: Mutex<Option<Box<Samples>>>,
 }
@@ -52,6 +63,17 @@ impl Traffic {
     pub(crate) fn add(&self, messages: u64, bytes: u64) {
         self.messages.fetch_add(messages, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Counts a message that came in, and its size.
+    pub(crate) fn add_sized(&self, bytes: u64) {
+        self.add(1, bytes);
+        self.sizes.get_or_init(Box::default).observe(&SIZE_BOUNDS_BYTES, bytes, 1);
+    }
+
+    /// The sizes of what came in; `None` when nothing did.
+    pub(crate) fn sizes(&self) -> Option<Counted<{ SIZE_BOUNDS_BYTES.len() }>> {
+        self.sizes.get().map(|sizes| sizes.counted())
     }
 
     /// Messages since the start.

@@ -52,6 +52,16 @@ impl Turns {
         self.pulls_entered.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Pulls that wait for the disk or a core, or have a turn.
+    pub(crate) fn pulls(&self) -> usize {
+        self.pulls_entered.load(Ordering::Relaxed)
+    }
+
+    /// Requests other than pulls that have a turn.
+    pub(crate) fn requests(&self) -> usize {
+        BLOCKING_REQUESTS_MAX.saturating_sub(self.requests.available_permits())
+    }
+
     /// Waits for a pull's turn; with `scan` for one that may take a core for long.
     pub(crate) async fn pull(&self, scan: bool) -> Option<SemaphorePermit<'_>> {
         // The semaphores are never closed.

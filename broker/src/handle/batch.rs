@@ -62,7 +62,7 @@ pub(super) fn send(
     }
     let stored = store_all(hall, &drafts)?;
     let (Some(first), Some(last)) = (stored.first(), stored.last()) else { return Err(bad("it holds no message")) };
-    topic.incoming.add(stored.len() as u64, stored.iter().map(|one| u64::from(one.bytes)).sum());
+    stored.iter().for_each(|one| topic.incoming.add_sized(u64::from(one.bytes)));
     let id = |physical_offset| OffsetMessageId { host: hall.address(), physical_offset }.encode();
     let ids: Vec<_> = stored.iter().map(|one| id(one.physical_offset)).collect();
     let reply = send::reply(hall, &ids.join(","), queue_id, first.queue_offset);

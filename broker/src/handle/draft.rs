@@ -176,9 +176,9 @@ impl Draft<'_> {
         self.delay(hall)?;
         let stored = hall.store.append(&self.as_new())?;
         if self.topic == topic.config.topic_name.as_str() {
-            topic.incoming.add(1, u64::from(stored.bytes));
+            topic.incoming.add_sized(u64::from(stored.bytes));
         } else if let Some(other) = hall.tables.topics.find(&self.topic) {
-            other.incoming.add(1, u64::from(stored.bytes));
+            other.incoming.add_sized(u64::from(stored.bytes));
         }
         Ok(stored)
     }

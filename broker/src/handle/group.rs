@@ -18,8 +18,16 @@ use crate::refusal::Refusal;
 
 /// Answers 200.
 pub(super) fn create(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
-    put(hall, vec![body(command)?])?;
-    Ok(saved(hall, command, connection, Reply::success()))
+    let config = body(command)?;
+    let began = hall.clock.monotonic();
+    let timed = move |hall: &Hall, made| hall.figures.group_changes.observe(made, hall.since(began));
+    put(hall, vec![config]).inspect_err(|_| timed(hall, false))?;
+    let saving = Arc::clone(hall);
+    Ok(later(hall, command, connection, async move {
+        let saved = once_saved(&saving, Reply::success()).await;
+        timed(&saving, saved.is_ok());
+        saved
+    }))
 }
 
 /// Answers 225.

@@ -108,7 +108,7 @@ fn offsets(hall: &Hall, group: &str, topic: &str) -> Progress {
 /// Answers 317.
 pub(super) fn of_broker(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
     let ordered_only = command.fields.value("isOrder").is_some_and(|text| text.eq_ignore_ascii_case("true"));
-    let mut by_group: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut by_group: BTreeMap<Arc<str>, Vec<String>> = BTreeMap::new();
     let (mut behind, mut in_flight) = (0, 0);
     for (group, topic, _) in hall.tables.offsets.all() {
         if ordered_only && hall.tables.topics.find(&topic).is_none_or(|topic| !topic.config.order) {
@@ -122,8 +122,9 @@ pub(super) fn of_broker(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Re
         let text = format!("{{\"consumeTps\":0.0,\"offsetTable\":{}}}", object_map(queues));
         by_group.entry(group).or_default().push(text);
     }
-    let entry =
-        |(group, stats): (String, Vec<String>)| format!("{{{}:[{}]}}", serde_json::Value::from(group), stats.join(","));
+    let entry = |(group, stats): (Arc<str>, Vec<String>)| {
+        format!("{{{}:[{}]}}", serde_json::Value::from(&*group), stats.join(","))
+    };
     let list = by_group.into_iter().map(entry).collect::<Vec<_>>().join(",");
     let address = hall.address();
     Ok(Reply::with_body(format!(

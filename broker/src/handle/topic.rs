@@ -21,6 +21,22 @@ use crate::topics::Topic;
 /// Answers 17. The answer comes when the topic is on disk and the name servers were told.
 pub(super) fn create(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
     let request: CreateTopic = header(command)?;
+    let (began, is_system) = (hall.clock.monotonic(), name::is_system_topic(&request.topic));
+    let timed = move |hall: &Hall, made| {
+        let [own, system] = &hall.figures.topic_changes;
+        (if is_system { system } else { own }).observe(made, hall.since(began));
+    };
+    let changed = change(hall, request).inspect_err(|_| timed(hall, false))?;
+    let settling = Arc::clone(hall);
+    Ok(later(hall, command, connection, async move {
+        let settled = settle(Arc::clone(&settling), changed).await;
+        timed(&settling, settled.is_ok());
+        settled
+    }))
+}
+
+/// Takes a topic's settings into the table; gives its name.
+fn change(hall: &Hall, request: CreateTopic) -> Result<Vec<String>, Refusal> {
     let known = hall.tables.topics.find(&request.topic);
     let mut attributes = known.map(|topic| topic.config.attributes.clone()).unwrap_or_default();
     let changes = request.attributes.as_deref().unwrap_or_default().split(',').map(str::trim);
@@ -37,8 +53,7 @@ pub(super) fn create(hall: &Arc<Hall>, command: &Command, connection: &Arc<Conne
         order: request.order.unwrap_or(false),
         attributes,
     };
-    let changed = put(hall, vec![config])?;
-    Ok(later(hall, command, connection, settle(Arc::clone(hall), changed)))
+    put(hall, vec![config])
 }
 
 /// Answers 18.

@@ -2,12 +2,13 @@
 
 use strata_tiering::bucket::{BreakerState, CallFigures};
 
-use super::{Page, int, texts};
+use super::page::Page;
+use super::{int, texts};
 use crate::cold::{Done, Figures};
 
 /// Adds them to the page.
 pub(super) fn add(figures: &Figures, page: &mut Page) {
-    let mut add = |name: &str, help: &str, value: i64| page.add(name, help, &[], vec![(Vec::new(), value)]);
+    let mut add = |name: &str, help: &str, value: i64| page.add_one(name, help, value);
     add("strata_tier_open", "1: the tier is open.", i64::from(figures.manifest.is_some()));
     add("strata_tier_troubled", "1: the last opening, rolling or upkeep failed.", i64::from(figures.is_troubled));
     if let Some(manifest) = &figures.manifest {
@@ -71,7 +72,7 @@ fn calls(all: &[CallFigures], page: &mut Page) {
     page.add("strata_tier_store_failures_total", "Calls of the store that failed.", &own, failed);
     page.add("strata_tier_store_retries_total", "Attempts beside the first of a call.", &own, again);
     let times = all.iter().map(|figures| (texts(&[&figures.call]), figures.time.as_secs_f64())).collect();
-    page.add_float("strata_tier_store_seconds_total", "Time in calls of the store.", &own, times);
+    page.add("strata_tier_store_seconds_total", "Time in calls of the store.", &own, times);
 }
 
 #[cfg(test)]
@@ -106,16 +107,15 @@ mod tests {
                 breaker_opened: 9,
             },
         };
-        let base = [("cluster", "c"), ("node_type", "broker"), ("node_id", "b")];
-        let mut page = Page { base: base.map(|(label, value)| (label, value.to_owned())), text: String::new() };
+        let mut page = super::super::page::page();
         add(&figures, &mut page);
-        page.text
+        page.into_text()
     }
 
     #[test]
     fn figures_have_their_types_and_labels() {
         let text = page(Some(Manifest::default()));
-        let base = r#"cluster="c",node_id="b",node_type="broker""#;
+        let base = r#"cluster="c""#;
         for line in [
             format!("strata_tier_open{{{base}}} 1"),
             format!("strata_tier_listed_messages{{{base}}} 0"),
@@ -125,8 +125,8 @@ mod tests {
             "# TYPE strata_tier_rolls_total counter".to_owned(),
             format!("strata_tier_merges_total{{{base}}} 4"),
             format!("strata_tier_store_breaker{{{base}}} 2"),
-            format!(r#"strata_tier_store_retries_total{{call="read",{base}}} 1"#),
-            format!(r#"strata_tier_store_seconds_total{{call="delete",{base}}} 1.5"#),
+            format!(r#"strata_tier_store_retries_total{{{base},call="read"}} 1"#),
+            format!(r#"strata_tier_store_seconds_total{{{base},call="delete"}} 1.5"#),
             "# TYPE strata_tier_store_seconds_total counter".to_owned(),
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -14,6 +14,7 @@ use hyper_util::service::TowerToHyperService;
 use strata_broker::Broker;
 use strata_namesrv::Namesrv;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -30,6 +31,8 @@ pub(crate) struct Pages {
     pub(crate) name_servers: String,
     /// What SQL statements did.
     pub(crate) sql_figures: Option<Arc<dyn Fn() -> String + Send + Sync>>,
+    /// Whose turn it is to gather the figures.
+    pub(crate) turn: Arc<Semaphore>,
 }
 
 impl Pages {
@@ -41,12 +44,32 @@ impl Pages {
         self.namesrv.as_ref().map_or_else(|| self.name_servers.clone(), |namesrv| namesrv.http_nsaddr())
     }
 
-    fn figures(&self) -> Option<String> {
-        let mut text = self.broker.as_ref()?.metrics_text();
-        if let Some(figures) = &self.sql_figures {
-            text.push_str(&figures());
+    /// A page takes a core for tens of milliseconds where there are many groups: it is made where it holds no
+    /// connection up, and one at a time, so that no number of scrapes takes more than one core.
+    async fn figures(&self) -> Response {
+        let Some(broker) = self.broker.clone() else {
+            return (StatusCode::NOT_FOUND, "a name server has no figures yet\n").into_response();
+        };
+        let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else {
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        };
+        let sql_figures = self.sql_figures.clone();
+        let gather = move || {
+            // Until the text is made: whoever asked may have gone, and the work goes on.
+            let _turn = turn;
+            let mut text = broker.metrics_text();
+            if let Some(figures) = sql_figures {
+                text.push_str(&figures());
+            }
+            text
+        };
+        match tokio::task::spawn_blocking(gather).await {
+            Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+            Err(error) => {
+                tracing::error!(%error, "the figures were not gathered");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
         }
-        Some(text)
     }
 
     fn router(self) -> Router {
@@ -64,15 +87,7 @@ impl Pages {
                 }),
             )
             .route("/rocketmq/nsaddr", get(async move || nsaddr.nsaddr()))
-            .route(
-                "/metrics",
-                get(async move || match figures.figures() {
-                    Some(text) => {
-                        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
-                    }
-                    None => (StatusCode::NOT_FOUND, "a name server has no figures yet\n").into_response(),
-                }),
-            )
+            .route("/metrics", get(async move || figures.figures().await))
     }
 }
 
