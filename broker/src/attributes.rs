@@ -1,5 +1,5 @@
 //! The attributes that topics and groups may have, and what is served of them: a topic's by RocketMQ's names (its
-//! `TopicAttributes`) and two of its own, a group's one of its own.
+//! `TopicAttributes`) and three of its own, a group's one of its own.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use strata_filter::{SQL92, SQL92_STRICT};
 
 use crate::refusal::Refusal;
 use crate::retention::parse_keep;
+use crate::trail::Sampling;
 
 /// Attributes by name.
 pub(crate) type Attributes = BTreeMap<String, String>;
@@ -19,6 +20,9 @@ pub(crate) const RETENTION_HOT: &str = "retention.hot";
 
 /// How long a topic's messages stay in the cold tier, as [`parse_keep`] reads it.
 pub(crate) const RETENTION_COLD: &str = "retention.cold";
+
+/// Of which messages of a topic the broker keeps trace records, as [`Sampling::parse`] reads it.
+pub(crate) const TRACE_RECORDS: &str = "trace.records";
 
 /// Which dialect a group's expressions of the type `SQL92` are read in: `SQL92`, RocketMQ's own, or `SQL92_STRICT`.
 pub(crate) const FILTER_DIALECT: &str = "filter.dialect";
@@ -74,6 +78,7 @@ fn check(key: &str, value: Option<&str>) -> Result<(), Refusal> {
         "cleanup.policy" => one_of(&["DELETE"]),
         RESERVE_TIME => value.is_none_or(|value| value == "-1" || value.parse::<u32>().is_ok()),
         RETENTION_HOT | RETENTION_COLD => value.is_none_or(|value| parse_keep(value).is_ok()),
+        TRACE_RECORDS => value.is_none_or(|value| Sampling::parse(value).is_some()),
         _ => return Err(Refusal::UnknownAttribute { key: key.to_owned() }),
     };
     if is_served {
@@ -105,10 +110,17 @@ mod tests {
 
     #[test]
     fn only_attributes_that_act_are_taken() {
-        for (key, value) in [("message.type", "FIFO"), ("reserve.time", "24"), ("reserve.time", "-1")] {
+        for (key, value) in
+            [("message.type", "FIFO"), ("reserve.time", "24"), ("reserve.time", "-1"), ("trace.records", "64")]
+        {
             assert!(check(key, Some(value)).is_ok() && check(key, None).is_ok(), "{key}={value}");
         }
-        for (key, value) in [("message.type", "NONE"), ("reserve.time", "soon"), ("cleanup.policy", "COMPACTION")] {
+        for (key, value) in [
+            ("message.type", "NONE"),
+            ("reserve.time", "soon"),
+            ("cleanup.policy", "COMPACTION"),
+            (TRACE_RECORDS, "some"),
+        ] {
             assert!(matches!(check(key, Some(value)), Err(Refusal::AttributeValue { .. })), "{key}={value}");
         }
         assert!(matches!(check("no.such", None), Err(Refusal::UnknownAttribute { .. })));

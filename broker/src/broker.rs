@@ -36,6 +36,7 @@ use crate::registration::{self, Registration};
 use crate::schedule::Schedule;
 use crate::topics::Topics;
 use crate::traffic::SAMPLE_MS;
+use crate::trail::{self, Sampling, Trail};
 use crate::turns::Turns;
 use crate::waiting::Waiting;
 
@@ -185,6 +186,7 @@ impl Broker {
         }
         let registration = Registration::new(options.name_servers.len());
         let filters = Filters::new(options.filters);
+        let records = if options.topics.trace_topic { options.topics.trace_records } else { Sampling::OFF };
         let hall = Arc::new(Hall {
             options,
             clock,
@@ -198,6 +200,7 @@ impl Broker {
             registration,
             figures: Figures::default(),
             creations: Creations::default(),
+            trail: Trail::new(records),
             turns: Turns::default(),
         });
         hall.figures.started_ms.store(u64::try_from(hall.now_ms()).unwrap_or(0), Ordering::Relaxed);
@@ -324,7 +327,7 @@ impl Broker {
         self: &Arc<Self>,
         stopped: &watch::Receiver<bool>,
     ) -> (Vec<Arc<Notify>>, Vec<tokio::task::JoinHandle<()>>) {
-        let bells: Vec<_> = (0..4).map(|_| Arc::new(Notify::new())).collect();
+        let bells: Vec<_> = (0..5).map(|_| Arc::new(Notify::new())).collect();
         let delivering = (Arc::clone(self), Arc::clone(&bells[0]));
         let hall = &self.hall;
         let tasks = vec![
@@ -333,6 +336,7 @@ impl Broker {
             tokio::spawn(answer_waiting(Arc::clone(hall), Arc::clone(&bells[1]))),
             tokio::spawn(save_often(Arc::clone(hall), Arc::clone(&bells[2]))),
             tokio::spawn(housekeeping(Arc::clone(hall), Arc::clone(&bells[3]))),
+            tokio::spawn(trail::run(Arc::clone(hall), Arc::clone(&bells[4]))),
         ];
         (bells, tasks)
     }
@@ -347,6 +351,7 @@ impl Broker {
 
     async fn close(self: Arc<Self>) -> Result<(), ServeError> {
         let closing = tokio::task::spawn_blocking(move || {
+            trail::write(&self.hall);
             // What was delivered last is on disk before the progress says so.
             let flushed = self.hall.store.flush_now();
             let tables = &self.hall.tables;
@@ -464,7 +469,7 @@ fn clamp_offsets(hall: &Hall) {
             let end = hall.store.queue_range(&topic, queue_id).map_or(0, |range| range.max);
             if offset > end {
                 warn!(%group, %topic, queue_id, offset, end, "an offset beyond the end of its queue was set back");
-                hall.commit(&group, &topic, queue_id, end);
+                hall.tables.offsets.commit(&group, &topic, queue_id, end);
             }
         }
     }

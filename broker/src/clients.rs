@@ -238,6 +238,14 @@ impl Clients {
         Some(members.map(|member| member.client_id.to_string()).collect())
     }
 
+    /// The id of a group's client, be it of consumers or of producers.
+    pub(crate) fn client_id(&self, group: &str, connection: u64) -> Option<Arc<str>> {
+        let state = self.state.lock();
+        let consumer = state.consumers.get(group).and_then(|group| group.members.get(&connection));
+        let member = consumer.or_else(|| state.producers.get(group)?.get(&connection));
+        member.map(|member| Arc::clone(&member.client_id))
+    }
+
     /// The members of a group.
     pub(crate) fn members(&self, group: &str) -> Vec<Member> {
         self.state

@@ -20,25 +20,39 @@ use crate::waiting::PullPlan;
 /// Group and topic.
 pub(crate) type GroupTopic = (Arc<str>, Arc<str>);
 
+/// What a group took of a queue since the start.
+#[derive(Debug, Clone, Copy)]
+struct Pulled {
+    /// The first offset of the first pull.
+    first: i64,
+    /// Where the next pull begins.
+    next: i64,
+}
+
 /// What a group took of a topic.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     /// Messages and bytes.
     pub traffic: Arc<Traffic>,
-    /// Where the next pull of each queue begins.
-    pulled: Mutex<BTreeMap<i32, i64>>,
+    /// What was pulled of each queue.
+    pulled: Mutex<BTreeMap<i32, Pulled>>,
 }
 
 impl Outgoing {
     /// Where the next pull of each queue begins, of those that were pulled since the start.
     pub(crate) fn pulled(&self) -> BTreeMap<i32, i64> {
-        self.pulled.lock().clone()
+        self.pulled.lock().iter().map(|(queue_id, pulled)| (*queue_id, pulled.next)).collect()
     }
 
     /// The same, in place of what `into` held.
     pub(crate) fn pulled_into(&self, into: &mut Vec<(i32, i64)>) {
         into.clear();
-        into.extend(self.pulled.lock().iter().map(|(queue_id, next)| (*queue_id, *next)));
+        into.extend(self.pulled.lock().iter().map(|(queue_id, pulled)| (*queue_id, pulled.next)));
+    }
+
+    /// The first offset that was pulled of a queue since the start.
+    pub(crate) fn first(&self, queue_id: i32) -> Option<i64> {
+        self.pulled.lock().get(&queue_id).map(|pulled| pulled.first)
     }
 }
 
@@ -128,7 +142,8 @@ impl Figures {
         let key = (Arc::clone(&plan.group), Arc::clone(&plan.topic));
         let outgoing = Arc::clone(self.outgoing.lock().entry(key).or_default());
         outgoing.traffic.add(messages, bytes);
-        outgoing.pulled.lock().insert(plan.queue_id, next);
+        let begun = Pulled { first: plan.offset, next };
+        outgoing.pulled.lock().entry(plan.queue_id).or_insert(begun).next = next;
     }
 
     /// Everything that left, by group and topic.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use strata_protocol::body::{GroupConfig, TopicConfig, perm};
 use strata_protocol::name;
 use strata_protocol::reply::Reply;
+use strata_protocol::trace::Kind;
 use strata_protocol::{code::request, command::Command};
 use strata_remoting::Connection;
 use strata_store::{Clock, Store};
@@ -27,6 +28,7 @@ use crate::options::BrokerOptions;
 use crate::refusal::Refusal;
 use crate::registration::Registration;
 use crate::topics::{Topic, Topics};
+use crate::trail::{Doer, Event, Sampling, Trail, Watched};
 use crate::turns::Turns;
 use crate::waiting::Waiting;
 
@@ -45,6 +47,7 @@ pub(crate) struct Hall {
     pub registration: Registration,
     pub figures: Figures,
     pub creations: Creations,
+    pub trail: Trail,
     /// Turns of what waits for the disk or takes a core for long.
     pub turns: Turns,
 }
@@ -124,10 +127,26 @@ impl Hall {
 
     /// Stores the offset of a queue that a group's client tells. It never passes the queue's end: what is stored
     /// there later would be passed over.
-    pub(crate) fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
-        let end = self.store.queue_range(topic, queue_id).map_or(0, |range| range.max);
-        let told = (offset.clamp(0, end), self.elapsed_ms());
-        self.tables.offsets.commit_unless_reset(group, topic, queue_id, told);
+    pub(crate) fn commit(&self, group: &str, topic: &Topic, (queue_id, offset): (i32, i64), by: &Connection) {
+        let name = &topic.config.topic_name;
+        let end = self.store.queue_range(name, queue_id).map_or(0, |range| range.max);
+        let next = offset.clamp(0, end);
+        let told = (next, self.elapsed_ms());
+        let Some(before) = self.tables.offsets.commit_unless_reset(group, name, queue_id, told) else { return };
+        let Some(Watched { doer, sampling }) = self.watched(topic, by) else { return };
+        // A group that begins has no progress yet, but has pulled what it consumed.
+        let Some(first) = before.or_else(|| self.figures.outgoing_of(group, name)?.first(queue_id)) else { return };
+        let range = (first, next);
+        let messages = usize::try_from(range.1 - range.0).unwrap_or(0);
+        let event = Event { kind: Kind::Ack, group, topic: name, queue_id, range, messages, doer };
+        self.trail.note(sampling, &event, || self.now_ms());
+    }
+
+    /// Who is at a connection, if there are records of what becomes of a topic's messages.
+    pub(crate) fn watched(&self, topic: &Topic, connection: &Connection) -> Option<Watched> {
+        let sampling = self.trail.sampling(topic.records);
+        let doer = Doer { connection: connection.id(), host: connection.peer() };
+        (sampling != Sampling::OFF).then_some(Watched { doer, sampling })
     }
 
     /// A group's settings; creates the group where that is allowed.

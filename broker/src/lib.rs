@@ -32,6 +32,7 @@ mod creation;
 mod durable;
 mod config_files;
 mod traffic;
+mod trail;
 mod histogram;
 mod latency;
 mod figures;
@@ -49,3 +50,4 @@ pub use options::{
 };
 pub use retention::{BadKeep, keep_text, parse_keep};
 pub use state::{ClientState, GroupState, LagState, QueueState, TopicState};
+pub use trail::Sampling;

@@ -121,6 +121,15 @@ pub const COLD_TIMES_AT_ONCE_MAX: usize = 8;
 /// Time for all of them, ms: clients wait five seconds for an answer.
 pub const COLD_TIMES_MS_MAX: u64 = 2_000;
 
+/// Spans of the trail that wait to be written, some 300 bytes each; what comes beyond is counted as lost.
+pub const TRAIL_SPANS_MAX: usize = 16_384;
+
+/// Bytes of one message of the broker's own trace records, before it is compressed; the last record may go beyond.
+pub const TRAIL_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Queues and messages that one message of records is found by: the log's index takes so many keys of a message.
+pub const TRAIL_KEYS_MAX: usize = 64;
+
 /// Times that a pull is tried in the tier and the log in turns, its offset having gone from the one to the other meanwhile.
 pub const TIERS_TRIED_TIMES_MAX: usize = 4;
 

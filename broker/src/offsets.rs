@@ -72,12 +72,21 @@ impl Offsets {
         self.state.lock().commit(group, topic, queue_id, offset);
     }
 
-    /// Stores what a client tells, unless an operator's offset stands against it.
-    pub(crate) fn commit_unless_reset(&self, group: &str, topic: &str, queue_id: i32, (offset, now_ms): (i64, i64)) {
+    /// Stores what a client tells, unless an operator's offset stands against it. Gives what was stored before when the
+    /// offset changed: none for a group that begins.
+    pub(crate) fn commit_unless_reset(
+        &self,
+        group: &str,
+        topic: &str,
+        queue_id: i32,
+        (offset, now_ms): (i64, i64),
+    ) -> Option<Option<i64>> {
         let mut state = self.state.lock();
-        if !state.is_reset(group, topic, queue_id, now_ms) {
-            state.commit(group, topic, queue_id, offset);
+        if state.is_reset(group, topic, queue_id, now_ms) {
+            return None;
         }
+        let before = state.commit(group, topic, queue_id, offset);
+        (before != Some(offset)).then_some(before)
     }
 
     /// Stores what an operator decided. Clients that consume meanwhile tell their old offsets until they have
@@ -188,16 +197,19 @@ impl Offsets {
 }
 
 impl State {
-    fn commit(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+    /// Gives what was stored before.
+    fn commit(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
         let known = self.topics.get_mut(topic).and_then(|groups| groups.get_mut(group));
         let queues = match known {
             Some(queues) => queues,
             None => self.topics.entry(Arc::from(topic)).or_default().entry(Arc::from(group)).or_default(),
         };
-        if queues.get(&queue_id) != Some(&offset) {
+        let before = queues.get(&queue_id).copied();
+        if before != Some(offset) {
             Arc::make_mut(queues).insert(queue_id, offset);
             self.unsaved = true;
         }
+        before
     }
 
     /// Whether an operator's offset stands against what a client tells now.

@@ -11,6 +11,8 @@ use strata_tiering::expire::Keep;
 use strata_tiering::limits::GRACE;
 use strata_tiering::pace::Budget;
 
+use crate::trail::Sampling;
+
 /// Everything a broker is told at its start.
 #[derive(Debug, Clone)]
 pub struct BrokerOptions {
@@ -118,6 +120,8 @@ pub struct TopicSettings {
     pub delay_levels: String,
     /// Keep traces of clients (`traceTopicEnable`). RocketMQ's default is off.
     pub trace_topic: bool,
+    /// Of which messages the broker keeps trace records itself (`traceRecords`), where a topic does not say.
+    pub trace_records: Sampling,
 }
 
 /// Settings of reading.
@@ -204,6 +208,7 @@ impl Default for TopicSettings {
             default_queues: 8,
             delay_levels: String::from("1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"),
             trace_topic: true,
+            trace_records: Sampling::FULL,
         }
     }
 }

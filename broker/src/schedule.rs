@@ -256,6 +256,7 @@ impl Schedule {
             messages_max: SCHEDULE_BATCH_MESSAGES_MAX,
             bytes_max: self.hall.options.pull.bytes_max,
             deadline_ms: 0,
+            watched: None,
         };
         let (read, is_cold) = self.read(&plan);
         match read.status {
@@ -368,6 +369,7 @@ impl Schedule {
             properties: properties::without(text, &[properties::DELAY]),
             terms: properties::IndexTerms::of(text),
             delay_level: 0,
+            sender: None,
         };
         let stored = draft.store(&self.hall, &known)?;
         known.delayed.add_sized(u64::from(stored.bytes));

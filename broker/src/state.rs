@@ -186,11 +186,11 @@ impl Broker {
         let mut out = Vec::new();
         for (group, topic, queues) in hall.tables.offsets.all() {
             let pulled = hall.figures.outgoing_of(&group, &topic).map(|outgoing| outgoing.pulled());
-            for (queue_id, committed_offset) in queues {
+            for (&queue_id, &committed_offset) in &*queues {
                 let max_offset = hall.store.queue_range(&topic, queue_id).map_or(0, |range| range.max);
                 out.push(LagState {
-                    consumer_group: group.clone(),
-                    topic: topic.clone(),
+                    consumer_group: group.to_string(),
+                    topic: topic.to_string(),
                     queue_id,
                     committed_offset,
                     pulled_offset: pulled.as_ref().and_then(|pulled| pulled.get(&queue_id).copied()),

@@ -14,10 +14,12 @@ use parking_lot::Mutex;
 use strata_protocol::body::{DataVersion, TopicConfig, TopicTable, perm};
 use strata_protocol::name;
 
+use crate::attributes::TRACE_RECORDS;
 use crate::durable::{DurableError, DurableFile};
 use crate::limits::{TOPIC_QUEUES_MAX, TOPICS_MAX};
 use crate::refusal::Refusal;
 use crate::traffic::Traffic;
+use crate::trail::Sampling;
 
 /// The file in the folder of configuration files.
 pub(crate) const FILE: &str = "topics.json";
@@ -32,13 +34,18 @@ pub(crate) struct Topic {
     pub incoming: Arc<Traffic>,
     /// What of that was delayed before; as durable.
     pub delayed: Arc<Traffic>,
+    /// Of which messages the broker keeps trace records, where the topic says so.
+    pub records: Option<Sampling>,
     /// The version of the table that these settings came with.
     version: i64,
 }
 
 impl Topic {
     fn new(config: TopicConfig, version: i64) -> Self {
-        Self { config, incoming: Arc::default(), delayed: Arc::default(), version }
+        let own = config.attributes.get(TRACE_RECORDS).and_then(|text| Sampling::parse(text));
+        // Nobody asks for the way of what is itself a record, or waits on behalf of another message.
+        let records = if name::is_system_topic(&config.topic_name) { Some(Sampling::OFF) } else { own };
+        Self { config, incoming: Arc::default(), delayed: Arc::default(), records, version }
     }
 
     /// Queues that are read or written.

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::limits::{PARKED_PULLS_MAX, PARKED_PULLS_PER_CONNECTION_MAX};
 use crate::sieve::Sifter;
+use crate::trail::Watched;
 
 /// What a pull asks of the log.
 #[derive(Clone)]
@@ -31,6 +32,8 @@ pub(crate) struct PullPlan {
     /// When its holding ends, by [`Hall::elapsed_ms`](crate::hall::Hall::elapsed_ms); now for a pull that is
     /// not to be held.
     pub deadline_ms: i64,
+    /// Who pulls, if there are records of what becomes of the messages.
+    pub watched: Option<Watched>,
 }
 
 /// A pull that is held.

@@ -86,6 +86,13 @@ pub fn is_trace_topic(topic: &str) -> bool {
     topic == TRACE_TOPIC || topic.starts_with(TRACE_REGION_PREFIX)
 }
 
+/// The key by which the broker's own records of a queue are found, in the message that carries them. No topic has a colon
+/// in its name.
+#[must_use]
+pub fn queue_key(topic: &str, queue_id: i32) -> String {
+    format!("{topic}:{queue_id}")
+}
+
 /// What happened to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {

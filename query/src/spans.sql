@@ -79,3 +79,71 @@ SELECT
     store_time
 FROM traces
 WHERE kind = 'Recall'
+UNION ALL
+SELECT
+    'receive' AS hop,
+    m.msg_id AS msg_id,
+    t.topic AS topic,
+    t.client_group AS client_group,
+    coalesce(t.time, t.store_time) AS begin_time,
+    CAST(NULL AS BIGINT) AS cost_ms,
+    true AS is_success,
+    CAST(NULL AS INT) AS attempt,
+    t.client_id AS status,
+    t.client_host AS client_host,
+    CAST(NULL AS VARCHAR) AS request_id,
+    t.store_time AS store_time
+FROM (SELECT topic, queue_id, queue_offset, msg_id, born_host FROM messages WHERE msg_id IS NOT NULL) m
+JOIN (SELECT *, coalesce(last_queue_offset, queue_offset) AS last_offset FROM traces WHERE kind = 'BrokerStore') t
+    ON m.topic = t.topic AND m.queue_id = t.queue_id AND m.queue_offset >= t.queue_offset AND m.queue_offset <= t.last_offset
+    AND m.born_host = t.client_host
+UNION ALL
+SELECT
+    'deliver' AS hop,
+    m.msg_id AS msg_id,
+    t.topic AS topic,
+    t.client_group AS client_group,
+    coalesce(t.time, t.store_time) AS begin_time,
+    CAST(NULL AS BIGINT) AS cost_ms,
+    true AS is_success,
+    CAST(NULL AS INT) AS attempt,
+    CASE WHEN t.messages <= t.last_offset - t.queue_offset THEN 'filtered' ELSE t.client_id END AS status,
+    t.client_host AS client_host,
+    CAST(NULL AS VARCHAR) AS request_id,
+    t.store_time AS store_time
+FROM (SELECT topic, queue_id, queue_offset, msg_id FROM messages WHERE msg_id IS NOT NULL) m
+JOIN (SELECT *, coalesce(last_queue_offset, queue_offset) AS last_offset FROM traces WHERE kind = 'BrokerDeliver') t
+    ON m.topic = t.topic AND m.queue_id = t.queue_id AND m.queue_offset >= t.queue_offset AND m.queue_offset <= t.last_offset
+UNION ALL
+SELECT
+    'ack' AS hop,
+    m.msg_id AS msg_id,
+    t.topic AS topic,
+    t.client_group AS client_group,
+    coalesce(t.time, t.store_time) AS begin_time,
+    CAST(NULL AS BIGINT) AS cost_ms,
+    true AS is_success,
+    CAST(NULL AS INT) AS attempt,
+    t.client_id AS status,
+    t.client_host AS client_host,
+    CAST(NULL AS VARCHAR) AS request_id,
+    t.store_time AS store_time
+FROM (SELECT topic, queue_id, queue_offset, msg_id FROM messages WHERE msg_id IS NOT NULL) m
+JOIN (SELECT *, coalesce(last_queue_offset, queue_offset) AS last_offset FROM traces WHERE kind = 'BrokerAck') t
+    ON m.topic = t.topic AND m.queue_id = t.queue_id AND m.queue_offset >= t.queue_offset AND m.queue_offset <= t.last_offset
+UNION ALL
+SELECT
+    'send_back' AS hop,
+    msg_id,
+    topic,
+    client_group,
+    coalesce(time, store_time) AS begin_time,
+    CAST(NULL AS BIGINT) AS cost_ms,
+    true AS is_success,
+    retry_times AS attempt,
+    CASE WHEN kind = 'BrokerDeadLetter' THEN 'dead_letter' ELSE 'retry' END AS status,
+    client_host,
+    CAST(NULL AS VARCHAR) AS request_id,
+    store_time
+FROM traces
+WHERE kind IN ('BrokerRetry', 'BrokerDeadLetter')

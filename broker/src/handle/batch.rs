@@ -58,10 +58,14 @@ pub(super) fn send(
             properties: seen.complete(hall, inner.properties, made_key.as_deref())?,
             terms: IndexTerms { unique_key, ..seen.terms },
             delay_level: 0,
+            sender: Some((header.producer_group, send::doer(connection))),
         });
     }
     let stored = store_all(hall, &drafts)?;
     let (Some(first), Some(last)) = (stored.first(), stored.last()) else { return Err(bad("it holds no message")) };
+    if let Some(draft) = drafts.first() {
+        draft.note(hall, topic, (first.queue_offset, last.queue_offset + 1));
+    }
     stored.iter().for_each(|one| topic.incoming.add_sized(u64::from(one.bytes)));
     let id = |physical_offset| OffsetMessageId { host: hall.address(), physical_offset }.encode();
     let ids: Vec<_> = stored.iter().map(|one| id(one.physical_offset)).collect();

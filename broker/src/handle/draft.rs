@@ -7,11 +7,13 @@ use std::net::SocketAddr;
 use strata_protocol::limits::PROPERTIES_BYTES_MAX;
 use strata_protocol::name::SCHEDULE_TOPIC;
 use strata_protocol::properties::{self, IndexTerms, Properties};
+use strata_protocol::trace::Kind;
 use strata_store::{Appended, NewMessage};
 
 use crate::hall::Hall;
 use crate::refusal::Refusal;
 use crate::topics::Topic;
+use crate::trail::{Doer, Event};
 
 /// A message that is not stored yet.
 pub(crate) struct Draft<'a> {
@@ -27,6 +29,8 @@ pub(crate) struct Draft<'a> {
     /// What the message is found by; the same values as in the properties.
     pub terms: IndexTerms<'a>,
     pub delay_level: i32,
+    /// The producer group and the connection that it came from; `None` of a message that the broker makes.
+    pub sender: Option<(&'a str, Doer)>,
 }
 
 /// What the properties of an arriving message say to the broker, found in one pass.
@@ -170,11 +174,21 @@ impl Draft<'_> {
         }
     }
 
+    /// Leaves a record that messages came, this one and those behind it, for a topic.
+    pub(crate) fn note(&self, hall: &Hall, topic: &Topic, range: (i64, i64)) {
+        let Some((group, doer)) = self.sender else { return };
+        let messages = usize::try_from(range.1 - range.0).unwrap_or(0);
+        let event =
+            Event { kind: Kind::Store, group, topic: &self.topic, queue_id: self.queue_id, range, messages, doer };
+        hall.trail.note(hall.trail.sampling(topic.records), &event, || hall.now_ms());
+    }
+
     /// Appends the message and counts it for the topic that it is in then: `topic`, or that of delayed messages
     /// or dead letters.
     pub(crate) fn store(mut self, hall: &Hall, topic: &Topic) -> Result<Appended, Refusal> {
         self.delay(hall)?;
         let stored = hall.store.append(&self.as_new())?;
+        self.note(hall, topic, (stored.queue_offset, stored.queue_offset + 1));
         if self.topic == topic.config.topic_name.as_str() {
             topic.incoming.add_sized(u64::from(stored.bytes));
         } else if let Some(other) = hall.tables.topics.find(&self.topic) {

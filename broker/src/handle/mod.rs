@@ -30,7 +30,7 @@ mod state;
 mod tier;
 mod gc;
 
-pub(crate) use draft::Draft;
+pub(crate) use draft::{Draft, put};
 pub(crate) use pull::answer_ready;
 
 /// Meets one request with the handler of its code.
@@ -99,7 +99,7 @@ fn at_once(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) ->
         request::LOCK_BATCH_MQ => lock::lock(hall, command),
         request::UNLOCK_BATCH_MQ => lock::unlock(hall, command),
         request::QUERY_CONSUMER_OFFSET => offset::query(hall, command),
-        request::UPDATE_CONSUMER_OFFSET => offset::update(hall, command),
+        request::UPDATE_CONSUMER_OFFSET => offset::update(hall, command, connection),
         request::GET_MAX_OFFSET => offset::max(hall, command),
         request::GET_MIN_OFFSET => offset::min(hall, command),
         _ => administration(hall, command),

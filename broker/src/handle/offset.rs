@@ -28,17 +28,18 @@ pub(super) fn query(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusa
 }
 
 /// Answers 15.
-pub(super) fn update(hall: &Arc<Hall>, command: &Command) -> Result<Reply, Refusal> {
+pub(super) fn update(hall: &Arc<Hall>, command: &Command, connection: &Connection) -> Result<Reply, Refusal> {
     let request: UpdateConsumerOffset = header(command)?;
     let UpdateConsumerOffset { group, topic, queue_id, commit_offset } = &request;
     if hall.tables.groups.find(group).is_none() && !name::is_system_group(group) {
         return Err(Refusal::NoGroupToCommit { group: group.clone() });
     }
-    hall.topic(topic)?.check_queue(*queue_id)?;
+    let known = hall.topic(topic)?;
+    known.check_queue(*queue_id)?;
     if *commit_offset < 0 {
         return Err(strata_protocol::request::BadField::Invalid { name: "commitOffset", expected: "0 or more" }.into());
     }
-    hall.commit(group, topic, *queue_id, *commit_offset);
+    hall.commit(group, &known, (*queue_id, *commit_offset), connection);
     Ok(Reply::success())
 }
 

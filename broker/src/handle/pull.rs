@@ -9,6 +9,7 @@ use strata_protocol::code::ResponseCode;
 use strata_protocol::command::Command;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::{Pull, pull_flag};
+use strata_protocol::trace::Kind;
 use strata_remoting::{Answer, Connection};
 use strata_store::{Read, ReadStatus};
 
@@ -20,6 +21,8 @@ use crate::limits::{PULL_BYTES_MAX, PULL_HOLD_MS_MAX, PULL_MESSAGES_MAX, TIERS_T
 use crate::reading::{self, Place};
 use crate::refusal::Refusal;
 use crate::sieve::Sifter;
+use crate::topics::Topic;
+use crate::trail::{Event, Watched};
 use crate::waiting::{Parked, PullPlan};
 
 /// Answers 11 and 361.
@@ -28,12 +31,13 @@ pub(super) fn pull(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connect
         return Err(Refusal::NotOnFastPort);
     }
     let request: Pull = header(command)?;
-    let sifter = admit(hall, &request, connection)?;
+    let (topic, sifter) = admit(hall, &request, connection)?;
     hall.tables.offsets.taken(&request.group, &request.topic, request.queue_id, request.queue_offset);
     if request.sys_flag & pull_flag::COMMIT_OFFSET != 0 && request.commit_offset >= 0 {
-        hall.commit(&request.group, &request.topic, request.queue_id, request.commit_offset);
+        hall.commit(&request.group, &topic, (request.queue_id, request.commit_offset), connection);
     }
-    let mut plan = plan(hall, command.code, request, sifter);
+    let watched = hall.watched(&topic, connection);
+    let mut plan = PullPlan { watched, ..plan(hall, command.code, request, sifter) };
     let read = reading::read(hall, &plan, Place::Here);
     let step = Step::after(hall, &mut plan, &read, (Place::Here, Visit::First));
     if step == Step::Answer {
@@ -222,7 +226,7 @@ fn is_nothing_yet(plan: &PullPlan, read: &Read) -> bool {
 }
 
 /// The checks of RocketMQ's broker in its order; gives what is to be let through.
-fn admit(hall: &Hall, request: &Pull, connection: &Connection) -> Result<Sifter, Refusal> {
+fn admit(hall: &Hall, request: &Pull, connection: &Connection) -> Result<(Arc<Topic>, Sifter), Refusal> {
     hall.check_readable()?;
     let group = hall.group(&request.group, connection)?;
     if !group.consume_enable {
@@ -242,7 +246,7 @@ fn admit(hall: &Hall, request: &Pull, connection: &Connection) -> Result<Sifter,
     } else {
         of_heartbeat(hall, &group, request)?
     };
-    Ok(hall.clients.sift((&request.group, &request.topic), own))
+    Ok((topic, hall.clients.sift((&request.group, &request.topic), own)))
 }
 
 /// The expression that a pull names itself.
@@ -305,6 +309,7 @@ fn plan(hall: &Hall, code: i32, request: Pull, sifter: Sifter) -> PullPlan {
         messages_max: asked.min(settings.messages_max),
         bytes_max: bytes.unwrap_or(settings.bytes_max).min(settings.bytes_max).min(PULL_BYTES_MAX),
         deadline_ms: hall.elapsed_ms() + hold_ms,
+        watched: None,
     }
 }
 
@@ -345,10 +350,20 @@ fn reply(hall: &Hall, plan: &PullPlan, mut read: Read) -> Reply {
     };
     if matches!(code, ResponseCode::Success) {
         hall.figures.delivered(plan, next, (read.messages as u64, read.bytes as u64));
+        note(hall, plan, next, read.messages);
     }
     let mut reply = bounds(Reply::new(code), next, read.min, read.max).remark(remark);
     reply.body.extend(read.slices);
     reply
+}
+
+/// Leaves a record of messages that go to a consumer.
+fn note(hall: &Hall, plan: &PullPlan, next: i64, messages: usize) {
+    let Some(Watched { doer, sampling }) = plan.watched else { return };
+    let PullPlan { group, topic, queue_id, .. } = plan;
+    let range = (plan.seen.max(plan.offset), next);
+    let event = Event { kind: Kind::Deliver, group, topic, queue_id: *queue_id, range, messages, doer };
+    hall.trail.note(sampling, &event, || hall.now_ms());
 }
 
 /// What a pull is told that looked at messages, and at none for its group; `None` of one that looked at none. It comes

@@ -22,6 +22,7 @@ use crate::hall::Hall;
 use crate::limits::{FLUSH_WAIT_MS_MAX, UNFLUSHED_SENDS_MAX};
 use crate::refusal::Refusal;
 use crate::topics::{self, Topic};
+use crate::trail::Doer;
 
 /// Answers 10, 310 and 320; also 310 with its batch field set, as some clients send batches.
 pub(super) fn send(hall: &Arc<Hall>, command: &Command, connection: &Arc<Connection>) -> Result<Answer, Refusal> {
@@ -67,6 +68,7 @@ fn accept(
         properties: seen.complete(hall, header.properties.as_bytes(), made_key.as_deref())?,
         terms: IndexTerms { unique_key, ..seen.terms },
         delay_level: seen.delay_level,
+        sender: Some((header.producer_group, doer(connection))),
     };
     let is_dead = name::is_retry(header.topic) && redirect_spent(hall, header, command.version, &mut draft)?;
     let stored = draft.store(hall, topic)?;
@@ -79,6 +81,11 @@ fn accept(
         .text("transactionId", unique_key.unwrap_or_default());
     let log_end = stored.log_end;
     Ok(when_settled(hall, &Sent { command, connection, log_end, waits: seen.waits, telling }, reply))
+}
+
+/// Who is at a connection.
+pub(super) fn doer(connection: &Connection) -> Doer {
+    Doer { connection: connection.id(), host: connection.peer() }
 }
 
 /// The topic that a message which was given back came from first.

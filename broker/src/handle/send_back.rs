@@ -11,14 +11,16 @@ use strata_protocol::properties;
 use strata_protocol::record::RecordView;
 use strata_protocol::reply::Reply;
 use strata_protocol::request::SendBack;
+use strata_protocol::trace::Kind;
 use strata_remoting::{Answer, Connection};
 use strata_store::FlushMode;
 
 use super::draft::{Draft, put};
-use super::send::{Flushed, Sent, first_topic, when_settled};
+use super::send::{Flushed, Sent, doer, first_topic, when_settled};
 use super::{header, later};
 use crate::hall::Hall;
 use crate::refusal::Refusal;
+use crate::trail::{Doer, Event, GivenBack};
 
 /// Clients from V3_4_9 on say themselves how often a message may be delivered again.
 pub(super) const VERSION_WITH_MAX_RECONSUME: i32 = 121;
@@ -39,9 +41,9 @@ pub(super) fn send_back(hall: &Arc<Hall>, command: &Command, connection: &Arc<Co
         let remark = "the group has no retry queues; the message is not delivered again";
         return Ok(Answer::Now(Reply::success().remark(remark)));
     }
-    let version = command.version;
+    let (version, doer) = (command.version, doer(connection));
     if let Some(record) = hall.store.record_at(request.offset) {
-        let log_end = store_again(hall, &request, version, &group, &record)?;
+        let log_end = store_again(hall, &request, version, (&group, doer), &record)?;
         return Ok(when_settled(
             hall,
             &Sent { command, connection, log_end, waits: true, telling: None },
@@ -56,7 +58,7 @@ pub(super) fn send_back(hall: &Arc<Hall>, command: &Command, connection: &Arc<Co
     Ok(later(hall, command, connection, async move {
         let lost = || Refusal::NoMessage { offset: request.offset };
         let record = waiting.record_at(request.offset).await?.ok_or_else(lost)?;
-        let log_end = store_again(&waiting, &request, version, &group, &record)?;
+        let log_end = store_again(&waiting, &request, version, (&group, doer), &record)?;
         if !matches!(waiting.options.store.flush, FlushMode::Sync) {
             return Ok(Reply::success());
         }
@@ -70,7 +72,7 @@ fn store_again(
     hall: &Arc<Hall>,
     request: &SendBack,
     version: i32,
-    group: &GroupConfig,
+    (group, doer): (&GroupConfig, Doer),
     record: &[u8],
 ) -> Result<i64, Refusal> {
     let lost = || Refusal::NoMessage { offset: request.offset };
@@ -99,14 +101,27 @@ fn store_again(
         properties: retry_properties(hall, &message, is_dead),
         terms: properties::IndexTerms::of(message.properties()),
         delay_level,
+        sender: None,
     };
     let stored = draft.store(hall, &topic)?;
+    note(hall, (&group.group_name, doer), &message, if is_dead { 0 } else { delay_level });
     if is_dead {
         let first = first_topic(message.properties()).unwrap_or_else(|| message.topic());
         hall.figures.dead_letter(&group.group_name, first);
     }
     // The consumer forgets the message with the answer, so that its copy must be kept as promised.
     Ok(stored.log_end)
+}
+
+/// Leaves a record that a message was given back: to come again, or not with a delay level of 0.
+fn note(hall: &Hall, (group, doer): (&str, Doer), message: &RecordView<'_>, delay_level: i32) {
+    let Some(topic) = hall.tables.topics.find(message.topic()) else { return };
+    let kind = if delay_level == 0 { Kind::DeadLetter } else { Kind::Retry };
+    let range = (message.queue_offset(), message.queue_offset() + 1);
+    let event = Event { kind, group, topic: message.topic(), queue_id: message.queue_id(), range, messages: 1, doer };
+    let id = properties::find_str(message.properties(), properties::UNIQ_KEY).map(str::to_owned);
+    let back = GivenBack { id, retry_times: message.reconsume_times(), delay_level };
+    hall.trail.note_back(hall.trail.sampling(topic.records), &event, back, hall.now_ms());
 }
 
 /// The message's properties, and where it came from first.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use strata_broker::BrokerOptions;
+use strata_broker::{BrokerOptions, Sampling};
 use strata_store::FlushMode;
 use strata_store::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 
@@ -280,6 +280,16 @@ impl Role for BrokerDraft {
             meaning: "traces of clients are kept",
             apply: |d, v| truth(&mut d.options.topics.trace_topic, v),
             show: |d| d.options.topics.trace_topic.to_string(),
+        },
+        Key {
+            name: "traceRecords",
+            meaning: "records of what the broker knows of messages' ways: full, off, or N for one in N",
+            apply: |d, v| {
+                let read = Sampling::parse(v).ok_or_else(|| String::from("full, off, or a number from 1 on"))?;
+                d.options.topics.trace_records = read;
+                Ok(())
+            },
+            show: |d| d.options.topics.trace_records.to_string(),
         },
         Key {
             name: "longPollingEnable",

@@ -42,6 +42,30 @@ pub(super) struct Told {
     retry_times: Option<i32>,
     context: Option<String>,
     transaction_state: Option<String>,
+    #[serde(flatten)]
+    broker: OfBroker,
+}
+
+/// What the broker's own records have.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct OfBroker {
+    client_id: Option<String>,
+    delay_level: Option<i32>,
+    queue_offset: Option<i64>,
+    last_queue_offset: Option<i64>,
+    messages: Option<i64>,
+}
+
+impl OfBroker {
+    /// Whether a filter passed messages of the range over, of which this one may be one.
+    fn is_thinned(&self) -> bool {
+        let last = self.last_queue_offset.or(self.queue_offset);
+        self.queue_offset
+            .zip(last)
+            .zip(self.messages)
+            .is_some_and(|((first, last), messages)| messages < last - first + 1)
+    }
 }
 
 /// How far a group is in a queue in which the message is.
@@ -191,9 +215,21 @@ fn of_told(begun: &Told, all: &[Told]) -> Option<Hop> {
         }
         "EndTransaction" => hop("end of transaction", None, begun.transaction_state.clone()),
         "Recall" => hop("recall", None, verdict(begun)),
-        "BrokerDeliver" => hop("deliver", None, None),
-        "BrokerAck" => hop("acknowledge", None, None),
-        // What is stored tells the rest.
+        "BrokerStore" => hop("receive", None, begun.broker.client_id.clone()),
+        "BrokerDeliver" => {
+            let thinned = begun.broker.is_thinned().then(|| "unless its filter passed it over".to_owned());
+            let status = [begun.broker.client_id.clone(), thinned].into_iter().flatten().collect::<Vec<_>>().join(", ");
+            hop("deliver", None, Some(status).filter(|status| !status.is_empty()))
+        }
+        "BrokerAck" => hop("acknowledge", None, begun.broker.client_id.clone()),
+        "BrokerRetry" => Hop {
+            attempt: begun.retry_times.map(|times| times.saturating_add(1)),
+            ..hop("send back", None, begun.broker.delay_level.map(|level| format!("again after level {level}")))
+        },
+        "BrokerDeadLetter" => Hop {
+            attempt: begun.retry_times.map(|times| times.saturating_add(1)),
+            ..hop("send back", None, Some("to the dead letters".to_owned()))
+        },
         _ => return None,
     })
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use serde::de::DeserializeOwned;
+use strata_protocol::trace::queue_key;
 
 use crate::args::OutputArgs;
 use crate::exit::{Exit, Failure, OrFail, Outcome};
@@ -26,9 +27,9 @@ Examples:
   strata trace order-4711
   strata trace order-4711 --output json
 
-What clients tell is there when they have trace enabled (enableMsgTrace in Java); that a message was stored, sent back and
-dead-lettered, and which groups have gone past it, the broker knows by itself. The same in SQL: the tables messages,
-traces, spans and lag, see strata sql.")]
+What clients tell is there when they have trace enabled (enableMsgTrace in Java). The broker's own records tell who sent a
+message, to which clients it was delivered, when groups went past it, and who sent it back; each second's are there a
+second later. The same in SQL: the tables messages, traces, spans and lag, see strata sql.")]
 pub(crate) struct TraceArgs {
     /// A message id as producers are told it, or a key of messages
     #[arg(value_name = "ID|KEY")]
@@ -112,7 +113,7 @@ async fn stored(ask: &Ask<'_>, condition: &str) -> Outcome<Vec<Stored>> {
 async fn told(ask: &Ask<'_>, id: &str, stored: &[Stored]) -> Outcome<Vec<Told>> {
     let columns = "kind, arrow_cast(time, 'Int64') AS micros, arrow_cast(store_time, 'Int64') AS store_micros, \
                    topic, client_group, is_success, cost_ms, message_type, client_host, client_id, request_id, \
-                   retry_times, context, transaction_state, queue_id, queue_offset";
+                   retry_times, context, transaction_state, delay_level, queue_offset, last_queue_offset, messages";
     let id = quoted(id);
     let by_key = format!("SELECT {columns} FROM traces WHERE array_has(trace_keys, {id}) AND msg_id = {id}");
     let mut told: Vec<Told> = rows(ask, by_key).await?;
@@ -125,7 +126,24 @@ async fn told(ask: &Ask<'_>, id: &str, stored: &[Stored]) -> Outcome<Vec<Told>> 
         );
         told.extend(rows::<Told>(ask, around).await?);
     }
+    for row in stored {
+        told.extend(rows::<Told>(ask, of_ranges(columns, row)).await?);
+    }
     Ok(told)
+}
+
+/// What the broker told of a range of the queue that a message lies in. Producers take turns in a queue: which of them sent
+/// the message is known by the address it came from.
+fn of_ranges(columns: &str, row: &Stored) -> String {
+    let (topic, queue, offset, micros) = (quoted(&row.topic), row.queue_id, row.queue_offset, row.store_micros);
+    let key = quoted(&queue_key(&row.topic, row.queue_id));
+    let born = quoted(&row.way.born_host);
+    format!(
+        "SELECT {columns} FROM traces WHERE array_has(trace_keys, {key}) AND topic = {topic} AND queue_id = {queue} AND \
+         queue_offset <= {offset} AND coalesce(last_queue_offset, queue_offset) >= {offset} AND msg_id IS NULL AND \
+         (kind IN ('BrokerDeliver', 'BrokerAck') OR kind = 'BrokerStore' AND client_host = {born}) AND \
+         store_time >= arrow_cast({micros}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
+    )
 }
 
 /// How far groups are in the queues in which a message is.
