@@ -146,6 +146,16 @@ impl Figures {
         outgoing.pulled.lock().entry(plan.queue_id).or_insert(begun).next = next;
     }
 
+    /// A consumer goes on at `next`, having been given nothing: what lies before is not for its group. Who was never given
+    /// anything is not known here.
+    pub(crate) fn passed(&self, plan: &PullPlan, next: i64) {
+        let key = (Arc::clone(&plan.group), Arc::clone(&plan.topic));
+        let Some(outgoing) = self.outgoing.lock().get(&key).map(Arc::clone) else { return };
+        if let Some(pulled) = outgoing.pulled.lock().get_mut(&plan.queue_id) {
+            pulled.next = next;
+        }
+    }
+
     /// Everything that left, by group and topic.
     pub(crate) fn outgoing(&self) -> Vec<(GroupTopic, Arc<Outgoing>)> {
         self.outgoing.lock().iter().map(|(key, outgoing)| (key.clone(), Arc::clone(outgoing))).collect()

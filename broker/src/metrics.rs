@@ -4,11 +4,11 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use page::{Page, flag};
 use strata_protocol::code::{ResponseCode, request_name};
-use strata_protocol::name;
+use strata_protocol::{name, version};
 use strata_remoting::{CloseReason, Figures as PortFigures};
 
 use crate::figures::{CHANGE_BOUNDS_MS, GroupTopic, Outgoing};
@@ -46,6 +46,7 @@ pub(crate) fn text(hall: &Arc<Hall>, ports: &[(&'static str, Arc<PortFigures>)])
     filters(hall, &mut page);
     clients(hall, &mut page);
     work(hall, &mut page);
+    trail(hall, &mut page);
     changes(hall, &mut page);
     storage(hall, &mut page);
     if let Some(cold) = &hall.cold {
@@ -141,15 +142,19 @@ fn filters(hall: &Hall, page: &mut Page) {
 fn clients(hall: &Hall, page: &mut Page) {
     let census = hall.clients.census();
     let rows = census.producers.into_iter();
-    let rows =
-        rows.map(|((language, version), count)| (texts(&[&language, &version, &"remoting"]), int(count))).collect();
+    let rows = rows
+        .map(|((language, version), count)| {
+            (texts(&[&language.to_lowercase(), &version::name(version), &"remoting"]), int(count))
+        })
+        .collect();
     let own = ["language", "version", "protocol_type"];
     page.add("rocketmq_producer_connections", "Producers connected.", &own, rows);
     let rows = census.consumers.into_iter();
     let rows = rows
         .map(|((group, language, version, mode), count)| {
             let is_system = name::is_system_group(&group);
-            (texts(&[&group, &language, &version, &mode.to_lowercase(), &"remoting", &is_system]), int(count))
+            let (language, version) = (language.to_lowercase(), version::name(version));
+            (texts(&[&group, &language, &version, &mode_name(&mode), &"remoting", &is_system]), int(count))
         })
         .collect();
     let own = ["consumer_group", "language", "version", "consume_mode", "protocol_type", "is_system"];
@@ -157,6 +162,25 @@ fn clients(hall: &Hall, page: &mut Page) {
     page.add_one("rocketmq_broker_permission", "2: write, 4: read.", hall.options.permission);
     page.add_one("rocketmq_topic_number", "Topics.", hall.tables.topics.count());
     page.add_one("rocketmq_consumer_group_number", "Consumer groups.", hall.tables.groups.count());
+}
+
+/// How a group consumes, as RocketMQ's metrics have it.
+fn mode_name(consume_type: &str) -> &'static str {
+    match consume_type {
+        "CONSUME_PASSIVELY" => "push",
+        "CONSUME_ACTIVELY" => "pull",
+        "CONSUME_POP" => "pop",
+        // A heartbeat may say anything, and must not make series of it.
+        _ => "unknown",
+    }
+}
+
+fn trail(hall: &Hall, page: &mut Page) {
+    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let help = "Trace records of the broker's own that were stored.";
+    page.add_one("strata_trace_records_total", help, count(&hall.trail.written));
+    let help = "Trace records of the broker's own that could not be stored or were too many at once.";
+    page.add_one("strata_trace_records_lost_total", help, count(&hall.trail.lost));
 }
 
 fn work(hall: &Hall, page: &mut Page) {

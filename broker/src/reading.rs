@@ -60,16 +60,21 @@ pub(crate) fn count(hall: &Hall, sifter: &Sifter, (topic, queue_id): (&str, i32)
     if sifter.is_open() {
         return Matching { messages: (to - from).max(0), is_estimate: false };
     }
-    // Of what is gone nobody knows whether it was wanted, and nobody gets it.
-    let from = hall.store.queue_range(topic, queue_id).map_or(from, |range| from.max(range.min));
+    // Of what is gone nobody knows whether it was wanted, and nobody gets it. What is in the cold tier alone is not looked
+    // at: it is taken to match as often as what is here.
+    let from = hall.range(topic, queue_id).map_or(from, |range| from.max(range.min));
     let all = (to - from).max(0);
+    let from = hall.store.queue_range(topic, queue_id).map_or(from, |range| from.max(range.min));
     if all == 0 {
         return Matching { messages: 0, is_estimate: false };
     }
+    let Some(here) = usize::try_from(to - from).ok().filter(|here| *here > 0) else {
+        return Matching::of(0, 0, all);
+    };
     let until = until(hall, Duration::from_millis(LAG_QUEUE_MS_MAX));
     let mut count = Count { sifter, until, matches: 0 };
     let budget = ReadBudget {
-        scan_entries_max: usize::try_from(all).unwrap_or(usize::MAX),
+        scan_entries_max: here,
         scan_bytes_max: PULL_SCAN_BYTES_MAX,
         wait: false,
         ..ReadBudget::default()

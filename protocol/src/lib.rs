@@ -28,3 +28,4 @@ pub mod message_id;
 pub mod trace;
 pub mod hash;
 pub mod sysflag;
+pub mod version;

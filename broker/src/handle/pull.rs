@@ -351,6 +351,8 @@ fn reply(hall: &Hall, plan: &PullPlan, mut read: Read) -> Reply {
     if matches!(code, ResponseCode::Success) {
         hall.figures.delivered(plan, next, (read.messages as u64, read.bytes as u64));
         note(hall, plan, next, read.messages);
+    } else if matches!(code, ResponseCode::PullRetryImmediately) {
+        hall.figures.passed(plan, next);
     }
     let mut reply = bounds(Reply::new(code), next, read.min, read.max).remark(remark);
     reply.body.extend(read.slices);

@@ -104,8 +104,12 @@ impl<'a> Counting<'a> {
         }
     }
 
+    /// When the message at an offset was stored, or the first one behind it that the log still has: a message in the cold
+    /// tier alone is older than that.
     fn store_time(&self, queue_id: i32, offset: i64) -> Option<i64> {
-        self.hall.store.store_time(self.topic, queue_id, offset)
+        let store = &self.hall.store;
+        let begin = store.queue_range(self.topic, queue_id)?.min;
+        store.store_time(self.topic, queue_id, offset.max(begin))
     }
 
     /// What lies behind the group's progress.
@@ -117,7 +121,9 @@ impl<'a> Counting<'a> {
                 let matching = self.matching(*queue_id, *offset, end);
                 behind.messages += matching.messages;
                 behind.is_estimate |= matching.is_estimate;
-                behind.oldest = older(behind.oldest, self.store_time(*queue_id, *offset));
+                if matching.messages > 0 {
+                    behind.oldest = older(behind.oldest, self.store_time(*queue_id, *offset));
+                }
             }
         }
         behind
@@ -130,10 +136,14 @@ impl<'a> Counting<'a> {
             // Who stores no progress here, as a broadcasting group, has nothing in flight that could be known.
             let consumed = consumed.get(queue_id).copied().unwrap_or(*next);
             ahead.in_flight += (next - consumed).max(0);
-            let end = common.end(*queue_id);
-            if end > *next {
-                ahead.ready += self.matching(*queue_id, *next, end).messages;
-                ahead.oldest = older(ahead.oldest, self.store_time(*queue_id, *next));
+            // A group may have gone past messages of which it was given none.
+            let (from, end) = (consumed.max(*next), common.end(*queue_id));
+            if end > from {
+                let ready = self.matching(*queue_id, from, end).messages;
+                ahead.ready += ready;
+                if ready > 0 {
+                    ahead.oldest = older(ahead.oldest, self.store_time(*queue_id, from));
+                }
             }
         }
         ahead
@@ -191,7 +201,7 @@ fn rows(hall: &Hall, outgoing: &[(GroupTopic, Arc<Outgoing>)], page: &Page) -> V
         rows.push(Row { labels: labels(group, &common), behind: Some(behind), ahead });
     }
     // Groups that keep their progress elsewhere.
-    for ((group, topic), out) in taken.into_values() {
+    for ((group, topic), out) in taken.into_values().filter(|((group, _), _)| !name::is_system_group(group)) {
         common.turn_to(topic);
         out.pulled_into(&mut pulled);
         let ahead = Counting::new(hall, (group, topic), until).ahead(&BTreeMap::new(), &pulled, &mut common);
