@@ -16,7 +16,7 @@ use datafusion::arrow::array::{Array, ArrayBuilder, ArrayRef, BooleanArray, Reco
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use datafusion::error::DataFusionError;
-use strata_protocol::properties::{Properties, TAGS, UNIQ_KEY, find, find_str};
+use strata_protocol::properties::{Properties, TAGS, UNIQ_KEY, find_str};
 use strata_protocol::record::RecordView;
 use strata_protocol::sysflag::{Compression, compression};
 use strata_tiering::rows::{PROPERTY_PREFIX, PropertyTexts, names};
@@ -314,12 +314,7 @@ fn of_plain_rows(wanted: Column, batch: &RecordBatch) -> Result<ArrayRef, DataFu
             }
             let mut make = Make::of(wanted);
             for (body, flags) in bodies.as_binary_view().iter().zip(flags.values()) {
-                let body = unpacked(body.unwrap_or_default(), *flags).map_err(|why| ReadError::Body {
-                    topic: "of the cold tier".to_owned(),
-                    queue_id: -1,
-                    offset: -1,
-                    why,
-                })?;
+                let body = unpacked(body.unwrap_or_default(), *flags).map_err(|why| ReadError::ColdBody { why })?;
                 make.put_body(&body);
             }
             Ok(make.finish())
@@ -438,20 +433,28 @@ pub(crate) struct Rows<'a> {
     chosen: &'a Chosen,
     makes: Vec<Make>,
     rows: usize,
+    /// Bytes of the bodies and properties in them.
+    bytes: usize,
     tier: Where,
 }
 
 impl<'a> Rows<'a> {
     pub(crate) fn new(chosen: &'a Chosen, tier: Where) -> Self {
-        Self { chosen, makes: chosen.columns.iter().map(|column| Make::of(*column)).collect(), rows: 0, tier }
+        Self { chosen, makes: chosen.columns.iter().map(|column| Make::of(*column)).collect(), rows: 0, bytes: 0, tier }
     }
 
     pub(crate) const fn len(&self) -> usize {
         self.rows
     }
 
+    /// Bytes of what they hold, about.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn add(&mut self, record: &RecordView<'_>) -> Result<(), DataFusionError> {
         let text = record.properties();
+        self.bytes += text.len();
         for (column, make) in self.chosen.columns.iter().zip(&mut self.makes) {
             match (column, make) {
                 (Topic, Make::Text(out)) => out.append_value(record.topic()),
@@ -470,11 +473,10 @@ impl<'a> Rows<'a> {
                 (StoreTime, Make::Time(out)) => out.append_value(record.store_timestamp().saturating_mul(MICROS)),
                 (BornTime, Make::Time(out)) => out.append_option(record.born_timestamp().checked_mul(MICROS)),
                 (Keys, Make::Keys(out)) => {
-                    let keys = find(text, strata_protocol::properties::KEYS).unwrap_or_default();
+                    // As in the tier: keys that are not text are none.
+                    let keys = find_str(text, strata_protocol::properties::KEYS).unwrap_or_default();
                     let before = out.values().len();
-                    for key in keys.split(|byte| *byte == b' ').filter(|key| !key.is_empty()) {
-                        out.values().append_value(String::from_utf8_lossy(key));
-                    }
+                    keys.split(' ').filter(|key| !key.is_empty()).for_each(|key| out.values().append_value(key));
                     let some = out.values().len() > before;
                     out.append(some);
                 }
@@ -486,6 +488,7 @@ impl<'a> Rows<'a> {
                         offset: record.queue_offset(),
                         why,
                     })?;
+                    self.bytes += body.len();
                     make.put_body(&body);
                 }
                 _ => {}

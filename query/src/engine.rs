@@ -23,12 +23,14 @@ use futures_util::{Stream, StreamExt};
 use strata_tiering::idle;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
+use crate::depth;
 use crate::error::QueryError;
 use crate::figures::{Figures, Front, Running};
 use crate::limits::{
-    BATCHES_AHEAD_MAX, DISK_THREADS_MAX, STATEMENT_BYTES_MAX, STATEMENT_TIME_MAX, STATEMENTS_AT_ONCE_MAX, THREADS,
+    BATCHES_AHEAD_MAX, DISK_THREADS_MAX, STALLED_SECONDS_MAX, STATEMENT_BYTES_MAX, STATEMENT_TIME_MAX,
+    STATEMENTS_AT_ONCE_MAX, THREADS,
 };
 use crate::session::{Dialect, Sessions};
 use crate::snapshot::{Snapshot, Source};
@@ -133,10 +135,11 @@ impl Engine {
         deadline: Instant,
         running: &mut Running,
     ) -> Result<(SchemaRef, mpsc::Receiver<Piece>), QueryError> {
-        if let Statement::Text(text) = &statement
-            && text.len() > STATEMENT_BYTES_MAX
-        {
-            return Err(QueryError::TooLong { bytes: text.len() });
+        if let Statement::Text(text) = &statement {
+            if text.len() > STATEMENT_BYTES_MAX {
+                return Err(QueryError::TooLong { bytes: text.len() });
+            }
+            depth::check(text)?;
         }
         let turn = self.turn(deadline).await?;
         running.has_turn();
@@ -144,11 +147,11 @@ impl Engine {
         let (to, pieces) = mpsc::channel(BATCHES_AHEAD_MAX);
         let work = Arc::clone(&self.work);
         self.handle()?.spawn(async move {
-            let _turn = turn;
             let is_late = timeout_at(deadline, work.answer(statement, head, &to)).await.is_err();
+            // Others go on, whether or not anybody hears of it.
+            drop(turn);
             if is_late {
-                // Who asked may be gone.
-                let _ = to.send(Piece::Failed(late())).await;
+                let _ = to.try_send(Piece::Failed(late()));
             }
         });
         let schema = timeout_at(deadline, schema).await.map_err(|_| late())?.map_err(|_| QueryError::Broken)??;
@@ -165,7 +168,10 @@ impl Engine {
             let context = work.context(Dialect::Postgres).await?;
             plan(&context, Statement::Postgres(Box::new(statement), None)).await
         });
-        timeout_at(deadline, planned).await.map_err(|_| late())?.map_err(|_| QueryError::Broken)?
+        timeout_at(deadline, planned)
+            .await
+            .map_err(|_| QueryError::TooSlow { after: DESCRIBE_TIME_MAX })?
+            .map_err(|_| QueryError::Broken)?
     }
 
     /// A context in which a PostgreSQL client's settings are read.
@@ -184,7 +190,7 @@ impl Engine {
     }
 
     async fn turn(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, QueryError> {
-        let turn = timeout_at(deadline, Arc::clone(&self.turns).acquire_owned()).await.map_err(|_| late())?;
+        let turn = timeout_at(deadline, Arc::clone(&self.turns).acquire_owned()).await.map_err(|_| QueryError::Crowded)?;
         turn.map_err(|_| QueryError::Broken)
     }
 
@@ -243,7 +249,8 @@ impl Work {
                 Some(Err(error)) => (Piece::Failed(error.into()), true),
                 None => (Piece::End, true),
             };
-            if to.send(piece).await.is_err() || is_last {
+            let taken = timeout(Duration::from_secs(STALLED_SECONDS_MAX), to.send(piece)).await;
+            if is_last || !matches!(taken, Ok(Ok(()))) {
                 return;
             }
         }
@@ -331,9 +338,11 @@ impl Stream for Answer {
                 self.running.ended();
                 None
             }
+            // The statement ended without its end, and with room for no word of it.
             None => {
-                self.running.failed(&QueryError::Broken);
-                Some(Err(QueryError::Broken))
+                let error = if self.deadline.is_elapsed() { late() } else { QueryError::Stalled };
+                self.running.failed(&error);
+                Some(Err(error))
             }
         })
     }

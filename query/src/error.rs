@@ -7,7 +7,7 @@ use datafusion::error::DataFusionError;
 use strata_tiering::cold::ColdError;
 use thiserror::Error;
 
-use crate::limits::STATEMENT_BYTES_MAX;
+use crate::limits::{STALLED_SECONDS_MAX, STATEMENT_BYTES_MAX, STATEMENT_TIME_MAX, STATEMENTS_AT_ONCE_MAX};
 
 /// Why a statement has no answer.
 #[derive(Debug, Error)]
@@ -45,6 +45,15 @@ pub enum QueryError {
     /// It failed while it ran.
     #[error("{0}")]
     Failed(String),
+    /// Too many others ran for all of its time.
+    #[error(
+        "the statement waited {} s for others to end, of which {STATEMENTS_AT_ONCE_MAX} run at once; ask again",
+        STATEMENT_TIME_MAX.as_secs()
+    )]
+    Crowded,
+    /// Nobody took its rows.
+    #[error("the statement was stopped since nobody took its rows for {STALLED_SECONDS_MAX} s")]
+    Stalled,
     /// It was broken off by a fault, or by the end of the broker.
     #[error("the statement was broken off; the broker's log tells why")]
     Broken,
@@ -59,7 +68,13 @@ impl QueryError {
     pub const fn is_refusal(&self) -> bool {
         match self {
             Self::TooLong { .. } | Self::ReadOnly { .. } | Self::Syntax { .. } | Self::Statement(_) => true,
-            Self::TooSlow { .. } | Self::Memory(_) | Self::Failed(_) | Self::Broken | Self::Threads(_) => false,
+            Self::TooSlow { .. }
+            | Self::Memory(_)
+            | Self::Failed(_)
+            | Self::Crowded
+            | Self::Stalled
+            | Self::Broken
+            | Self::Threads(_) => false,
         }
     }
 
@@ -108,6 +123,8 @@ pub(crate) enum ReadError {
     Record { topic: String, queue_id: i32, why: String },
     #[error("the body at offset {offset} of queue {queue_id} of topic {topic} cannot be unpacked: {why}")]
     Body { topic: String, queue_id: i32, offset: i64, why: String },
+    #[error("the body of a message in the cold tier cannot be unpacked: {why}; leave it out with a bound on queue_offset")]
+    ColdBody { why: String },
     #[error("the cold tier cannot be reached, so nobody knows which messages are in it; see strata tier status")]
     Closed,
     #[error(transparent)]

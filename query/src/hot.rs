@@ -14,7 +14,7 @@ use strata_tiering::cold::TableAsk;
 use crate::columns::{Chosen, Rows, Where};
 use crate::error::ReadError;
 use crate::figures::TierFigures;
-use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS, LOOKUP_IDS_MAX, LOOKUP_TOPICS_MAX};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS, LOOKUP_IDS_MAX, LOOKUP_TOPICS_MAX, TRIMMED_TIMES_MAX};
 
 /// A queue's messages in the log.
 #[derive(Debug, Clone)]
@@ -91,13 +91,22 @@ pub(crate) fn give_records(
     rows.finish()
 }
 
+/// Who takes the messages of queues.
+pub(crate) trait Taker {
+    /// Takes a batch, or nothing for now; whether more is wanted.
+    fn take(&mut self, batch: Option<RecordBatch>) -> bool;
+
+    /// Takes the messages of a queue between two log offsets, which left the log while it was read; whether more is wanted.
+    fn gone(&mut self, queue: &HotQueue, log: Range<i64>) -> Result<bool, DataFusionError>;
+}
+
 /// Reads queues one after another, and gives what lies between the log offsets, in batches. Waits for the disk.
 pub(crate) fn read(
     (store, figures): (&Store, &TierFigures),
     queues: &[HotQueue],
     log: &Range<i64>,
     chosen: &Chosen,
-    give: &mut dyn FnMut(RecordBatch) -> bool,
+    to: &mut dyn Taker,
 ) -> Result<(), DataFusionError> {
     let budget = ReadBudget {
         messages_max: BATCH_ROWS,
@@ -110,6 +119,8 @@ pub(crate) fn read(
     for queue in queues {
         let (topic, queue_id) = (&*queue.topic, queue.queue_id);
         let mut offset = queue.offsets.start;
+        // Behind the last message that was given.
+        let (mut seen, mut tries) = (log.start, 0);
         while offset < queue.offsets.end {
             let found = store.read(topic, queue_id, offset, &budget, &mut KeepAll);
             match found.status {
@@ -118,12 +129,30 @@ pub(crate) fn read(
                     let (from, to) = (offset, found.next_offset - 1);
                     return Err(ReadError::Damaged { topic: topic.to_owned(), queue_id, from, to }.into());
                 }
+                // It leaves the log at this moment.
+                ReadStatus::Unavailable { from, .. } if store.log_range().0 > from && tries < TRIMMED_TIMES_MAX => {
+                    tries += 1;
+                    continue;
+                }
                 ReadStatus::Unavailable { from, to } => return Err(ReadError::Unavailable { from, to }.into()),
                 // The topic was deleted meanwhile.
                 ReadStatus::Empty | ReadStatus::AtEnd | ReadStatus::BeyondEnd => break,
                 // What has left the log before the table was planned is the tier's.
                 ReadStatus::BeforeBegin if store.log_range().0 <= log.start => {}
-                ReadStatus::BeforeBegin | ReadStatus::Cold => {
+                ReadStatus::BeforeBegin => {
+                    // It was rolled before it left the log. Where there is no tier it has expired.
+                    let (begin, _) = store.log_range();
+                    let next = store.queue_range(topic, queue_id).map_or(queue.offsets.end, |range| range.min);
+                    if next <= offset {
+                        return Err(ReadError::Trimmed { topic: topic.to_owned(), queue_id, offset }.into());
+                    }
+                    if !to.gone(queue, seen..begin.min(log.end))? {
+                        return Ok(());
+                    }
+                    (offset, seen) = (next, begin.max(seen));
+                    continue;
+                }
+                ReadStatus::Cold => {
                     return Err(ReadError::Trimmed { topic: topic.to_owned(), queue_id, offset }.into());
                 }
             }
@@ -134,21 +163,28 @@ pub(crate) fn read(
                     queue_id,
                     why: error.to_string(),
                 })?;
+                seen = record.physical_offset() + 1;
                 if is_asked_for(&record, queue, log) {
                     rows.add(&record)?;
                 }
-            }
-            if rows.len() >= BATCH_ROWS || (rows.len() > 0 && found.bytes >= BATCH_BYTES_MAX / 2) {
-                let full = std::mem::replace(&mut rows, Rows::new(chosen, Where::Hot));
-                if !give(full.finish()?) {
-                    return Ok(());
+                // Bodies may unpack to many times what was read.
+                if rows.bytes() >= BATCH_BYTES_MAX {
+                    let full = std::mem::replace(&mut rows, Rows::new(chosen, Where::Hot));
+                    if !to.take(Some(full.finish()?)) {
+                        return Ok(());
+                    }
                 }
+            }
+            let is_full = rows.len() >= BATCH_ROWS;
+            let full = is_full.then(|| std::mem::replace(&mut rows, Rows::new(chosen, Where::Hot)));
+            if !to.take(full.map(Rows::finish).transpose()?) {
+                return Ok(());
             }
             offset = found.next_offset.max(offset + 1);
         }
     }
     if rows.len() > 0 {
-        give(rows.finish()?);
+        to.take(Some(rows.finish()?));
     }
     Ok(())
 }

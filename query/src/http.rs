@@ -9,24 +9,26 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::record_batch::RecordBatch;
 use futures_util::{StreamExt, stream};
 use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::engine::{Answer, Engine, Statement};
 use crate::error::QueryError;
 use crate::figures::Front;
 use crate::forms::{Encoder, Form};
-use crate::limits::{CONNECTIONS_MAX, STATEMENT_BYTES_MAX};
+use crate::limits::{BODY_BYTES_MAX, CONNECTIONS_MAX, REQUEST_SECONDS_MAX};
 
 /// The header that names the columns and their types, in their order, as JSON.
 pub const COLUMNS_HEADER: &str = "x-strata-columns";
@@ -41,7 +43,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(listener: TcpListener, engine: Arc<Engine>, until: impl Future<Output = ()>) {
     let router = Router::new()
         .route("/api/v1/sql", post(answer))
-        .layer(DefaultBodyLimit::max(STATEMENT_BYTES_MAX))
         .with_state(engine);
     let (mut connections, mut until) = (JoinSet::new(), pin!(until));
     loop {
@@ -53,6 +54,7 @@ pub async fn serve(listener: TcpListener, engine: Arc<Engine>, until: impl Futur
                     let service = TowerToHyperService::new(router.clone());
                     let exchange = async move {
                         let mut exchange = http1::Builder::new();
+                        exchange.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(REQUEST_SECONDS_MAX));
                         let exchange = exchange.keep_alive(false).serve_connection(TokioIo::new(socket), service);
                         if let Err(error) = exchange.await {
                             tracing::debug!(%error, "a statement's connection went wrong");
@@ -85,7 +87,17 @@ fn is_from_here(headers: &HeaderMap) -> bool {
     text(header::HOST).is_none_or(is_address) && text(header::ORIGIN).is_none_or(is_same)
 }
 
-async fn answer(State(engine): State<Arc<Engine>>, headers: HeaderMap, statement: String) -> Response {
+/// The text of a request's body.
+async fn text_of(body: Body) -> Result<String, QueryError> {
+    let failed = |what: &str| QueryError::Statement(what.to_owned());
+    let whole = axum::body::to_bytes(body, BODY_BYTES_MAX);
+    let bytes = timeout(Duration::from_secs(REQUEST_SECONDS_MAX), whole).await;
+    let bytes = bytes.map_err(|_| failed("the statement did not arrive in time"))?;
+    let bytes = bytes.map_err(|error| failed(&format!("the statement did not arrive: {error}")))?;
+    String::from_utf8(bytes.into()).map_err(|_| failed("the statement is not UTF-8"))
+}
+
+async fn answer(State(engine): State<Arc<Engine>>, headers: HeaderMap, body: Body) -> Response {
     if !is_from_here(&headers) {
         let told = QueryError::Statement(
             "a page of another site asks, or the broker is called by a name; ask by its IP address".to_owned(),
@@ -94,8 +106,7 @@ async fn answer(State(engine): State<Arc<Engine>>, headers: HeaderMap, statement
     }
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let form = Form::accepted(accept);
-    let begun = engine.run(Front::Http, Statement::Text(statement)).await;
-    match begun.and_then(|answer| rows(&engine, answer, form)) {
+    match answered(&engine, body, form).await {
         Ok(response) => response,
         Err(error) => {
             let status = match error {
@@ -103,37 +114,57 @@ async fn answer(State(engine): State<Arc<Engine>>, headers: HeaderMap, statement
                 | QueryError::ReadOnly { .. }
                 | QueryError::Syntax { .. }
                 | QueryError::Statement(_) => StatusCode::BAD_REQUEST,
-                QueryError::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
-                QueryError::Memory(_) | QueryError::Failed(_) | QueryError::Broken | QueryError::Threads(_) => {
-                    StatusCode::INTERNAL_SERVER_ERROR
-                }
+                QueryError::TooSlow { .. } | QueryError::Crowded => StatusCode::REQUEST_TIMEOUT,
+                QueryError::Memory(_)
+                | QueryError::Failed(_)
+                | QueryError::Stalled
+                | QueryError::Broken
+                | QueryError::Threads(_) => StatusCode::INTERNAL_SERVER_ERROR,
             };
             (status, error_line(&error)).into_response()
         }
     }
 }
 
-fn rows(engine: &Arc<Engine>, answer: Answer, form: Form) -> Result<Response, QueryError> {
+async fn answered(engine: &Arc<Engine>, body: Body, form: Form) -> Result<Response, QueryError> {
+    let statement = text_of(body).await?;
+    let mut answer = engine.run(Front::Http, Statement::Text(statement)).await?;
+    // What fails before its first rows is answered with its status.
+    let first = answer.next().await.transpose()?;
+    rows(engine, (answer, first), form)
+}
+
+fn rows(
+    engine: &Arc<Engine>,
+    (answer, first): (Answer, Option<RecordBatch>),
+    form: Form,
+) -> Result<Response, QueryError> {
     let columns = columns(&answer.schema());
     let encoder = Encoder::new(form, &answer.schema())?;
     let engine = Arc::clone(engine);
-    let written = stream::unfold(Some((answer, encoder, engine)), |under_way| async move {
-        let (mut answer, mut encoder, engine) = under_way?;
-        let next = answer.next().await;
+    let begun = first.map(Ok);
+    let written = stream::unfold(Some((answer, begun, encoder, engine)), |under_way| async move {
+        let (mut answer, begun, mut encoder, engine) = under_way?;
+        let next = match begun {
+            Some(first) => Some(first),
+            None => answer.next().await,
+        };
         let written = engine.apart(move || match next {
             Some(batch) => (batch.and_then(|batch| encoder.rows(&batch)), Some(encoder)),
             None => (encoder.end(), None),
         });
         let (bytes, encoder) = written.await.unwrap_or_else(|error| (Err(error), None));
-        let rest = encoder.filter(|_| bytes.is_ok()).map(|encoder| (answer, encoder, engine));
+        let rest = encoder.filter(|_| bytes.is_ok()).map(|encoder| (answer, None, encoder, engine));
         Some((bytes.map(Bytes::from), rest))
     });
     // What came before an error is of no use without knowing that it is not all: the error is the last line of those
     // forms that have lines, and the connection is cut behind it.
     let told = written.flat_map(move |bytes| match bytes {
-        Ok(bytes) => stream::iter(vec![Ok(bytes)]),
-        Err(error) if form == Form::Json => stream::iter(vec![Ok(error_line(&error).into()), Err(error)]),
-        Err(error) => stream::iter(vec![Err(error)]),
+        Ok(bytes) => stream::iter([Ok(bytes)]).right_stream(),
+        Err(error) => {
+            let line = (form == Form::Json).then(|| Ok(error_line(&error).into()));
+            stream::iter(line).chain(stream::once(cut(error)).boxed()).left_stream()
+        }
     });
     let mut response = Body::from_stream(told).into_response();
     let headers = response.headers_mut();
@@ -142,6 +173,12 @@ fn rows(engine: &Arc<Engine>, answer: Answer, form: Form) -> Result<Response, Qu
         headers.insert(COLUMNS_HEADER, columns);
     }
     Ok(response)
+}
+
+/// The end of an answer that was broken off. An error drops what was not sent yet, so it waits for one turn.
+async fn cut(error: QueryError) -> Result<Bytes, QueryError> {
+    tokio::task::yield_now().await;
+    Err(error)
 }
 
 fn columns(schema: &Schema) -> String {

@@ -10,6 +10,7 @@
 
 mod cold;
 mod columns;
+mod depth;
 mod engine;
 mod error;
 mod figures;

@@ -14,6 +14,21 @@ pub const STATEMENTS_AT_ONCE_MAX: usize = 4;
 /// How long a statement may take, its wait for others included.
 pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(300);
 
+/// Bytes of a request's body; a statement in it may have [`STATEMENT_BYTES_MAX`].
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Operators, keywords and brackets of a statement: each may be a level of the tree that it becomes.
+pub const NESTING_TOKENS_MAX: usize = 2_000;
+
+/// How long rows may wait for who asked for them; then the statement ends, and others have its turn.
+pub const STALLED_SECONDS_MAX: u64 = 60;
+
+/// How long a request may take to arrive.
+pub const REQUEST_SECONDS_MAX: u64 = 10;
+
+/// Bytes of the files to which sorts and groups of all statements go.
+pub const SPILLED_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+
 /// Rows of a batch.
 pub const BATCH_ROWS: usize = 8_192;
 
@@ -49,6 +64,9 @@ pub const GATE_BUFFER_BYTES: usize = 8 * 1024;
 
 /// Unique keys of a statement that are looked up one by one; with more of them queues are read.
 pub const LOOKUP_IDS_MAX: usize = 256;
+
+/// Times that ids are looked up again because the log lost its begin meanwhile; then queues are read.
+pub const TRIMMED_TIMES_MAX: usize = 3;
 
 /// Topics in which a unique key is looked up; with more of them queues are read.
 pub const LOOKUP_TOPICS_MAX: usize = 4_096;

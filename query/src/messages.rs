@@ -1,5 +1,6 @@
 //! The table of messages, over both tiers.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
@@ -19,12 +21,14 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
 };
 use strata_tiering::cold::{Cold, TableAsk, TablePart, TableParts};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::Sender;
 
 use crate::columns::{Chosen, schema};
 use crate::error::ReadError;
-use crate::hot::HotQueue;
-use crate::limits::BATCHES_AHEAD_MAX;
-use crate::snapshot::Snapshot;
+use crate::hot::{HotQueue, Taker};
+use crate::limits::{BATCHES_AHEAD_MAX, TRIMMED_TIMES_MAX};
+use crate::snapshot::{Halves, Snapshot};
 use crate::wanted::{is_bound, wanted};
 use crate::{cold, hot};
 
@@ -106,10 +110,10 @@ impl MessagesPlan {
     ) -> Result<Self> {
         let chosen = Chosen::of(projection);
         let mut parts = Vec::new();
-        let halves = snapshot.halves(ask)?;
+        let (halves, found) = found(snapshot, ask).await?;
         let hot = halves.hot.start.max(ask.log_offsets.start)..halves.hot.end.min(ask.log_offsets.end);
         if !hot.is_empty() {
-            match looked_up(snapshot, &halves.queues, ask).await? {
+            match found {
                 Some(records) => parts.push(Part::Found(Arc::new(records), halves.queues)),
                 None => parts.extend(shares(halves.queues, partitions).into_iter().map(Part::Hot)),
             }
@@ -117,7 +121,8 @@ impl MessagesPlan {
         let mut passed = TableParts::default();
         if let Some((cold, manifest)) = &halves.cold {
             let below = ask.log_offsets.end.min(halves.hot.start);
-            let ask = TableAsk { log_offsets: ask.log_offsets.start..below, ..ask.clone() };
+            let floors = snapshot.store.forgotten_topics().into_iter().collect();
+            let ask = TableAsk { log_offsets: ask.log_offsets.start..below, floors, ..ask.clone() };
             passed = cold.table(manifest, &ask).await.map_err(ReadError::from)?;
             let found = std::mem::take(&mut passed.parts);
             parts.extend(shares(found, partitions).into_iter().map(|parts| Part::Cold(cold.clone(), parts)));
@@ -127,6 +132,19 @@ impl MessagesPlan {
         let properties = PlanProperties::new(equal, partitioning, EmissionType::Incremental, Boundedness::Bounded);
         Ok(Self { snapshot: Arc::clone(snapshot), chosen, parts, hot, passed, properties: Arc::new(properties) })
     }
+}
+
+/// The halves of a question, and what the log's index gives of the hot one. What leaves the log while its index is asked
+/// is missing there, and is not in the cold half: both are made anew then.
+async fn found(snapshot: &Arc<Snapshot>, ask: &TableAsk) -> Result<(Halves, Option<Vec<Bytes>>)> {
+    for _ in 0..TRIMMED_TIMES_MAX {
+        let halves = snapshot.halves(ask)?;
+        let found = looked_up(snapshot, &halves.queues, ask).await?;
+        if found.is_none() || snapshot.store.log_range().0 <= halves.hot.start {
+            return Ok((halves, found));
+        }
+    }
+    Ok((snapshot.halves(ask)?, None))
 }
 
 /// The messages that the log's index gives, where it knows all that are asked for. Waits for the disk elsewhere.
@@ -150,6 +168,39 @@ fn shares<T>(items: Vec<T>, count: usize) -> Vec<Vec<T>> {
     }
     out.retain(|share| !share.is_empty());
     out
+}
+
+/// Takes messages of the log in a thread that may wait.
+struct HotTaker<'a> {
+    snapshot: &'a Snapshot,
+    chosen: &'a Chosen,
+    to: Sender<Result<RecordBatch>>,
+}
+
+impl Taker for HotTaker<'_> {
+    fn take(&mut self, batch: Option<RecordBatch>) -> bool {
+        match batch {
+            Some(batch) => self.to.blocking_send(Ok(batch)).is_ok(),
+            None => !self.to.is_closed(),
+        }
+    }
+
+    fn gone(&mut self, queue: &HotQueue, log: Range<i64>) -> Result<bool> {
+        let Some((cold, manifest)) = self.snapshot.cold_now()? else { return Ok(true) };
+        let ask = TableAsk {
+            topics: Some(BTreeSet::from([queue.topic.to_string()])),
+            queue_ids: queue.queue_id..=queue.queue_id,
+            log_offsets: log,
+            floors: self.snapshot.store.forgotten_topics().into_iter().collect(),
+            ..TableAsk::default()
+        };
+        let figures = &self.snapshot.figures.cold;
+        Handle::current().block_on(async {
+            let found = cold.table(&manifest, &ask).await.map_err(ReadError::from)?;
+            cold::read((&cold, figures), &found.parts, self.chosen, &self.to).await
+        })?;
+        Ok(!self.to.is_closed())
+    }
 }
 
 impl DisplayAs for MessagesPlan {
@@ -222,8 +273,8 @@ impl ExecutionPlan for MessagesPlan {
             Part::Hot(queues) => {
                 let snapshot = Arc::clone(&self.snapshot);
                 stream.spawn_blocking(move || {
-                    let mut give = |batch| to.blocking_send(Ok(batch)).is_ok();
-                    hot::read((&snapshot.store, &snapshot.figures.hot), &queues, &log, &chosen, &mut give)
+                    let mut taker = HotTaker { snapshot: &snapshot, chosen: &chosen, to };
+                    hot::read((&snapshot.store, &snapshot.figures.hot), &queues, &log, &chosen, &mut taker)
                 });
             }
             Part::Found(records, queues) => {

@@ -19,7 +19,7 @@ use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContex
 use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
 use tokio::sync::OnceCell;
 
-use crate::limits::{BATCH_ROWS, MEMORY_BYTES_MAX, THREADS};
+use crate::limits::{BATCH_ROWS, MEMORY_BYTES_MAX, SPILLED_BYTES_MAX, THREADS};
 use crate::snapshot::Snapshot;
 use crate::tables::{Table, Tables};
 use crate::yields::JoinsYield;
@@ -53,7 +53,9 @@ struct Postgres {
 
 impl Sessions {
     pub(crate) fn new() -> Result<Self> {
-        let environment = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(MEMORY_BYTES_MAX)));
+        let environment = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(MEMORY_BYTES_MAX)))
+            .with_max_temp_directory_size(SPILLED_BYTES_MAX);
         let config = SessionConfig::new()
             .with_target_partitions(THREADS)
             .with_batch_size(BATCH_ROWS)

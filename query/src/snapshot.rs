@@ -82,6 +82,15 @@ impl Snapshot {
         self.manifest.as_ref().map_or(&[], |manifest| manifest.rolls())
     }
 
+    /// The tier as it is now: it has what has left the log up to now.
+    pub(crate) fn cold_now(&self) -> Result<Option<(Cold, Arc<Manifest>)>, ReadError> {
+        match &self.tier {
+            TierNow::None => Ok(None),
+            TierNow::Closed => Err(ReadError::Closed),
+            TierNow::Open(tier) => Ok(Some((tier.cold().clone(), tier.manifest()))),
+        }
+    }
+
     /// The halves for a question. The order matters: queues, the log's begin, the manifest. What the log loses between
     /// them is asked of the tier, which has it.
     pub(crate) fn halves(&self, ask: &TableAsk) -> Result<Halves, ReadError> {

@@ -29,6 +29,11 @@ fn narrow(ask: &mut TableAsk, condition: &Expr) {
             narrow(ask, left);
             narrow(ask, right);
         }
+        Expr::BinaryExpr(BinaryExpr { op: Operator::Or, .. }) => {
+            if let Some((name, texts)) = any_of(condition) {
+                one_of(ask, name, texts);
+            }
+        }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (column(left), literal(right)) {
             (Some(name), Some(value)) => compare(ask, name, *op, value),
             _ => {
@@ -71,6 +76,25 @@ fn narrow(ask: &mut TableAsk, condition: &Expr) {
         }
         _ => {}
     }
+}
+
+/// The column and the texts of `column = text OR column = text ..`: what becomes of a short `IN`.
+fn any_of(condition: &Expr) -> Option<(&str, BTreeSet<String>)> {
+    let (mut name, mut texts, mut rest) = (None, BTreeSet::new(), vec![condition]);
+    while let Some(part) = rest.pop() {
+        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = part else { return None };
+        if *op == Operator::Or {
+            rest.extend([&**left, &**right]);
+            continue;
+        }
+        let (of, value) = column(left).zip(literal(right)).or_else(|| column(right).zip(literal(left)))?;
+        if *op != Operator::Eq || name.is_some_and(|name| name != of) {
+            return None;
+        }
+        name = Some(of);
+        texts.insert(text(value)?);
+    }
+    name.map(|name| (name, texts))
 }
 
 /// The column that an expression is, also one of times that are made finer: `now()` tells nanoseconds.
@@ -184,6 +208,19 @@ mod tests {
         assert_eq!(ask.queue_ids, i32::MIN..=3, "the bound itself is looked at again");
         assert_eq!(ask.queue_offsets, 10..=20);
         assert_eq!(ask.msg_ids, texts(&["a", "b"]));
+    }
+
+    #[test]
+    fn one_of_a_few_is_a_bound_as_a_short_list_becomes_it() {
+        let any = |column: &str| {
+            let equal = |text: &str| col(column).eq(lit(text));
+            equal("a").or(lit("b").eq(col(column))).or(equal("c"))
+        };
+        let ask = wanted(&[any("topic"), any("msg_id")]);
+        assert_eq!((ask.topics, ask.msg_ids), (texts(&["a", "b", "c"]), texts(&["a", "b", "c"])));
+        let mixed = col("topic").eq(lit("a")).or(col("msg_id").eq(lit("b")));
+        let unequal = col("topic").eq(lit("a")).or(col("topic").not_eq(lit("b")));
+        assert!(!is_bound(&mixed) && !is_bound(&unequal));
     }
 
     #[test]

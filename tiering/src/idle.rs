@@ -19,6 +19,10 @@ use tracing::debug;
 /// Where the kernel tells how long a thread ran and how long it waited to.
 const STATISTICS: &str = "/proc/thread-self/schedstat";
 
+/// Bytes of a thread's stack, which the kernel gives as they are used. Plans of statements are walked call by call, each
+/// level of them several deep.
+const STACK_BYTES: usize = 32 * 1024 * 1024;
+
 /// The time that one thread waited for a core.
 #[derive(Debug)]
 pub(crate) struct Waiting {
@@ -70,6 +74,7 @@ pub fn runtime(name: &'static str, (workers, blocking): (usize, usize)) -> io::R
         .worker_threads(workers)
         .max_blocking_threads(blocking)
         .thread_name(name)
+        .thread_stack_size(STACK_BYTES)
         .enable_all()
         .on_thread_start(move || {
             if let Err(error) = yield_to_all() {

@@ -34,6 +34,7 @@ use futures_util::Sink;
 use super::cancel::Statements;
 use super::rows::{fields, gathered, response};
 use super::told::told;
+use crate::depth;
 use crate::engine::{Engine, Statement};
 use crate::error::QueryError;
 use crate::figures;
@@ -276,6 +277,7 @@ fn parse(text: &str) -> Result<Vec<ast::Statement>, QueryError> {
     if text.len() > STATEMENT_BYTES_MAX {
         return Err(QueryError::TooLong { bytes: text.len() });
     }
+    depth::check(text)?;
     let parsed = PostgresCompatibilityParser::new().parse(text);
     parsed.map_err(|error| QueryError::Syntax { what: error.to_string() })
 }

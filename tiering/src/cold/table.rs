@@ -3,7 +3,7 @@
 //! Owns pruning by manifest, index, statistics and filters. It never leaves out a row that is asked for, and gives rows
 //! that are not: whoever asks looks at each again. Rows of topics that were deleted or have expired are never given.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
@@ -41,6 +41,9 @@ pub struct TableAsk {
     pub msg_ids: Option<BTreeSet<String>>,
     /// Keys of which each row has one.
     pub keys: Option<BTreeSet<String>>,
+    /// Log offsets below which no row of a topic counts, whatever the manifest says: of topics that were deleted and of
+    /// which the tier has not heard yet.
+    pub floors: BTreeMap<String, i64>,
 }
 
 impl Default for TableAsk {
@@ -54,6 +57,7 @@ impl Default for TableAsk {
             store_times: i64::MIN..=i64::MAX,
             msg_ids: None,
             keys: None,
+            floors: BTreeMap::new(),
         }
     }
 }
@@ -159,7 +163,8 @@ struct Stretch {
 fn stretches(index: &Index, manifest: &Manifest, roll: &Roll, ask: &TableAsk) -> Vec<Stretch> {
     let mut out: Vec<Stretch> = Vec::new();
     let mut add = |topic: &str, rows: Range<u64>| {
-        let floor = manifest.floor_of(topic);
+        let told = ask.floors.get(topic).and_then(|floor| u64::try_from(*floor).ok()).unwrap_or(0);
+        let floor = manifest.floor_of(topic).max(told);
         if rows.is_empty() || floor >= roll.to {
             return;
         }

@@ -1,0 +1,56 @@
+//! How far a statement may be nested.
+//!
+//! A statement becomes a tree that parsing, planning and freeing walk down call by call: one that is deep enough would end
+//! the process. Text is cheap to count, so what nests is counted before anything is made of it.
+
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+
+use crate::error::QueryError;
+use crate::limits::NESTING_TOKENS_MAX;
+
+/// Refuses a statement with too many operators, keywords and brackets.
+pub(crate) fn check(text: &str) -> Result<(), QueryError> {
+    // What is no SQL at all the parser says better.
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize() else { return Ok(()) };
+    let found = tokens.iter().filter(|token| nests(token)).count();
+    if found <= NESTING_TOKENS_MAX {
+        return Ok(());
+    }
+    Err(QueryError::Statement(format!(
+        "the statement has {found} operators, keywords and brackets, and {NESTING_TOKENS_MAX} are allowed; ask with IN (...) or \
+         BETWEEN in place of many conditions, or in parts"
+    )))
+}
+
+/// Whether a token may stand for a level of the tree. Values, names and what is between them do not.
+fn nests(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => word.keyword != Keyword::NoKeyword,
+        Token::EOF
+        | Token::Comma
+        | Token::Whitespace(_)
+        | Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::DoubleQuotedString(_)
+        | Token::Placeholder(_) => false,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nests_is_bounded_and_what_does_not_is_not() {
+        let list = (0..20_000).map(|number| number.to_string()).collect::<Vec<_>>().join(", ");
+        assert!(check(&format!("SELECT * FROM messages WHERE queue_offset IN ({list})")).is_ok());
+        for deep in ["1+", "NOT ", "1::int||", "(", "- ", "a OR ", "[", "x AND "] {
+            let deep = format!("SELECT {}1", deep.repeat(NESTING_TOKENS_MAX + 1));
+            assert!(matches!(check(&deep), Err(QueryError::Statement(_))), "{}", &deep[..20]);
+        }
+        assert!(check("SELECT 'unfinished").is_ok(), "the parser says what is wrong");
+    }
+}
