@@ -190,11 +190,19 @@ def beat(line, group, topic):
     line.ask(HEARTBEAT, {}, json.dumps(body).encode())
 
 
-def pull(line, group, topic, offset):
-    """Header and records of a pull of one message of a topic's first queue."""
+def pull(line, group, topic, offset, kind="TAG"):
+    """Header and records of a pull of one message of a topic's first queue, with a filter of this type."""
     return line.ask(PULL, {"consumerGroup": group, "topic": topic, "queueId": 0, "queueOffset": offset, "maxMsgNums": 1,
                            "sysFlag": SUBSCRIBED, "commitOffset": 0, "suspendTimeoutMillis": 0, "subscription": "*",
-                           "subVersion": 1, "expressionType": "TAG"})
+                           "subVersion": 1, "expressionType": kind})
+
+
+def give_back(line, group, topic):
+    """A group makes the first message of a topic's first queue a dead letter."""
+    _, record = pull(line, group, topic, 0)
+    offset, = struct.unpack_from(">q", record, PHYSICAL_OFFSET_AT)
+    line.ask(SEND_BACK, {"offset": offset, "group": group, "delayLevel": -1, "originMsgId": "", "originTopic": topic,
+                         "unitMode": "false", "maxReconsumeTimes": 16})
 
 
 class Scene:
@@ -262,10 +270,7 @@ class Scene:
         """A new group makes the first message of a topic's first queue a dead letter."""
         self.call("group", "create", group)
         line = Line(self.broker)
-        _, record = pull(line, group, topic, 0)
-        offset, = struct.unpack_from(">q", record, PHYSICAL_OFFSET_AT)
-        line.ask(SEND_BACK, {"offset": offset, "group": group, "delayLevel": -1, "originMsgId": "", "originTopic": topic,
-                             "unitMode": "false", "maxReconsumeTimes": 16})
+        give_back(line, group, topic)
         line.close()
 
     def page(self):
