@@ -26,17 +26,19 @@ pub(crate) fn check(text: &str) -> Result<(), QueryError> {
 
 /// Whether a token may stand for a level of the tree. Values, names and what is between them do not.
 fn nests(token: &Token) -> bool {
-    match token {
-        Token::Word(word) => word.keyword != Keyword::NoKeyword,
-        Token::EOF
-        | Token::Comma
-        | Token::Whitespace(_)
-        | Token::Number(..)
-        | Token::SingleQuotedString(_)
-        | Token::DoubleQuotedString(_)
-        | Token::Placeholder(_) => false,
-        _ => true,
+    if let Token::Word(word) = token {
+        return word.keyword != Keyword::NoKeyword;
     }
+    !matches!(
+        token,
+        Token::EOF
+            | Token::Comma
+            | Token::Whitespace(_)
+            | Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::DoubleQuotedString(_)
+            | Token::Placeholder(_)
+    )
 }
 
 #[cfg(test)]

@@ -190,7 +190,8 @@ impl Engine {
     }
 
     async fn turn(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, QueryError> {
-        let turn = timeout_at(deadline, Arc::clone(&self.turns).acquire_owned()).await.map_err(|_| QueryError::Crowded)?;
+        let turn =
+            timeout_at(deadline, Arc::clone(&self.turns).acquire_owned()).await.map_err(|_| QueryError::Crowded)?;
         turn.map_err(|_| QueryError::Broken)
     }
 

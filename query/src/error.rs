@@ -123,7 +123,9 @@ pub(crate) enum ReadError {
     Record { topic: String, queue_id: i32, why: String },
     #[error("the body at offset {offset} of queue {queue_id} of topic {topic} cannot be unpacked: {why}")]
     Body { topic: String, queue_id: i32, offset: i64, why: String },
-    #[error("the body of a message in the cold tier cannot be unpacked: {why}; leave it out with a bound on queue_offset")]
+    #[error(
+        "the body of a message in the cold tier cannot be unpacked: {why}; leave it out with a bound on queue_offset"
+    )]
     ColdBody { why: String },
     #[error("the cold tier cannot be reached, so nobody knows which messages are in it; see strata tier status")]
     Closed,

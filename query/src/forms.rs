@@ -1,5 +1,6 @@
 //! The forms in which rows are given out: JSON lines, Arrow's stream, Parquet.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -83,7 +84,15 @@ impl Encoder {
     pub(crate) fn new(form: Form, schema: &Arc<Schema>) -> Result<Self, QueryError> {
         let sink = Sink::default();
         let writer = match form {
-            Form::Json => Writer::Json,
+            Form::Json => {
+                // Readers keep one of two members of the same name.
+                let mut seen = HashSet::new();
+                if let Some(twice) = schema.fields().iter().find(|field| !seen.insert(field.name())) {
+                    let told = format!("two columns are named {}; give one another name with AS", twice.name());
+                    return Err(QueryError::Statement(told));
+                }
+                Writer::Json
+            }
             Form::Arrow => Writer::Arrow(Box::new(StreamWriter::try_new(sink.clone(), schema)?)),
             Form::Parquet => {
                 let properties = WriterProperties::builder()

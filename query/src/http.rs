@@ -41,9 +41,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves statements until `until` is over.
 pub async fn serve(listener: TcpListener, engine: Arc<Engine>, until: impl Future<Output = ()>) {
-    let router = Router::new()
-        .route("/api/v1/sql", post(answer))
-        .with_state(engine);
+    let router = Router::new().route("/api/v1/sql", post(answer)).with_state(engine);
     let (mut connections, mut until) = (JoinSet::new(), pin!(until));
     loop {
         tokio::select! {

@@ -1,0 +1,157 @@
+//! SQL of a running site: what statements may not do to it, and the lives of messages whose clients tell nothing.
+#![cfg(feature = "sql")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test's helpers start processes and fail by panicking"
+)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use common::{Site, WAIT};
+use serde_json::Value;
+
+/// Where a site answers SQL.
+fn address(site: &Site) -> String {
+    site.server.fact("SQL").trim_start_matches("http://").trim_end_matches("/api/v1/sql").to_owned()
+}
+
+/// Asks over HTTP and leaves the answer unread.
+fn asked(site: &Site, statement: &str) -> TcpStream {
+    let address = address(site);
+    let mut stream = TcpStream::connect(&address).unwrap();
+    stream.set_read_timeout(Some(3 * WAIT)).unwrap();
+    let length = statement.len();
+    write!(stream, "POST /api/v1/sql HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{statement}")
+        .unwrap();
+    stream
+}
+
+/// The status of an answer and all that came of it, be it cut off or not.
+fn answered(site: &Site, statement: &str) -> (u16, String) {
+    let (mut stream, mut bytes) = (asked(site, statement), Vec::new());
+    let _ = stream.read_to_end(&mut bytes);
+    let text = String::from_utf8(bytes).unwrap();
+    let status = text.split_whitespace().nth(1).unwrap_or("0").parse().unwrap();
+    (status, text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+}
+
+/// The rows of a statement that is answered whole.
+fn rows(site: &Site, statement: &str) -> Vec<Value> {
+    let lines = site.ok(&["sql", "--sql", &address(site), "--output", "json", statement]);
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What a look gives when it gives something.
+fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < WAIT, "what was waited for did not come");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn deep_statements_are_refused_and_the_broker_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path());
+    for deep in ["1+", "'a'||", "NOT ", "(", "queue_offset=0 OR ", "- "] {
+        let text = format!("SELECT {}1 FROM messages", deep.repeat(4_000));
+        let (status, told) = answered(&site, &text);
+        assert!(status == 400 && told.contains("strata_error"), "{deep}: {status} {told}");
+        // Up to the bound they are planned, however they nest.
+        let text = format!("SELECT {}1 FROM messages", deep.repeat(900));
+        assert!(matches!(answered(&site, &text).0, 200 | 400), "{deep}");
+    }
+    let long = format!("SELECT '{}'", "x".repeat(100_000));
+    let (status, told) = answered(&site, &long);
+    assert!(status == 400 && told.contains("100009 bytes"), "{status} {told}");
+    let (status, told) = answered(&site, "SELECT topics.topic, queues.topic FROM topics, queues");
+    assert!(status == 400 && told.contains("two columns"), "{status} {told}");
+    assert_eq!(rows(&site, "SELECT 1 AS one"), [serde_json::json!({ "one": 1 })]);
+}
+
+#[test]
+fn what_fails_late_says_so_in_its_last_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path());
+    site.ok(&["topic", "create", "numbers", "--queues", "1"]);
+    site.ok(&["produce", "numbers", "--count", "20000", "--size", "16"]);
+    let (status, told) =
+        answered(&site, "SELECT 1 / (queue_offset - queue_offset) FROM messages WHERE topic = 'numbers'");
+    assert!(status == 500 && told.contains("strata_error"), "{status} {told}");
+    let late = "SELECT queue_offset, 1 / (queue_offset - 12000) AS x FROM messages WHERE topic = 'numbers'";
+    let (status, told) = answered(&site, late);
+    assert_eq!(status, 200);
+    assert!(told.contains("{\"queue_offset\":0,"), "rows come first");
+    // Behind it is the end of a chunk of the answer, and no end of the answer.
+    let last = told.trim_end().lines().last().unwrap();
+    assert!(!told.ends_with("0\r\n\r\n") && last.contains("strata_error") && last.contains("ivide by zero"), "{last}");
+}
+
+#[test]
+fn who_takes_no_rows_does_not_keep_others_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path());
+    site.ok(&["produce", "large", "--count", "40000", "--size", "1000"]);
+    let held: Vec<_> = (0..4).map(|_| asked(&site, "SELECT body FROM messages WHERE topic = 'large'")).collect();
+    std::thread::sleep(Duration::from_secs(2));
+    let begun = Instant::now();
+    assert_eq!(answered(&site, "SELECT 1 AS one").0, 200);
+    let took = begun.elapsed();
+    assert!(took > Duration::from_secs(20), "nothing was held up, {took:?}: the test looks at nothing");
+    drop(held);
+}
+
+#[test]
+fn the_life_of_a_message_is_known_where_clients_tell_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path());
+    let sql = address(&site);
+    for (topic, records) in [("orders", "full"), ("quiet", "off"), ("sampled", "10")] {
+        site.ok(&["topic", "create", topic, "--queues", "1", "--attribute", &format!("trace.records={records}")]);
+        site.ok(&["produce", topic, "--count", "40", "--size", "20"]);
+        site.ok(&["produce", topic, "-m", "hello", "--key", &format!("key-of-{topic}")]);
+        assert_eq!(site.messages(&[topic, "-g", "audit"]).len(), 41);
+    }
+    let life = eventually(|| {
+        let lives = site.json(&["trace", "key-of-orders", "--sql", &sql]);
+        let hops = lives[0]["hops"].as_array()?.clone();
+        hops.iter().any(|hop| hop["hop"] == "acknowledge").then_some(hops)
+    });
+    let hop = |name: &str| life.iter().find(|hop| hop["hop"] == name).unwrap_or_else(|| panic!("no {name}: {life:?}"));
+    assert_eq!((&hop("deliver")["who"], &hop("acknowledge")["who"]), (&Value::from("audit"), &Value::from("audit")));
+    assert_eq!(
+        life.iter().filter(|hop| hop["hop"] == "receive").count(),
+        1,
+        "of the connection that sent it: {life:?}"
+    );
+    let spans = rows(
+        &site,
+        "SELECT s.hop, count(*) AS n FROM spans s JOIN messages m ON s.msg_id = m.msg_id WHERE m.topic = 'orders' \
+         AND array_has(m.keys, 'key-of-orders') GROUP BY s.hop ORDER BY s.hop",
+    );
+    let hops: Vec<_> = spans.iter().map(|row| (row["hop"].as_str().unwrap(), row["n"].as_i64().unwrap())).collect();
+    assert_eq!(hops, [("ack", 1), ("deliver", 1), ("receive", 1), ("store", 1)]);
+    let kinds = rows(&site, "SELECT topic, kind, sum(messages) AS n FROM traces GROUP BY 1, 2 ORDER BY 1, 2");
+    let sum = |topic: &str, kind: &str| {
+        kinds.iter().find(|row| row["topic"] == topic && row["kind"] == kind).map(|row| row["n"].as_i64().unwrap())
+    };
+    for kind in ["BrokerStore", "BrokerDeliver", "BrokerAck"] {
+        assert_eq!((sum("orders", kind), sum("quiet", kind)), (Some(41), None), "{kind}: {kinds:?}");
+    }
+    // Of sends one by one each has an offset of its own; the pull had them all.
+    assert!(sum("sampled", "BrokerDeliver").is_some(), "{kinds:?}");
+    assert!(sum("sampled", "BrokerStore").unwrap() < 41, "{kinds:?}");
+    let (_, page) =
+        common::page(site.server.fact("pages").trim_start_matches("http://").trim_end_matches("/metrics"), "/metrics");
+    let written = page.lines().find(|line| line.starts_with("strata_trace_records_total")).unwrap();
+    assert!(!written.ends_with(" 0"), "{written}");
+}
