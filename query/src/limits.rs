@@ -76,3 +76,9 @@ pub const PARQUET_GROUP_ROWS_MAX: usize = 65_536;
 
 /// Rows of each of several statements that a PostgreSQL client sends together.
 pub const GATHERED_ROWS_MAX: usize = 10_000;
+
+/// Bytes of the rows of all statements that a PostgreSQL client sends together.
+pub const GATHERED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Seconds that a PostgreSQL client's portal waits to be gone on with; its statement keeps its turn meanwhile.
+pub const SUSPENDED_SECONDS_MAX: u64 = 60;

@@ -16,6 +16,8 @@ use crate::limits::CONNECTIONS_MAX;
 
 mod cancel;
 mod gate;
+mod own;
+mod portals;
 mod rows;
 mod session;
 mod told;

@@ -20,9 +20,9 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Map, Value};
 
 use super::cancel::Stop;
-use super::told::told;
+use super::told::{refused, told};
 use crate::engine::{Answer, Engine};
-use crate::limits::GATHERED_ROWS_MAX;
+use crate::limits::{GATHERED_BYTES_MAX, GATHERED_ROWS_MAX};
 
 /// The columns of an answer as a client is told of them.
 pub(super) fn fields(
@@ -82,15 +82,23 @@ impl Way {
     }
 }
 
-/// The same rows when all of them are there.
-pub(super) async fn gathered(mut response: QueryResponse) -> PgWireResult<QueryResponse> {
+/// The same rows when all of them are there. `bytes` counts those of all statements that are sent together.
+pub(super) async fn gathered(mut response: QueryResponse, bytes: &mut usize) -> PgWireResult<QueryResponse> {
     let mut rows = Vec::new();
     while let Some(row) = response.data_rows().next().await {
-        rows.push(Ok(row?));
+        let row = row?;
+        *bytes = bytes.saturating_add(row.data.len() + size_of::<PgWireResult<DataRow>>());
+        rows.push(Ok(row));
         if rows.len() > GATHERED_ROWS_MAX {
             let text =
                 format!("statements that are sent together give {GATHERED_ROWS_MAX} rows at most; send this one alone");
-            return Err(PgWireError::ApiError(text.into()));
+            return Err(refused("54000", text));
+        }
+        if *bytes > GATHERED_BYTES_MAX {
+            let text = format!(
+                "statements that are sent together give {GATHERED_BYTES_MAX} bytes at most, all of them; send them one by one"
+            );
+            return Err(refused("54000", text));
         }
     }
     Ok(QueryResponse::new(response.row_schema(), stream::iter(rows)))
@@ -155,6 +163,22 @@ mod tests {
     use datafusion::arrow::array::{Int32Array, RecordBatch};
 
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_sent_together_is_bounded_in_bytes_over_all_statements() {
+        let rows = || {
+            let mut row = DataRow::default();
+            row.data.resize(GATHERED_BYTES_MAX / 4, 7);
+            QueryResponse::new(Arc::default(), stream::iter([Ok(row)]))
+        };
+        let mut bytes = 0;
+        for _ in 0..3 {
+            let mut gathered = gathered(rows(), &mut bytes).await.unwrap();
+            assert!(gathered.data_rows().next().await.is_some_and(|row| row.is_ok()));
+        }
+        let told = gathered(rows(), &mut bytes).await.err().map(|error| error.to_string()).unwrap();
+        assert!(told.contains("one by one"), "{told}");
+    }
 
     #[test]
     fn maps_are_json_texts_and_all_else_is_itself() {

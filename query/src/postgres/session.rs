@@ -14,24 +14,32 @@ use datafusion_postgres::arrow_pg::datatypes::into_pg_type;
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_postgres::hooks::HookClient;
 use datafusion_postgres::hooks::set_show::SetShowHook;
-use datafusion_postgres::hooks::transactions::TransactionStatementHook;
 use datafusion_postgres::pgwire::api::auth::StartupHandler;
 use datafusion_postgres::pgwire::api::auth::noop::NoopStartupHandler;
 use datafusion_postgres::pgwire::api::cancel::CancelHandler;
-use datafusion_postgres::pgwire::api::portal::{Format, Portal};
-use datafusion_postgres::pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
-use datafusion_postgres::pgwire::api::results::{FieldInfo, Response};
+use datafusion_postgres::pgwire::api::portal::{Format, Portal, PortalExecutionState};
+use datafusion_postgres::pgwire::api::query::{
+    ExtendedQueryHandler, SimpleQueryHandler, send_execution_response, send_partial_query_response,
+    send_query_response, send_ready_for_query,
+};
+use datafusion_postgres::pgwire::api::results::{FieldInfo, Response, Tag};
 use datafusion_postgres::pgwire::api::stmt::QueryParser;
-use datafusion_postgres::pgwire::api::store::PortalStore;
+use datafusion_postgres::pgwire::api::store::{Entry, PortalStore};
 use datafusion_postgres::pgwire::api::{
-    ClientInfo, ClientPortalStore, ConnectionManager, ErrorHandler, PgWireServerHandlers, Type,
+    ClientInfo, ClientPortalStore, ConnectionManager, DEFAULT_NAME, ErrorHandler, PgWireConnectionState,
+    PgWireServerHandlers, Type,
 };
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
+use datafusion_postgres::pgwire::messages::extendedquery::{Execute, Sync as PgSync};
+use datafusion_postgres::pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
+use datafusion_postgres::pgwire::messages::simplequery::Query;
 use datafusion_postgres::pgwire::types::format::FormatOptions;
-use futures_util::Sink;
+use futures_util::{Sink, SinkExt};
 
 use super::cancel::Statements;
+use super::own::{Own, check_transaction};
+use super::portals::Portals;
 use super::rows::{fields, gathered, response};
 use super::told::told;
 use crate::depth;
@@ -52,8 +60,7 @@ pub(super) struct Front {
 impl Front {
     pub(super) fn new(engine: Arc<Engine>) -> Self {
         let manager = Arc::new(ConnectionManager::new());
-        let settings: Vec<Box<dyn QueryHook>> = vec![Box::new(SetShowHook), Box::new(TransactionStatementHook)];
-        let sessions = Sessions { parser: Arc::new(Parser { engine }), settings, statements: Arc::default() };
+        let sessions = Sessions { parser: Arc::new(Parser { engine }), statements: Arc::default() };
         Self { sessions: Arc::new(sessions), startup: Arc::new(Startup(manager)) }
     }
 }
@@ -100,8 +107,6 @@ impl ErrorHandler for Errors {
 /// Answers statements.
 struct Sessions {
     parser: Arc<Parser>,
-    /// Answer settings and transactions.
-    settings: Vec<Box<dyn QueryHook>>,
     statements: Arc<Statements>,
 }
 
@@ -130,11 +135,40 @@ impl Prepared {
 }
 
 impl Sessions {
-    /// The answer to a setting or a transaction's begin or end, which change nothing.
-    async fn setting(&self, statement: &ast::Statement, client: &mut dyn HookClient) -> PgWireResult<Option<Response>> {
-        if !is_setting(statement) {
-            return Ok(None);
+    /// The answer to a statement of the session's own.
+    async fn own<C>(
+        &self,
+        statement: &ast::Statement,
+        client: &mut C,
+        format: &Format,
+    ) -> PgWireResult<Option<Response>>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        check_transaction(statement, client.transaction_status())?;
+        let Some(own) = Own::of(statement) else { return Ok(None) };
+        match &own {
+            Own::Set => return self.setting(statement, client).await,
+            Own::Show(_) => {
+                let shown = self.setting(statement, client).await?;
+                let Some(Response::Query(mut rows)) = shown else { return Ok(shown) };
+                // By the names that it was described with.
+                rows.row_schema = Arc::new(own.columns(format)?);
+                return Ok(Some(Response::Query(rows)));
+            }
+            Own::UnlockAll => return Ok(Some(Response::Query(own.void_row(format)?))),
+            Own::Deallocate(name) => client.portal_store().rm_statement(name),
+            Own::Begin(_) | Own::End { .. } | Own::Savepoint(_) | Own::RollbackTo | Own::Nothing(_) => {}
         }
+        let (tag, status) = own.settled(client.transaction_status())?;
+        client.set_transaction_status(status);
+        Ok(Some(Response::Execution(tag)))
+    }
+
+    /// The answer to a setting, which changes nothing but how values are written.
+    async fn setting(&self, statement: &ast::Statement, client: &mut dyn HookClient) -> PgWireResult<Option<Response>> {
         // Settings of the engine among them name folders.
         let text = statement.to_string();
         if text.to_lowercase().contains(ENGINE_SETTINGS) {
@@ -142,31 +176,114 @@ impl Sessions {
             return Err(told(&QueryError::ReadOnly { what }, &text));
         }
         let context = self.parser.engine.settings().await.map_err(|error| told(&error, ""))?;
-        for setting in &self.settings {
-            if let Some(answer) = setting.handle_simple_query(statement, &context, client).await {
-                return answer.map(Some);
-            }
+        SetShowHook.handle_simple_query(statement, &context, client).await.transpose()
+    }
+
+    /// Sends rows of a portal as they are found: at most `rows_max`, or all of them if that is not more than 0.
+    async fn execute<C>(&self, client: &mut C, portal: &Portal<Prepared>, rows_max: i32) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Prepared>,
+        C::Error: std::fmt::Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let (portals, state) = (Portals::of(client), portal.state());
+        let mut state = state.lock().await;
+        if matches!(*state, PortalExecutionState::Initial) {
+            let answer = ExtendedQueryHandler::do_query(self, client, portal, 0).await?;
+            let Response::Query(rows) = answer else {
+                send(client, answer).await?;
+                if Own::of(&portal.statement.statement.parsed).is_some_and(|own| own.is_end()) {
+                    client.portal_store().clear_portals();
+                }
+                return Ok(());
+            };
+            *state = PortalExecutionState::Suspended(portals.hold(&portal.name, rows));
         }
-        Ok(None)
+        portals.resume(&portal.name);
+        let rows_max = usize::try_from(rows_max).unwrap_or(0);
+        let sent = match &mut *state {
+            PortalExecutionState::Suspended(rows) => send_partial_query_response(client, rows, rows_max).await,
+            PortalExecutionState::Initial | PortalExecutionState::Finished => {
+                send_execution_response(client, Tag::new("SELECT").with_rows(0)).await.map(|()| false)
+            }
+        };
+        if matches!(sent, Ok(true)) {
+            portals.suspend(&portal.name);
+        } else {
+            // The statement's turn is another one's.
+            *state = PortalExecutionState::Finished;
+        }
+        sent.map(|_| ())
     }
 }
 
-/// Whether a statement is one of a session's own, which asks for no messages.
-fn is_setting(statement: &ast::Statement) -> bool {
-    matches!(
-        statement,
-        ast::Statement::Set(_)
-            | ast::Statement::ShowVariable { .. }
-            | ast::Statement::ShowStatus { .. }
-            | ast::Statement::ShowCatalogs { .. }
-            | ast::Statement::StartTransaction { .. }
-            | ast::Statement::Commit { .. }
-            | ast::Statement::Rollback { .. }
-    )
+/// Closes the portals of a client that is not in a transaction: they end with what it sent.
+fn close_portals<C>(client: &C)
+where
+    C: ClientInfo + ClientPortalStore,
+    C::PortalStore: PortalStore,
+{
+    if client.transaction_status() != TransactionStatus::Transaction {
+        client.portal_store().clear_portals();
+    }
+}
+
+/// Sends an answer, rows with their columns.
+async fn send<C>(client: &mut C, answer: Response) -> PgWireResult<()>
+where
+    C: Sink<PgWireBackendMessage> + Unpin,
+    C::Error: std::fmt::Debug,
+    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+{
+    match answer {
+        Response::Query(rows) => send_query_response(client, rows, true).await,
+        Response::Execution(tag) | Response::TransactionStart(tag) | Response::TransactionEnd(tag) => {
+            send_execution_response(client, tag).await
+        }
+        Response::EmptyQuery => Ok(client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse)).await?),
+        Response::Error(error) => Err(PgWireError::UserError(error)),
+        Response::CopyIn(_) | Response::CopyOut(_) | Response::CopyBoth(_) => Err(told(&QueryError::Broken, "")),
+    }
+}
+
+/// Takes a client's next message but while another one is answered.
+fn begin(client: &mut impl ClientInfo) -> PgWireResult<()> {
+    if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
+        return Err(PgWireError::NotReadyForQuery);
+    }
+    client.set_state(PgWireConnectionState::QueryInProgress);
+    Ok(())
 }
 
 #[async_trait]
 impl SimpleQueryHandler for Sessions {
+    // As the library's, but that a statement may bring a transaction back that failed, and that portals end.
+    async fn on_query<C>(&self, client: &mut C, query: Query) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: std::fmt::Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        begin(client)?;
+        close_portals(client);
+        let answers = SimpleQueryHandler::do_query(self, client, &query.query).await;
+        let sent = match answers {
+            Ok(answers) => send_all(client, answers).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sent {
+            // A transaction has failed now.
+            client.portal_store().clear_portals();
+            return Err(error);
+        }
+        close_portals(client);
+        client.set_state(PgWireConnectionState::ReadyForQuery);
+        let status = client.transaction_status();
+        send_ready_for_query(client, status).await
+    }
+
     async fn do_query<C>(&self, client: &mut C, query: &str) -> PgWireResult<Vec<Response>>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -175,9 +292,9 @@ impl SimpleQueryHandler for Sessions {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let statements = parse(query).map_err(|error| told(&error, query))?;
-        let (mut answers, are_many) = (Vec::new(), statements.len() > 1);
+        let (mut answers, mut bytes, are_many) = (Vec::new(), 0, statements.len() > 1);
         for statement in statements {
-            if let Some(answer) = self.setting(&statement, client).await? {
+            if let Some(answer) = self.own(&statement, client, &Format::UnifiedText).await? {
                 answers.push(answer);
                 continue;
             }
@@ -189,11 +306,27 @@ impl SimpleQueryHandler for Sessions {
             let form = (&Format::UnifiedText, Some(options));
             let rows = response(&self.parser.engine, (answer, stop), form, query.to_owned())?;
             // The rows of one are not taken before the next one is answered, which may wait for the first one's turn.
-            let rows = if are_many { gathered(rows).await? } else { rows };
+            let rows = if are_many { gathered(rows, &mut bytes).await? } else { rows };
             answers.push(Response::Query(rows));
         }
         Ok(answers)
     }
+}
+
+/// Sends the answers to one message; one without statements has one, too.
+async fn send_all<C>(client: &mut C, answers: Vec<Response>) -> PgWireResult<()>
+where
+    C: Sink<PgWireBackendMessage> + Unpin,
+    C::Error: std::fmt::Debug,
+    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+{
+    if answers.is_empty() {
+        return send(client, Response::EmptyQuery).await;
+    }
+    for answer in answers {
+        send(client, answer).await?;
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -205,6 +338,39 @@ impl ExtendedQueryHandler for Sessions {
         Arc::clone(&self.parser)
     }
 
+    // The library's gathers all rows before it sends the first one, and takes memory for as many as the client says.
+    async fn on_execute<C>(&self, client: &mut C, message: Execute) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Prepared>,
+        C::Error: std::fmt::Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        begin(client)?;
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        match client.portal_store().get_portal(name) {
+            Some(Entry::Value(portal)) => self.execute(client, &portal, message.max_rows).await?,
+            Some(Entry::Empty) => send(client, Response::EmptyQuery).await?,
+            None => return Err(PgWireError::PortalNotFound(name.to_owned())),
+        }
+        client.set_state(PgWireConnectionState::ReadyForQuery);
+        Ok(())
+    }
+
+    // The library's leaves named portals open, each with its statement's turn.
+    async fn on_sync<C>(&self, client: &mut C, _: PgSync) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Prepared>,
+        C::Error: std::fmt::Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        client.portal_store().rm_portal(DEFAULT_NAME);
+        close_portals(client);
+        let status = client.transaction_status();
+        send_ready_for_query(client, status).await
+    }
+
     async fn do_query<C>(&self, client: &mut C, portal: &Portal<Prepared>, _max_rows: usize) -> PgWireResult<Response>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -213,7 +379,7 @@ impl ExtendedQueryHandler for Sessions {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let prepared = &portal.statement.statement;
-        if let Some(answer) = self.setting(&prepared.parsed, client).await? {
+        if let Some(answer) = self.own(&prepared.parsed, client, &portal.result_column_format).await? {
             return Ok(answer);
         }
         let types = prepared.parameters()?;
@@ -243,7 +409,7 @@ pub(super) struct Parser {
 impl QueryParser for Parser {
     type Statement = Prepared;
 
-    async fn parse_sql<C>(&self, _: &C, text: &str, _: &[Option<Type>]) -> PgWireResult<Option<Prepared>>
+    async fn parse_sql<C>(&self, client: &C, text: &str, _: &[Option<Type>]) -> PgWireResult<Option<Prepared>>
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
@@ -253,10 +419,10 @@ impl QueryParser for Parser {
         if statements.next().is_some() {
             return Err(failed(QueryError::Statement("more than one statement is to be prepared".to_owned())));
         }
-        let plan = if is_setting(&parsed) {
-            None
-        } else {
-            Some(Box::new(self.engine.describe(parsed.clone()).await.map_err(failed)?))
+        check_transaction(&parsed, client.transaction_status())?;
+        let plan = match Own::of(&parsed) {
+            Some(_) => None,
+            None => Some(Box::new(self.engine.describe(parsed.clone()).await.map_err(failed)?)),
         };
         Ok(Some(Prepared { text: text.to_owned(), parsed, plan }))
     }
@@ -267,8 +433,11 @@ impl QueryParser for Parser {
     }
 
     fn get_result_schema(&self, prepared: &Prepared, format: Option<&Format>) -> PgWireResult<Vec<FieldInfo>> {
-        let Some(plan) = &prepared.plan else { return Ok(Vec::new()) };
-        fields(plan.schema().as_arrow(), format.unwrap_or(&Format::UnifiedText), None)
+        let format = format.unwrap_or(&Format::UnifiedText);
+        match &prepared.plan {
+            Some(plan) => fields(plan.schema().as_arrow(), format, None),
+            None => Own::of(&prepared.parsed).map_or(Ok(Vec::new()), |own| own.columns(format)),
+        }
     }
 }
 

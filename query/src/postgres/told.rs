@@ -11,6 +11,11 @@ pub(super) fn told(error: &QueryError, text: &str) -> PgWireError {
     PgWireError::UserError(Box::new(info))
 }
 
+/// An error of the session itself, by PostgreSQL's code for it.
+pub(super) fn refused(code: &str, text: String) -> PgWireError {
+    PgWireError::UserError(Box::new(ErrorInfo::new("ERROR".to_owned(), code.to_owned(), text)))
+}
+
 /// PostgreSQL's code for it (its documentation, appendix A).
 const fn code(error: &QueryError) -> &'static str {
     match error {
