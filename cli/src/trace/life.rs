@@ -151,9 +151,22 @@ impl Life {
         }
         life.hops.extend(stored.iter().map(of_stored));
         life.hops.extend(told.iter().filter(|told| told.kind != "SubAfter").filter_map(|begun| of_told(begun, &told)));
-        life.hops.sort_by_key(|hop| hop.begin_micros);
+        life.hops.sort_by_key(|hop| (hop.begin_micros, rank(hop.hop)));
         life.groups = progress.into_iter().map(passed).collect();
         life
+    }
+}
+
+/// Which of two hops of one millisecond came first.
+fn rank(hop: &str) -> u8 {
+    match hop {
+        "born" | "publish" => 0,
+        "receive" | "half message" => 1,
+        "store" | "delay" => 2,
+        "deliver" => 3,
+        "consume" => 4,
+        "send back" => 5,
+        _ => 6,
     }
 }
 
