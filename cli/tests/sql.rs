@@ -122,7 +122,7 @@ fn the_life_of_a_message_is_known_where_clients_tell_nothing() {
         assert_eq!(site.messages(&[topic, "-g", "audit"]).len(), 41);
     }
     let life = eventually(|| {
-        let lives = site.json(&["trace", "key-of-orders", "--sql", &sql]);
+        let lives = site.json(&["trace", "key-of-orders", "--sql", &sql, "--output", "json"]);
         let hops = lives[0]["hops"].as_array()?.clone();
         hops.iter().any(|hop| hop["hop"] == "acknowledge").then_some(hops)
     });
