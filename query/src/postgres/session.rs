@@ -240,7 +240,9 @@ where
         Response::Execution(tag) | Response::TransactionStart(tag) | Response::TransactionEnd(tag) => {
             send_execution_response(client, tag).await
         }
-        Response::EmptyQuery => Ok(client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse)).await?),
+        Response::EmptyQuery => {
+            Ok(client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?)
+        }
         Response::Error(error) => Err(PgWireError::UserError(error)),
         Response::CopyIn(_) | Response::CopyOut(_) | Response::CopyBoth(_) => Err(told(&QueryError::Broken, "")),
     }
