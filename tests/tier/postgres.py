@@ -133,7 +133,7 @@ class Wire:
         return head[:1], self.file.read(struct.unpack("!i", head[1:])[0] - 4)
 
     def ready(self):
-        """All messages until the broker is ready again: their kinds, their bodies by kind, and the transaction's status."""
+        """Messages until the broker is ready again: their kinds, their bodies by kind; and the transaction's status."""
         kinds, bodies = "", {}
         while True:
             kind, body = self.next()
@@ -221,6 +221,10 @@ def streamed(port, metrics):
 
 
 def shown(port):
+    with connected(port) as connection:
+        refused(connection, "42000", "SHOW")
+        for prepare in (False, True):
+            assert connection.execute("-- nothing", prepare=prepare).description is None
     for binary in (False, True):
         with connected(port) as connection, connection.cursor(binary=binary) as cursor:
             for prepare in (False, True):
@@ -265,6 +269,8 @@ def savepoints(port):
                 connection.execute("SELECT nothing")
         except psycopg.Error as error:
             assert error.sqlstate == "42000", error
+        else:
+            raise AssertionError("there is no column nothing")
         assert connection.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
         assert connection.execute("SELECT 2").fetchone() == (2,)
         refused(connection, "42000", "SELECT nothing")

@@ -96,7 +96,7 @@ pub(super) async fn gathered(mut response: QueryResponse, bytes: &mut usize) -> 
         }
         if *bytes > GATHERED_BYTES_MAX {
             let text = format!(
-                "statements that are sent together give {GATHERED_BYTES_MAX} bytes at most, all of them; send them one by one"
+                "statements that are sent together give {GATHERED_BYTES_MAX} bytes at most; send them one by one"
             );
             return Err(refused("54000", text));
         }

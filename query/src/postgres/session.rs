@@ -42,7 +42,6 @@ use super::own::{Own, check_transaction};
 use super::portals::Portals;
 use super::rows::{fields, gathered, response};
 use super::told::told;
-use crate::depth;
 use crate::engine::{Engine, Statement};
 use crate::error::QueryError;
 use crate::figures;
@@ -241,7 +240,9 @@ where
         Response::Execution(tag) | Response::TransactionStart(tag) | Response::TransactionEnd(tag) => {
             send_execution_response(client, tag).await
         }
-        Response::EmptyQuery => Ok(client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?),
+        Response::EmptyQuery => {
+            Ok(client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?)
+        }
         Response::Error(error) => Err(PgWireError::UserError(error)),
         Response::CopyIn(_) | Response::CopyOut(_) | Response::CopyBoth(_) => Err(told(&QueryError::Broken, "")),
     }
@@ -446,7 +447,6 @@ fn parse(text: &str) -> Result<Vec<ast::Statement>, QueryError> {
     if text.len() > STATEMENT_BYTES_MAX {
         return Err(QueryError::TooLong { bytes: text.len() });
     }
-    depth::check(text)?;
     let parsed = PostgresCompatibilityParser::new().parse(text);
     parsed.map_err(|error| QueryError::Syntax { what: error.to_string() })
 }
