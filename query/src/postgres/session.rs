@@ -42,6 +42,7 @@ use super::own::{Own, check_transaction};
 use super::portals::Portals;
 use super::rows::{fields, gathered, response};
 use super::told::told;
+use crate::depth;
 use crate::engine::{Engine, Statement};
 use crate::error::QueryError;
 use crate::figures;
@@ -447,6 +448,7 @@ fn parse(text: &str) -> Result<Vec<ast::Statement>, QueryError> {
     if text.len() > STATEMENT_BYTES_MAX {
         return Err(QueryError::TooLong { bytes: text.len() });
     }
+    depth::check(text)?;
     let parsed = PostgresCompatibilityParser::new().parse(text);
     parsed.map_err(|error| QueryError::Syntax { what: error.to_string() })
 }
