@@ -33,31 +33,39 @@ pub(super) struct Told {
     pub(super) kind: String,
     micros: Option<i64>,
     store_micros: i64,
-    client_group: Option<String>,
     is_success: Option<bool>,
     cost_ms: Option<i64>,
     message_type: Option<String>,
-    client_host: Option<String>,
     request_id: Option<String>,
     retry_times: Option<i32>,
     context: Option<String>,
     transaction_state: Option<String>,
     #[serde(flatten)]
-    broker: OfBroker,
+    by: By,
+    #[serde(flatten)]
+    range: Range,
 }
 
-/// What the broker's own records have.
+/// Whose record it is.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-struct OfBroker {
+struct By {
+    client_group: Option<String>,
+    client_host: Option<String>,
     client_id: Option<String>,
+}
+
+/// Of what the broker's own records are.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Range {
     delay_level: Option<i32>,
     queue_offset: Option<i64>,
     last_queue_offset: Option<i64>,
     messages: Option<i64>,
 }
 
-impl OfBroker {
+impl Range {
     /// Whether a filter passed messages of the range over, of which this one may be one.
     fn is_thinned(&self) -> bool {
         let last = self.last_queue_offset.or(self.queue_offset);
@@ -203,12 +211,12 @@ fn of_told(begun: &Told, all: &[Told]) -> Option<Hop> {
     let verdict = |told: &Told| told.is_success.map(|good| if good { "ok" } else { "failed" }.to_owned());
     let hop = |hop: &'static str, cost_ms: Option<i64>, status: Option<String>| Hop {
         hop,
-        who: begun.client_group.clone().unwrap_or_default(),
+        who: begun.by.client_group.clone().unwrap_or_default(),
         begin_micros: micros,
         cost_ms,
         status,
         attempt: None,
-        host: begun.client_host.clone(),
+        host: begun.by.client_host.clone(),
     };
     Some(match begun.kind.as_str() {
         "Pub" => {
@@ -228,16 +236,16 @@ fn of_told(begun: &Told, all: &[Told]) -> Option<Hop> {
         }
         "EndTransaction" => hop("end of transaction", None, begun.transaction_state.clone()),
         "Recall" => hop("recall", None, verdict(begun)),
-        "BrokerStore" => hop("receive", None, begun.broker.client_id.clone()),
+        "BrokerStore" => hop("receive", None, begun.by.client_id.clone()),
         "BrokerDeliver" => {
-            let thinned = begun.broker.is_thinned().then(|| "unless its filter passed it over".to_owned());
-            let status = [begun.broker.client_id.clone(), thinned].into_iter().flatten().collect::<Vec<_>>().join(", ");
+            let thinned = begun.range.is_thinned().then(|| "unless its filter passed it over".to_owned());
+            let status = [begun.by.client_id.clone(), thinned].into_iter().flatten().collect::<Vec<_>>().join(", ");
             hop("deliver", None, Some(status).filter(|status| !status.is_empty()))
         }
-        "BrokerAck" => hop("acknowledge", None, begun.broker.client_id.clone()),
+        "BrokerAck" => hop("acknowledge", None, begun.by.client_id.clone()),
         "BrokerRetry" => Hop {
             attempt: begun.retry_times.map(|times| times.saturating_add(1)),
-            ..hop("send back", None, begun.broker.delay_level.map(|level| format!("again after level {level}")))
+            ..hop("send back", None, begun.range.delay_level.map(|level| format!("again after level {level}")))
         },
         "BrokerDeadLetter" => Hop {
             attempt: begun.retry_times.map(|times| times.saturating_add(1)),
