@@ -71,9 +71,9 @@ struct State {
 
 impl Waiting {
     /// Holds a pull; gives it back when too many are held already.
-    pub(crate) fn park(&self, pull: Parked) -> Result<(), Parked> {
+    pub(crate) fn park(&self, pull: Parked) -> Result<(), Box<Parked>> {
         if self.parked.load(Ordering::Relaxed) >= PARKED_PULLS_MAX {
-            return Err(pull);
+            return Err(Box::new(pull));
         }
         let (topic, queue_id) = (Arc::clone(&pull.plan.topic), pull.plan.queue_id);
         let mut state = self.state.lock();
@@ -81,7 +81,7 @@ impl Waiting {
         let of_connection = state.connections.entry(pull.responder.connection().id()).or_default();
         // A connection has one pull a queue, so that the queues are counted.
         if is_crowded && of_connection.len() >= PARKED_PULLS_PER_CONNECTION_MAX {
-            return Err(pull);
+            return Err(Box::new(pull));
         }
         *of_connection.entry((Arc::clone(&topic), queue_id)).or_default() += 1;
         state.deadlines.push(Reverse((pull.plan.deadline_ms, Arc::clone(&topic), queue_id)));

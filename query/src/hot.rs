@@ -8,7 +8,7 @@ use bytes::Bytes;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
 use strata_protocol::record::{RecordView, records};
-use strata_store::{KeepAll, ReadBudget, ReadStatus, Store};
+use strata_store::{KeepAll, Read, ReadBudget, ReadStatus, Store};
 use strata_tiering::cold::TableAsk;
 
 use crate::columns::{Chosen, Rows, Where};
@@ -157,24 +157,8 @@ pub(crate) fn read(
                 }
             }
             figures.add(found.messages, found.bytes as u64);
-            for record in found.slices.iter().flat_map(|slice| records(slice)) {
-                let record = record.map_err(|error| ReadError::Record {
-                    topic: topic.to_owned(),
-                    queue_id,
-                    why: error.to_string(),
-                })?;
-                seen = record.physical_offset() + 1;
-                if is_asked_for(&record, queue, log) {
-                    rows.add(&record)?;
-                }
-                // Bodies may unpack to many times what was read.
-                if rows.bytes() >= BATCH_BYTES_MAX {
-                    let full = std::mem::replace(&mut rows, Rows::new(chosen, Where::Hot));
-                    if !to.take(Some(full.finish()?)) {
-                        return Ok(());
-                    }
-                }
-            }
+            let Some(last) = put(&mut rows, (&found, queue, log), chosen, to)? else { return Ok(()) };
+            seen = seen.max(last);
             let is_full = rows.len() >= BATCH_ROWS;
             let full = is_full.then(|| std::mem::replace(&mut rows, Rows::new(chosen, Where::Hot)));
             if !to.take(full.map(Rows::finish).transpose()?) {
@@ -187,6 +171,35 @@ pub(crate) fn read(
         to.take(Some(rows.finish()?));
     }
     Ok(())
+}
+
+/// Puts what was found into rows, and gives them when they are many bytes: bodies may unpack to many times what was read.
+/// Gives the log offset behind the last record; `None` when nobody wants more.
+fn put<'a>(
+    rows: &mut Rows<'a>,
+    (found, queue, log): (&Read, &HotQueue, &Range<i64>),
+    chosen: &'a Chosen,
+    to: &mut dyn Taker,
+) -> Result<Option<i64>, DataFusionError> {
+    let mut end = log.start;
+    for record in found.slices.iter().flat_map(|slice| records(slice)) {
+        let record = record.map_err(|error| ReadError::Record {
+            topic: queue.topic.to_string(),
+            queue_id: queue.queue_id,
+            why: error.to_string(),
+        })?;
+        end = record.physical_offset() + 1;
+        if is_asked_for(&record, queue, log) {
+            rows.add(&record)?;
+        }
+        if rows.bytes() >= BATCH_BYTES_MAX {
+            let full = std::mem::replace(rows, Rows::new(chosen, Where::Hot));
+            if !to.take(Some(full.finish()?)) {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(end))
 }
 
 fn is_asked_for(record: &RecordView<'_>, queue: &HotQueue, log: &Range<i64>) -> bool {

@@ -180,7 +180,7 @@ fn in_turn(hall: &Arc<Hall>, mut pull: Parked, visit: Visit) -> Option<Parked> {
 fn park(hall: &Hall, pull: Parked) {
     let (topic, queue_id, seen) = (Arc::clone(&pull.plan.topic), pull.plan.queue_id, pull.plan.seen);
     if let Err(refused) = hall.waiting.park(pull) {
-        refuse(hall, refused, "too many pulls wait, in all or on this connection");
+        refuse(hall, *refused, "too many pulls wait, in all or on this connection");
         return;
     }
     if hall.store.queue_range(&topic, queue_id).is_some_and(|range| range.max > seen) {

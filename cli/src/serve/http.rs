@@ -25,17 +25,28 @@ use crate::limits::{PAGE_CONNECTIONS_MAX, PAGE_MAX, PAGES_ACCEPT_PAUSE, PAGES_DR
 /// What the pages tell about.
 #[derive(Clone)]
 pub(crate) struct Pages {
-    pub(crate) broker: Option<Arc<Broker>>,
-    pub(crate) namesrv: Option<Arc<Namesrv>>,
+    broker: Option<Arc<Broker>>,
+    namesrv: Option<Arc<Namesrv>>,
     /// What a broker alone hands out: the name servers it registers with.
-    pub(crate) name_servers: String,
+    name_servers: String,
     /// What SQL statements did.
-    pub(crate) sql_figures: Option<Arc<dyn Fn() -> String + Send + Sync>>,
+    sql_figures: Option<SqlFigures>,
     /// Whose turn it is to gather the figures.
-    pub(crate) turn: Arc<Semaphore>,
+    turn: Arc<Semaphore>,
 }
 
+/// What gives the figures of SQL statements.
+pub(crate) type SqlFigures = Arc<dyn Fn() -> String + Send + Sync>;
+
 impl Pages {
+    pub(crate) fn new(
+        (broker, namesrv): (Option<Arc<Broker>>, Option<Arc<Namesrv>>),
+        name_servers: String,
+        sql_figures: Option<SqlFigures>,
+    ) -> Self {
+        Self { broker, namesrv, name_servers, sql_figures, turn: Arc::new(Semaphore::new(1)) }
+    }
+
     fn is_ready(&self) -> bool {
         self.broker.as_ref().is_none_or(|broker| broker.is_ready())
     }

@@ -10,7 +10,6 @@ use strata_remoting::{Server, ServerOptions};
 use strata_store::SystemClock;
 use strata_tiering::bucket::Location;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, timeout};
 
@@ -90,8 +89,7 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
     let facts = Facts { namesrv: namesrv_address, broker: broker_facts, pages: pages_address, sql: sql_told };
     let name_servers = facts.broker.as_ref().map(|broker| broker.name_servers.clone()).unwrap_or_default();
     let sql_figures = sql.as_ref().map(sql::Sql::figures);
-    let turn = Arc::new(Semaphore::new(1));
-    let pages = Pages { broker: broker.clone(), namesrv: namesrv.clone(), name_servers, sql_figures, turn };
+    let pages = Pages::new((broker.clone(), namesrv.clone()), name_servers, sql_figures);
     let (broker_bell, namesrv_bell, pages_bell) = (Bell::new(), Bell::new(), Bell::new());
     let sql_rung = pages_bell.rung();
     let sql_done = async {
