@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use strata_protocol::name;
@@ -169,12 +169,20 @@ pub(crate) struct Trail {
     pub written: AtomicU64,
     /// Records that could not be.
     pub lost: AtomicU64,
+    /// Whether the last ones could not be.
+    is_failing: AtomicBool,
 }
 
 impl Trail {
     pub(crate) fn new(default: Sampling) -> Self {
-        let (window, hasher) = (Mutex::default(), RandomState::new());
-        Self { default, hasher, window, written: AtomicU64::new(0), lost: AtomicU64::new(0) }
+        Self {
+            default,
+            hasher: RandomState::new(),
+            window: Mutex::default(),
+            written: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            is_failing: AtomicBool::new(false),
+        }
     }
 
     /// Of which messages of a topic there are records; `own` is what the topic says.

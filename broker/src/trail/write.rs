@@ -15,7 +15,7 @@ use strata_protocol::sysflag;
 use strata_protocol::trace::{self, Kind, Trace};
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::Span;
 use crate::hall::Hall;
@@ -76,8 +76,14 @@ pub(crate) fn write(hall: &Hall) {
     if parcel.records > 0 {
         failure = store(hall, &parcel).err().or(failure);
     }
-    if let Some(refusal) = failure {
-        warn!(%refusal, "trace records of the broker were not stored and are lost");
+    let failed_before = hall.trail.is_failing.swap(failure.is_some(), Ordering::Relaxed);
+    match failure {
+        // Once, not every second of a full disk.
+        Some(refusal) if !failed_before => {
+            warn!(%refusal, "trace records of the broker are not stored and are lost; strata_trace_records_lost_total counts them");
+        }
+        None if failed_before => info!("trace records of the broker are stored again"),
+        Some(_) | None => {}
     }
 }
 
