@@ -108,8 +108,10 @@ impl<'a> Counting<'a> {
     /// tier alone is older than that.
     fn store_time(&self, queue_id: i32, offset: i64) -> Option<i64> {
         let store = &self.hall.store;
-        let begin = store.queue_range(self.topic, queue_id)?.min;
-        store.store_time(self.topic, queue_id, offset.max(begin))
+        store.store_time(self.topic, queue_id, offset).or_else(|| {
+            let begin = store.queue_range(self.topic, queue_id)?.min;
+            (offset < begin).then(|| store.store_time(self.topic, queue_id, begin)).flatten()
+        })
     }
 
     /// What lies behind the group's progress.
