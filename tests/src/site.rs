@@ -112,8 +112,9 @@ impl Setup {
     /// Its `broker.conf` cannot be written.
     pub fn command(&self) -> Result<Command> {
         let config = self.log.with_extension("conf");
-        // The suites are about the log; who wants a cold tier says so, and the later line counts.
-        let settings = format!("tieredStoreUrl=\n{}", self.settings.join("\n"));
+        // The suites are about the log; who wants a cold tier says so, and the later line counts. How full the machine's
+        // disk is must not decide what is deleted.
+        let settings = format!("tieredStoreUrl=\ndiskMaxUsedSpaceRatio=95\n{}", self.settings.join("\n"));
         std::fs::write(&config, settings).context("cannot write broker.conf")?;
         let mut start = command(&self.binary);
         start.arg("start").arg("--data").arg(&self.data).arg("-c").arg(&config);
