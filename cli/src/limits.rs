@@ -202,15 +202,19 @@ pub(crate) const TIER_READ_MEMORY_BYTES: usize = 256 * 1024 * 1024;
 pub(crate) const TIER_QUEUES_AT_ONCE: usize = 8;
 
 /// Messages whose lives `strata trace` tells at once.
+#[cfg(feature = "sql")]
 pub(crate) const TRACED_MESSAGES_MAX: usize = 10;
 
 /// Minutes around a message in which the record of its batch is looked for.
+#[cfg(feature = "sql")]
 pub(crate) const TRACE_WINDOW_MINUTES: u32 = 10;
 
 /// Lines that `strata sql` remembers.
+#[cfg(feature = "sql")]
 pub(crate) const SQL_HISTORY_LINES_MAX: usize = 1_000;
 
 /// Bytes of a statement on standard input.
+#[cfg(feature = "sql")]
 pub(crate) const SQL_INPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// Characters of the name of a replay: it is part of names that brokers keep, and of a property of every message.
