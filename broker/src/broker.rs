@@ -330,13 +330,14 @@ impl Broker {
         let bells: Vec<_> = (0..5).map(|_| Arc::new(Notify::new())).collect();
         let delivering = (Arc::clone(self), Arc::clone(&bells[0]));
         let hall = &self.hall;
+        let (saving, writing) = (Arc::clone(hall), Arc::clone(hall));
         let tasks = vec![
             tokio::spawn(registration::run(Arc::clone(hall), stopped.clone())),
             tokio::spawn(async move { delivering.0.schedule.run(delivering.1).await }),
             tokio::spawn(answer_waiting(Arc::clone(hall), Arc::clone(&bells[1]))),
-            tokio::spawn(save_often(Arc::clone(hall), Arc::clone(&bells[2]))),
+            tokio::spawn(every(SAVE_TICK, Arc::clone(&bells[2]), move || saving.save_tables())),
             tokio::spawn(housekeeping(Arc::clone(hall), Arc::clone(&bells[3]))),
-            tokio::spawn(trail::run(Arc::clone(hall), Arc::clone(&bells[4]))),
+            tokio::spawn(every(trail::TICK, Arc::clone(&bells[4]), move || trail::write(&writing))),
         ];
         (bells, tasks)
     }
@@ -491,18 +492,17 @@ async fn answer_waiting(hall: Arc<Hall>, stop: Arc<Notify>) {
     }
 }
 
-/// Writes what changed every few seconds. A task of its own: a disk that stalls holds nothing else up.
-async fn save_often(hall: Arc<Hall>, stop: Arc<Notify>) {
-    let mut saving = tokio::time::interval(SAVE_TICK);
-    saving.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// Does what waits for the disk again and again. A task for each: a disk that stalls holds nothing else up.
+async fn every(interval: Duration, stop: Arc<Notify>, work: impl Fn() + Clone + Send + 'static) {
+    let mut tick = tokio::time::interval(interval);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.notified() => return,
-            _ = saving.tick() => {}
+            _ = tick.tick() => {}
         }
-        let saving = Arc::clone(&hall);
-        // A failure is logged inside; a panic there must not end the saving.
-        let _ = tokio::task::spawn_blocking(move || saving.save_tables()).await;
+        // A failure is logged or counted inside; a panic there must not end the work.
+        let _ = tokio::task::spawn_blocking(work.clone()).await;
     }
 }
 

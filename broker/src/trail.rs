@@ -22,7 +22,7 @@ use crate::limits::TRAIL_SPANS_MAX;
 
 mod write;
 
-pub(crate) use write::{run, write};
+pub(crate) use write::{TICK, write};
 
 /// Of which messages of a topic there are records: of none, of all, or of one in so many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -144,15 +144,15 @@ impl Engine {
         let turn = self.turn(deadline).await?;
         running.has_turn();
         let (head, schema) = oneshot::channel();
-        let (to, pieces) = mpsc::channel(BATCHES_AHEAD_MAX);
+        let (to, pieces) = mpsc::channel(BATCHES_AHEAD_MAX + 1);
+        // However many rows nobody takes, there is room for the last word.
+        let last = to.clone().try_reserve_owned().map_err(|_| QueryError::Broken)?;
         let work = Arc::clone(&self.work);
         self.handle()?.spawn(async move {
-            let is_late = timeout_at(deadline, work.answer(statement, head, &to)).await.is_err();
+            let word = timeout_at(deadline, work.answer(statement, head, &to)).await;
             // Others go on, whether or not anybody hears of it.
             drop(turn);
-            if is_late {
-                let _ = to.try_send(Piece::Failed(late()));
-            }
+            last.send(word.unwrap_or_else(|_| Piece::Failed(late())));
         });
         let schema = timeout_at(deadline, schema).await.map_err(|_| late())?.map_err(|_| QueryError::Broken)??;
         Ok((schema, pieces))
@@ -219,40 +219,41 @@ impl Work {
         Ok(self.sessions.context(dialect, snapshot).await?)
     }
 
-    /// Answers a statement: first its columns, then its rows, until nobody takes them.
+    /// Answers a statement: first its columns, then its rows, until nobody takes them. Gives the last word.
     async fn answer(
         &self,
         statement: Statement,
         head: oneshot::Sender<Result<SchemaRef, QueryError>>,
         to: &mpsc::Sender<Piece>,
-    ) {
+    ) -> Piece {
         let begun = tokio::select! {
-            () = to.closed() => return,
+            () = to.closed() => return Piece::End,
             begun = self.begin(statement) => begun,
         };
         let mut rows = match begun {
             Ok(rows) => rows,
             Err(error) => {
                 let _ = head.send(Err(error));
-                return;
+                return Piece::End;
             }
         };
         if head.send(Ok(rows.schema())).is_err() {
-            return;
+            return Piece::End;
         }
         loop {
             let next = tokio::select! {
-                () = to.closed() => return,
+                () = to.closed() => return Piece::End,
                 next = rows.next() => next,
             };
-            let (piece, is_last) = match next {
-                Some(Ok(batch)) => (Piece::Rows(batch), false),
-                Some(Err(error)) => (Piece::Failed(error.into()), true),
-                None => (Piece::End, true),
+            let batch = match next {
+                Some(Ok(batch)) => batch,
+                Some(Err(error)) => return Piece::Failed(error.into()),
+                None => return Piece::End,
             };
-            let taken = timeout(Duration::from_secs(STALLED_SECONDS_MAX), to.send(piece)).await;
-            if is_last || !matches!(taken, Ok(Ok(()))) {
-                return;
+            match timeout(Duration::from_secs(STALLED_SECONDS_MAX), to.send(Piece::Rows(batch))).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Piece::End,
+                Err(_) => return Piece::Failed(QueryError::Stalled),
             }
         }
     }
@@ -339,11 +340,9 @@ impl Stream for Answer {
                 self.running.ended();
                 None
             }
-            // The statement ended without its end, and with room for no word of it.
             None => {
-                let error = if self.deadline.is_elapsed() { late() } else { QueryError::Stalled };
-                self.running.failed(&error);
-                Some(Err(error))
+                self.running.failed(&QueryError::Broken);
+                Some(Err(QueryError::Broken))
             }
         })
     }

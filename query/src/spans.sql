@@ -1,3 +1,22 @@
+-- The broker's records of ranges, by message. Whose send a message was, of several in a range, its own address tells.
+WITH ranged AS (
+    SELECT
+        t.kind AS kind,
+        m.msg_id AS msg_id,
+        t.topic AS topic,
+        t.client_group AS client_group,
+        coalesce(t.time, t.store_time) AS begin_time,
+        t.messages <= t.last_offset - t.queue_offset AS is_filtered,
+        t.client_id AS client_id,
+        t.client_host AS client_host,
+        t.store_time AS store_time
+    FROM (SELECT topic, queue_id, queue_offset, msg_id, born_host FROM messages WHERE msg_id IS NOT NULL) m
+    JOIN (SELECT *, coalesce(last_queue_offset, queue_offset) AS last_offset FROM traces) t
+        ON m.topic = t.topic AND m.queue_id = t.queue_id
+        AND m.queue_offset >= t.queue_offset AND m.queue_offset <= t.last_offset
+        AND (t.kind <> 'BrokerStore' OR m.born_host = t.client_host)
+    WHERE t.msg_id IS NULL
+)
 SELECT
     'publish' AS hop,
     msg_id,
@@ -81,56 +100,22 @@ FROM traces
 WHERE kind = 'Recall'
 UNION ALL
 SELECT
-    'receive' AS hop,
-    m.msg_id AS msg_id,
-    t.topic AS topic,
-    t.client_group AS client_group,
-    coalesce(t.time, t.store_time) AS begin_time,
-    CAST(NULL AS BIGINT) AS cost_ms,
-    true AS is_success,
-    CAST(NULL AS INT) AS attempt,
-    t.client_id AS status,
-    t.client_host AS client_host,
-    CAST(NULL AS VARCHAR) AS request_id,
-    t.store_time AS store_time
-FROM (SELECT topic, queue_id, queue_offset, msg_id, born_host FROM messages WHERE msg_id IS NOT NULL) m
-JOIN (SELECT *, coalesce(last_queue_offset, queue_offset) AS last_offset FROM traces WHERE kind = 'BrokerStore') t
-    ON m.topic = t.topic AND m.queue_id = t.queue_id AND m.queue_offset >= t.queue_offset AND m.queue_offset <= t.last_offset
-    AND m.born_host = t.client_host
+    'receive' AS hop, msg_id, topic, client_group, begin_time, CAST(NULL AS BIGINT) AS cost_ms, true AS is_success,
+    CAST(NULL AS INT) AS attempt, client_id AS status, client_host, CAST(NULL AS VARCHAR) AS request_id, store_time
+FROM ranged
+WHERE kind = 'BrokerStore'
 UNION ALL
 SELECT
-    'deliver' AS hop,
-    m.msg_id AS msg_id,
-    t.topic AS topic,
-    t.client_group AS client_group,
-    coalesce(t.time, t.store_time) AS begin_time,
-    CAST(NULL AS BIGINT) AS cost_ms,
-    true AS is_success,
-    CAST(NULL AS INT) AS attempt,
-    CASE WHEN t.messages <= t.last_offset - t.queue_offset THEN 'filtered' ELSE t.client_id END AS status,
-    t.client_host AS client_host,
-    CAST(NULL AS VARCHAR) AS request_id,
-    t.store_time AS store_time
-FROM (SELECT topic, queue_id, queue_offset, msg_id FROM messages WHERE msg_id IS NOT NULL) m
-JOIN (SELECT *, coalesce(last_queue_offset, queue_offset) AS last_offset FROM traces WHERE kind = 'BrokerDeliver') t
-    ON m.topic = t.topic AND m.queue_id = t.queue_id AND m.queue_offset >= t.queue_offset AND m.queue_offset <= t.last_offset
+    'deliver' AS hop, msg_id, topic, client_group, begin_time, CAST(NULL AS BIGINT) AS cost_ms, true AS is_success,
+    CAST(NULL AS INT) AS attempt, CASE WHEN is_filtered THEN 'filtered' ELSE client_id END AS status, client_host, CAST(NULL AS VARCHAR) AS request_id, store_time
+FROM ranged
+WHERE kind = 'BrokerDeliver'
 UNION ALL
 SELECT
-    'ack' AS hop,
-    m.msg_id AS msg_id,
-    t.topic AS topic,
-    t.client_group AS client_group,
-    coalesce(t.time, t.store_time) AS begin_time,
-    CAST(NULL AS BIGINT) AS cost_ms,
-    true AS is_success,
-    CAST(NULL AS INT) AS attempt,
-    t.client_id AS status,
-    t.client_host AS client_host,
-    CAST(NULL AS VARCHAR) AS request_id,
-    t.store_time AS store_time
-FROM (SELECT topic, queue_id, queue_offset, msg_id FROM messages WHERE msg_id IS NOT NULL) m
-JOIN (SELECT *, coalesce(last_queue_offset, queue_offset) AS last_offset FROM traces WHERE kind = 'BrokerAck') t
-    ON m.topic = t.topic AND m.queue_id = t.queue_id AND m.queue_offset >= t.queue_offset AND m.queue_offset <= t.last_offset
+    'ack' AS hop, msg_id, topic, client_group, begin_time, CAST(NULL AS BIGINT) AS cost_ms, true AS is_success,
+    CAST(NULL AS INT) AS attempt, client_id AS status, client_host, CAST(NULL AS VARCHAR) AS request_id, store_time
+FROM ranged
+WHERE kind = 'BrokerAck'
 UNION ALL
 SELECT
     'send_back' AS hop,

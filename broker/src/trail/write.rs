@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,8 +12,6 @@ use strata_protocol::name::TRACE_TOPIC;
 use strata_protocol::properties::{self, IndexTerms};
 use strata_protocol::sysflag;
 use strata_protocol::trace::{self, Kind, Trace};
-use tokio::sync::Notify;
-use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::Span;
@@ -24,28 +21,10 @@ use crate::limits::{TRAIL_BODY_BYTES_MAX, TRAIL_KEYS_MAX};
 use crate::refusal::Refusal;
 
 /// Time between two writings.
-const TICK: Duration = Duration::from_secs(1);
+pub(crate) const TICK: Duration = Duration::from_secs(1);
 
 /// Bodies below this are stored as they are, as RocketMQ's clients do it, if at 4 KiB: these texts shrink to an eighth.
 const COMPRESSED_BYTES_MIN: usize = 512;
-
-/// Writes every second until it is told to stop.
-pub(crate) async fn run(hall: Arc<Hall>, stop: Arc<Notify>) {
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.notified() => return,
-            _ = tick.tick() => {}
-        }
-        if hall.trail.is_empty() {
-            continue;
-        }
-        let writing = Arc::clone(&hall);
-        // A failure is counted inside; a panic there must not end the writing.
-        let _ = tokio::task::spawn_blocking(move || write(&writing)).await;
-    }
-}
 
 /// Records that become one message.
 #[derive(Debug, Default)]
@@ -57,6 +36,9 @@ struct Parcel {
 
 /// Writes what happened since the last time.
 pub(crate) fn write(hall: &Hall) {
+    if hall.trail.is_empty() {
+        return;
+    }
     let mut parcel = Parcel::default();
     let mut failure = None;
     for span in hall.trail.take() {
