@@ -36,7 +36,7 @@ use crate::registration::{self, Registration};
 use crate::schedule::Schedule;
 use crate::topics::Topics;
 use crate::traffic::SAMPLE_MS;
-use crate::trail::{self, Sampling, Trail};
+use crate::trail::{self, Trail};
 use crate::turns::Turns;
 use crate::waiting::Waiting;
 
@@ -186,7 +186,7 @@ impl Broker {
         }
         let registration = Registration::new(options.name_servers.len());
         let filters = Filters::new(options.filters);
-        let records = if options.topics.trace_topic { options.topics.trace_records } else { Sampling::OFF };
+        let records = options.topics.trace_topic.then_some(options.topics.trace_records);
         let hall = Arc::new(Hall {
             options,
             clock,

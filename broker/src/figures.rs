@@ -25,8 +25,17 @@ pub(crate) type GroupTopic = (Arc<str>, Arc<str>);
 struct Pulled {
     /// The first offset of the first pull.
     first: i64,
-    /// Where the next pull begins.
+    /// Behind the last message that was given.
     next: i64,
+    /// Behind the last message that was passed over, not being for the group.
+    passed: i64,
+}
+
+impl Pulled {
+    /// Where the next pull begins.
+    fn goes_on(&self) -> i64 {
+        self.next.max(self.passed)
+    }
 }
 
 /// What a group took of a topic.
@@ -41,13 +50,13 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     /// Where the next pull of each queue begins, of those that were pulled since the start.
     pub(crate) fn pulled(&self) -> BTreeMap<i32, i64> {
-        self.pulled.lock().iter().map(|(queue_id, pulled)| (*queue_id, pulled.next)).collect()
+        self.pulled.lock().iter().map(|(queue_id, pulled)| (*queue_id, pulled.goes_on())).collect()
     }
 
     /// The same, in place of what `into` held.
-    pub(crate) fn pulled_into(&self, into: &mut Vec<(i32, i64)>) {
+    pub(crate) fn pulled_into(&self, into: &mut Vec<(i32, i64, i64)>) {
         into.clear();
-        into.extend(self.pulled.lock().iter().map(|(queue_id, pulled)| (*queue_id, pulled.next)));
+        into.extend(self.pulled.lock().iter().map(|(queue_id, pulled)| (*queue_id, pulled.next, pulled.goes_on())));
     }
 
     /// The first offset that was pulled of a queue since the start.
@@ -142,8 +151,11 @@ impl Figures {
         let key = (Arc::clone(&plan.group), Arc::clone(&plan.topic));
         let outgoing = Arc::clone(self.outgoing.lock().entry(key).or_default());
         outgoing.traffic.add(messages, bytes);
-        let begun = Pulled { first: plan.offset, next };
-        outgoing.pulled.lock().entry(plan.queue_id).or_insert(begun).next = next;
+        // Who goes back has passed over nothing.
+        let now = |first| Pulled { first, next, passed: next };
+        let mut pulled = outgoing.pulled.lock();
+        let first = pulled.get(&plan.queue_id).map_or(plan.offset, |known| known.first);
+        pulled.insert(plan.queue_id, now(first));
     }
 
     /// A consumer goes on at `next`, having been given nothing: what lies before is not for its group. Who was never given
@@ -152,7 +164,7 @@ impl Figures {
         let key = (Arc::clone(&plan.group), Arc::clone(&plan.topic));
         let Some(outgoing) = self.outgoing.lock().get(&key).map(Arc::clone) else { return };
         if let Some(pulled) = outgoing.pulled.lock().get_mut(&plan.queue_id) {
-            pulled.next = next;
+            pulled.passed = next;
         }
     }
 

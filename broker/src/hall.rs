@@ -145,8 +145,7 @@ impl Hall {
     /// Who is at a connection, if there are records of what becomes of a topic's messages.
     pub(crate) fn watched(&self, topic: &Topic, connection: &Connection) -> Option<Watched> {
         let sampling = self.trail.sampling(topic.records);
-        let doer = Doer { connection: connection.id(), host: connection.peer() };
-        (sampling != Sampling::OFF).then_some(Watched { doer, sampling })
+        (sampling != Sampling::OFF).then(|| Watched { doer: Doer::of(connection), sampling })
     }
 
     /// A group's settings; creates the group where that is allowed.

@@ -124,6 +124,9 @@ pub const COLD_TIMES_MS_MAX: u64 = 2_000;
 /// Spans of the trail that wait to be written, some 300 bytes each; what comes beyond is counted as lost.
 pub const TRAIL_SPANS_MAX: usize = 16_384;
 
+/// Bytes of a message's id in the broker's own trace records; a longer one is left out.
+pub const TRAIL_ID_BYTES_MAX: usize = 128;
+
 /// Bytes of one message of the broker's own trace records, before it is compressed; the last record may go beyond.
 pub const TRAIL_BODY_BYTES_MAX: usize = 64 * 1024;
 

@@ -17,8 +17,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use strata_protocol::name;
 use strata_protocol::trace::Kind;
+use strata_remoting::Connection;
 
-use crate::limits::TRAIL_SPANS_MAX;
+use crate::limits::{TRAIL_ID_BYTES_MAX, TRAIL_SPANS_MAX};
 
 mod write;
 
@@ -44,8 +45,8 @@ impl Sampling {
         }
     }
 
-    /// Whether one of the messages from an offset up to another is to have records. Offsets choose, so that a message has
-    /// all of its records or none.
+    /// Whether one of the messages from an offset up to another is to have records. Offsets choose, so that a chosen
+    /// message has all of its records; the others of a range have that of the range.
     fn takes(self, from: i64, next: i64) -> bool {
         match self.0 {
             0 => false,
@@ -75,6 +76,13 @@ pub(crate) struct Doer {
     pub connection: u64,
     /// Its other end.
     pub host: SocketAddr,
+}
+
+impl Doer {
+    /// Who is at a connection.
+    pub(crate) fn of(connection: &Connection) -> Self {
+        Self { connection: connection.id(), host: connection.peer() }
+    }
 }
 
 /// Something that happened to messages of one queue that lie in a row.
@@ -134,7 +142,8 @@ impl Span {
 
     /// Takes an event in if it goes on where this one ended.
     fn goes_on(&mut self, event: &Event<'_>) -> bool {
-        // Producers take turns in a queue: whose message it is its own record tells, by the address it came from.
+        // Producers take turns in a queue: whose message it is its own record tells, by the address it came from. Of two
+        // groups at one address it does not, so that the other's send ends this range.
         let is_next =
             if self.kind == Kind::Store { self.range.1 <= event.range.0 } else { self.range.1 == event.range.0 };
         let is_same = (self.kind, self.queue_id, self.doer) == (event.kind, event.queue_id, event.doer)
@@ -160,21 +169,21 @@ struct Window {
 /// What the broker knows of the ways of messages and has not written yet.
 #[derive(Debug)]
 pub(crate) struct Trail {
-    /// Of topics that do not say.
-    default: Sampling,
+    /// Of topics that do not say; `None` where no topic has records, whatever it says.
+    default: Option<Sampling>,
     hasher: RandomState,
     /// Held for one look-up a request.
     window: Mutex<Window>,
     /// Records that were stored.
     pub written: AtomicU64,
-    /// Records that could not be.
+    /// Records that could not be, and events for which there was no place.
     pub lost: AtomicU64,
     /// Whether the last ones could not be.
     is_failing: AtomicBool,
 }
 
 impl Trail {
-    pub(crate) fn new(default: Sampling) -> Self {
+    pub(crate) fn new(default: Option<Sampling>) -> Self {
         Self {
             default,
             hasher: RandomState::new(),
@@ -187,41 +196,50 @@ impl Trail {
 
     /// Of which messages of a topic there are records; `own` is what the topic says.
     pub(crate) fn sampling(&self, own: Option<Sampling>) -> Sampling {
-        own.unwrap_or(self.default)
+        self.default.map_or(Sampling::OFF, |default| own.unwrap_or(default))
     }
 
     /// Notes an event, if `sampling` takes one of its messages.
     pub(crate) fn note(&self, sampling: Sampling, event: &Event<'_>, now_ms: impl FnOnce() -> i64) {
-        if !sampling.takes(event.range.0, event.range.1) || name::is_system_group(event.group) {
+        if !takes(sampling, event) {
             return;
         }
         let Event { kind, group, topic, queue_id, doer, .. } = *event;
+        let group = if kind == Kind::Store { "" } else { group };
         let place = self.hasher.hash_one((kind, group, topic, queue_id, doer.connection));
         let mut window = self.window.lock();
-        let Window { open, ended } = &mut *window;
-        if open.get_mut(&place).is_some_and(|span| span.goes_on(event)) {
+        if window.open.get_mut(&place).is_some_and(|span| span.goes_on(event)) {
             return;
         }
-        if open.len() + ended.len() >= TRAIL_SPANS_MAX {
-            drop(window);
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        // Sends come with any text as their group.
+        if name::check_group(event.group).is_err() || !self.has_place(&window) {
             return;
         }
-        ended.extend(open.insert(place, Span::of(event, now_ms())));
+        let before = window.open.insert(place, Span::of(event, now_ms()));
+        window.ended.extend(before);
     }
 
     /// Notes what happened to a message that was given back.
     pub(crate) fn note_back(&self, sampling: Sampling, event: &Event<'_>, back: GivenBack, now_ms: i64) {
-        if !sampling.takes(event.range.0, event.range.1) {
+        if !takes(sampling, event) {
             return;
         }
+        // By an odd id nobody finds it, and it may be of any length.
+        let is_plain = |id: &String| id.len() <= TRAIL_ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic());
+        let back = GivenBack { id: back.id.filter(is_plain), ..back };
         let mut window = self.window.lock();
-        if window.open.len() + window.ended.len() >= TRAIL_SPANS_MAX {
-            drop(window);
-            self.lost.fetch_add(1, Ordering::Relaxed);
-            return;
+        if self.has_place(&window) {
+            window.ended.push(Span { back: Some(back), ..Span::of(event, now_ms) });
         }
-        window.ended.push(Span { back: Some(back), ..Span::of(event, now_ms) });
+    }
+
+    /// Whether one more span has a place; counts one that has not.
+    fn has_place(&self, window: &Window) -> bool {
+        let has_place = window.open.len() + window.ended.len() < TRAIL_SPANS_MAX;
+        if !has_place {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        has_place
     }
 
     /// Whether nothing happened since it was taken last.
@@ -238,6 +256,11 @@ impl Trail {
         spans.sort_by_key(|span| (span.begun_ms, span.range));
         spans
     }
+}
+
+/// Whether an event leaves a record: not that of a group of the system.
+fn takes(sampling: Sampling, event: &Event<'_>) -> bool {
+    sampling.takes(event.range.0, event.range.1) && !name::is_system_group(event.group)
 }
 
 /// Whose pull it is, and of which messages there are records.
@@ -258,7 +281,7 @@ mod tests {
     }
 
     fn noted(sampling: Sampling, events: &[Event<'_>]) -> Vec<((i64, i64), usize)> {
-        let trail = Trail::new(sampling);
+        let trail = Trail::new(Some(sampling));
         events.iter().for_each(|event| trail.note(trail.sampling(None), event, || 7));
         trail.take().into_iter().map(|span| (span.range, span.messages)).collect()
     }
@@ -297,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_window_holds_so_much_and_counts_the_rest() {
-        let trail = Trail::new(Sampling::FULL);
+        let trail = Trail::new(Some(Sampling::FULL));
         let events = i64::try_from(TRAIL_SPANS_MAX).unwrap() + 5;
         for place in 0..events {
             trail.note(Sampling::FULL, &event(Kind::Deliver, (place * 2, place * 2 + 1), 1), || 7);
@@ -307,9 +330,42 @@ mod tests {
     }
 
     #[test]
-    fn groups_of_the_system_leave_no_trail() {
-        let trail = Trail::new(Sampling::FULL);
-        trail.note(Sampling::FULL, &Event { group: "CID_RMQ_SYS_TRANS", ..event(Kind::Ack, (0, 1), 1) }, || 7);
+    fn groups_of_the_system_and_what_is_no_name_leave_no_trail() {
+        let trail = Trail::new(Some(Sampling::FULL));
+        let long = "g".repeat(100_000);
+        for group in ["CID_RMQ_SYS_TRANS", "a\u{1}b", &long] {
+            trail.note(Sampling::FULL, &Event { group, ..event(Kind::Store, (0, 1), 1) }, || 7);
+        }
+        let of_tools = Event { group: "CID_RMQ_SYS_TRANS", ..event(Kind::Retry, (0, 1), 1) };
+        trail.note_back(Sampling::FULL, &of_tools, back(None), 7);
         assert!(trail.take().is_empty());
+    }
+
+    fn back(id: Option<&str>) -> GivenBack {
+        GivenBack { id: id.map(str::to_owned), retry_times: 0, delay_level: 3 }
+    }
+
+    #[test]
+    fn odd_ids_are_left_out() {
+        let trail = Trail::new(Some(Sampling::FULL));
+        let long = "7".repeat(17_000);
+        for id in [Some("7F0000010000"), Some(long.as_str()), Some("a b"), Some("a\u{1}b"), None] {
+            trail.note_back(Sampling::FULL, &event(Kind::Retry, (4, 5), 1), back(id), 7);
+        }
+        let ids: Vec<_> = trail.take().into_iter().map(|span| span.back.and_then(|back| back.id)).collect();
+        assert_eq!(ids, [Some("7F0000010000".to_owned()), None, None, None, None]);
+    }
+
+    #[test]
+    fn two_groups_of_one_client_are_not_one_range() {
+        let send = |group: &'static str, from| Event { group, ..event(Kind::Store, (from, from + 1), 1) };
+        let sends = [send("a", 0), send("a", 1), send("b", 2), send("a", 3)];
+        assert_eq!(noted(Sampling::FULL, &sends), [((0, 2), 2), ((2, 3), 1), ((3, 4), 1)]);
+    }
+
+    #[test]
+    fn where_there_is_no_trace_topic_no_topic_has_records() {
+        assert_eq!(Trail::new(None).sampling(Some(Sampling::FULL)), Sampling::OFF);
+        assert_eq!(Trail::new(Some(Sampling::OFF)).sampling(Some(Sampling::FULL)), Sampling::FULL);
     }
 }

@@ -13,7 +13,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use common::{Site, WAIT};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Where a site answers SQL.
 fn address(site: &Site) -> String {
@@ -103,6 +103,42 @@ fn what_fails_late_says_so_in_its_last_line() {
     // Behind it is the end of a chunk of the answer, and no end of the answer.
     let last = told.trim_end().lines().last().unwrap();
     assert!(!told.ends_with("0\r\n\r\n") && last.contains("strata_error") && last.contains("ivide by zero"), "{last}");
+}
+
+#[test]
+fn bodies_that_are_json_are_read_by_their_members() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path());
+    let bodies = [
+        r#"{"amount": 12.5, "customer": {"city": "Lima", "tags": ["a", "b"]}, "paid": true, "n": 7}"#,
+        r#"{"amount": "12.5", "customer": "Lima"}"#,
+        "no JSON",
+    ];
+    for body in bodies {
+        site.ok(&["produce", "orders", "-m", body]);
+    }
+    let of_each = "SELECT body_text->'customer'->>'city' AS city, body_text->'customer'->'tags' AS tags, \
+                   body_text->'customer'->'tags'->>1 AS tag, body_text->>'amount' AS amount, \
+                   json_get_float(body_text, 'amount') AS number, (body_text->>'n')::int * 2 AS n, \
+                   json_get_bool(body_text, 'paid') AS paid, body_text->'customer' AS customer, \
+                   json_length(body_text, 'customer', 'tags') AS tags_length \
+                   FROM messages WHERE topic = 'orders' ORDER BY log_offset";
+    let found = rows(&site, of_each);
+    let nothing = json!(null);
+    let object = r#"{"city": "Lima", "tags": ["a", "b"]}"#;
+    assert_eq!(
+        found,
+        [
+            json!({"city": "Lima", "tags": r#"["a", "b"]"#, "tag": "b", "amount": "12.5", "number": 12.5, "n": 14,
+                   "paid": true, "customer": object, "tags_length": 2}),
+            json!({"city": nothing, "tags": nothing, "tag": nothing, "amount": "12.5", "number": nothing, "n": nothing,
+                   "paid": nothing, "customer": "\"Lima\"", "tags_length": nothing}),
+            json!({"city": nothing, "tags": nothing, "tag": nothing, "amount": nothing, "number": nothing, "n": nothing,
+                   "paid": nothing, "customer": nothing, "tags_length": nothing}),
+        ]
+    );
+    let refused = answered(&site, "SELECT json_get(body_text, 'amount') FROM messages");
+    assert_eq!(refused.0, 400, "it would be of another type in each row: {refused:?}");
 }
 
 #[test]

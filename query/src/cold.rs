@@ -23,9 +23,11 @@ pub(crate) async fn read(
         while let Some(batch) = rows.next().await.map_err(ReadError::from)? {
             figures.add(batch.num_rows(), rows.fetched() - fetched);
             fetched = rows.fetched();
-            for messages in chosen.of_rows(&batch)? {
-                if to.send(Ok(messages)).await.is_err() {
-                    return Ok(());
+            for part in chosen.parts(&batch)? {
+                for messages in chosen.of_rows(&part)? {
+                    if to.send(Ok(messages)).await.is_err() {
+                        return Ok(());
+                    }
                 }
             }
         }

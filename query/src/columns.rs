@@ -11,8 +11,10 @@ use datafusion::arrow::array::builder::{
     StringViewBuilder, TimestampMicrosecondBuilder,
 };
 use datafusion::arrow::array::cast::AsArray;
-use datafusion::arrow::array::types::Int32Type;
-use datafusion::arrow::array::{Array, ArrayBuilder, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::types::{Int32Type, Int64Type};
+use datafusion::arrow::array::{
+    Array, ArrayBuilder, ArrayRef, BinaryViewArray, BooleanArray, RecordBatch, RecordBatchOptions,
+};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use datafusion::error::DataFusionError;
@@ -22,10 +24,10 @@ use strata_protocol::sysflag::{Compression, compression};
 use strata_tiering::rows::{PROPERTY_PREFIX, PropertyTexts, names};
 
 use crate::error::ReadError;
-use crate::limits::UNPACKED_BYTES_MAX;
+use crate::limits::{PACKED_BYTES_MAX, UNPACKED_BYTES_MAX};
 
 /// Microseconds of a millisecond.
-const MICROS: i64 = 1_000;
+pub(crate) const MICROS: i64 = 1_000;
 
 /// A column of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +167,10 @@ impl Column {
                     || is_in(path, names::KEYS)
                     || is_in(path, names::PROPERTIES)
             }
-            Body | BodyText => path == names::BODY || path == names::SYS_FLAG,
+            // Where the message is says an error.
+            Body | BodyText => {
+                [names::BODY, names::SYS_FLAG, names::TOPIC, names::QUEUE_ID, names::QUEUE_OFFSET].contains(&path)
+            }
             Tier => false,
         }
     }
@@ -218,6 +223,31 @@ impl Chosen {
         let is_read =
             |path: &String| path == names::RECORD || self.columns.iter().any(|column| column.is_made_of(path));
         there.filter(is_read).collect()
+    }
+
+    /// Rows of the tier in parts, each of which becomes a batch of messages of a bounded size: bodies may unpack to many
+    /// times what they are.
+    pub(crate) fn parts(&self, batch: &RecordBatch) -> Result<Vec<RecordBatch>, DataFusionError> {
+        if !self.columns.iter().any(|column| matches!(column, Body | BodyText)) {
+            return Ok(vec![batch.clone()]);
+        }
+        let flags = column(batch, names::SYS_FLAG)?.as_primitive::<Int32Type>();
+        let (bodies, records) = (column(batch, names::BODY)?, column(batch, names::RECORD)?);
+        let (bodies, records) = (bodies.as_binary_view(), records.as_binary_view());
+        let length = |texts: &BinaryViewArray, row| if texts.is_valid(row) { texts.value(row).len() } else { 0 };
+        let (mut out, mut from, mut packed) = (Vec::new(), 0, 0);
+        for row in 0..batch.num_rows() {
+            // Of a whole record nobody knows before it is read.
+            let body = if compression(flags.value(row)).is_some() { length(bodies, row) } else { 0 };
+            let bytes = body + length(records, row);
+            if packed + bytes > PACKED_BYTES_MAX && row > from {
+                out.push(batch.slice(from, row - from));
+                (from, packed) = (row, 0);
+            }
+            packed += bytes;
+        }
+        out.push(batch.slice(from, batch.num_rows() - from));
+        Ok(out)
     }
 
     /// Rows of the tier as messages.
@@ -313,8 +343,9 @@ fn of_plain_rows(wanted: Column, batch: &RecordBatch) -> Result<ArrayRef, DataFu
                 return Ok(Arc::clone(bodies));
             }
             let mut make = Make::of(wanted);
-            for (body, flags) in bodies.as_binary_view().iter().zip(flags.values()) {
-                let body = unpacked(body.unwrap_or_default(), *flags).map_err(|why| ReadError::ColdBody { why })?;
+            for (row, (body, flags)) in bodies.as_binary_view().iter().zip(flags.values()).enumerate() {
+                let failed = |why| unreadable(batch, row, why);
+                let body = unpacked(body.unwrap_or_default(), *flags).map_err(failed)?;
                 make.put_body(&body);
             }
             Ok(make.finish())
@@ -325,6 +356,18 @@ fn of_plain_rows(wanted: Column, batch: &RecordBatch) -> Result<ArrayRef, DataFu
             Ok(Arc::new(out.finish()))
         }
     }
+}
+
+/// The error of a row whose body cannot be unpacked.
+fn unreadable(batch: &RecordBatch, row: usize, why: String) -> ReadError {
+    let place = || {
+        let topic = column(batch, names::TOPIC).ok()?.as_string_view_opt()?.value(row).to_owned();
+        let queue_id = column(batch, names::QUEUE_ID).ok()?.as_primitive_opt::<Int32Type>()?.value(row);
+        let offset = column(batch, names::QUEUE_OFFSET).ok()?.as_primitive_opt::<Int64Type>()?.value(row);
+        Some((topic, queue_id, offset))
+    };
+    let (topic, queue_id, offset) = place().unwrap_or_default();
+    ReadError::Body { topic, queue_id, offset, why }
 }
 
 /// Empty texts are none, as RocketMQ's clients have it.

@@ -19,17 +19,19 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
 use futures_util::{Stream, StreamExt};
 use strata_tiering::idle;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::depth;
 use crate::error::QueryError;
 use crate::figures::{Figures, Front, Running};
 use crate::limits::{
-    BATCHES_AHEAD_MAX, DISK_THREADS_MAX, STALLED_SECONDS_MAX, STATEMENT_BYTES_MAX, STATEMENT_TIME_MAX,
+    BATCHES_AHEAD_MAX, DISK_THREADS_MAX, SESSION_THREADS, STATEMENT_BYTES_MAX, STATEMENT_TIME_MAX,
     STATEMENTS_AT_ONCE_MAX, THREADS,
 };
 use crate::session::{Dialect, Sessions};
@@ -41,6 +43,7 @@ pub struct Engine {
     work: Arc<Work>,
     turns: Arc<Semaphore>,
     lane: Lane,
+    sessions: Lane,
 }
 
 /// What statements share.
@@ -52,6 +55,12 @@ struct Work {
 
 /// The threads of statements. What is under way when they end is left behind.
 struct Lane(Option<Runtime>);
+
+impl Lane {
+    fn handle(&self) -> Result<&Handle, QueryError> {
+        self.0.as_ref().map(Runtime::handle).ok_or(QueryError::Broken)
+    }
+}
 
 impl Drop for Lane {
     fn drop(&mut self) {
@@ -109,7 +118,9 @@ impl Engine {
         let figures = Figures::new(labels).map_err(|error| QueryError::Failed(error.to_string()))?;
         let work = Arc::new(Work { source, sessions: Sessions::new()?, figures: Arc::new(figures) });
         let lane = idle::runtime("query", (THREADS, DISK_THREADS_MAX)).map_err(QueryError::Threads)?;
-        Ok(Self { work, turns: Arc::new(Semaphore::new(STATEMENTS_AT_ONCE_MAX)), lane: Lane(Some(lane)) })
+        let sessions = idle::runtime("sql-sessions", (SESSION_THREADS, 1)).map_err(QueryError::Threads)?;
+        let turns = Arc::new(Semaphore::new(STATEMENTS_AT_ONCE_MAX));
+        Ok(Self { work, turns, lane: Lane(Some(lane)), sessions: Lane(Some(sessions)) })
     }
 
     /// Begins a statement of a front.
@@ -139,7 +150,7 @@ impl Engine {
             if text.len() > STATEMENT_BYTES_MAX {
                 return Err(QueryError::TooLong { bytes: text.len() });
             }
-            depth::check(text)?;
+            depth::check(&GenericDialect {}, text)?;
         }
         let turn = self.turn(deadline).await?;
         running.has_turn();
@@ -190,13 +201,21 @@ impl Engine {
     }
 
     async fn turn(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, QueryError> {
-        let turn =
-            timeout_at(deadline, Arc::clone(&self.turns).acquire_owned()).await.map_err(|_| QueryError::Crowded)?;
-        turn.map_err(|_| QueryError::Broken)
+        let begun = Instant::now();
+        let turn = timeout_at(deadline, Arc::clone(&self.turns).acquire_owned()).await;
+        turn.map_err(|_| QueryError::Crowded { after: begun.elapsed() })?.map_err(|_| QueryError::Broken)
+    }
+
+    /// Runs a client's session in threads whose stacks are large enough for trees of statements.
+    pub(crate) fn session<T: Send + 'static>(
+        &self,
+        session: impl Future<Output = T> + Send + 'static,
+    ) -> Result<JoinHandle<T>, QueryError> {
+        Ok(self.sessions.handle()?.spawn(session))
     }
 
     fn handle(&self) -> Result<&Handle, QueryError> {
-        self.lane.0.as_ref().map(Runtime::handle).ok_or(QueryError::Broken)
+        self.lane.handle()
     }
 
     /// What statements did so far, in Prometheus' text form.
@@ -250,10 +269,9 @@ impl Work {
                 Some(Err(error)) => return Piece::Failed(error.into()),
                 None => return Piece::End,
             };
-            match timeout(Duration::from_secs(STALLED_SECONDS_MAX), to.send(Piece::Rows(batch))).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Piece::End,
-                Err(_) => return Piece::Failed(QueryError::Stalled),
+            // Who does not take them loses its connection, and with it the statement.
+            if to.send(Piece::Rows(batch)).await.is_err() {
+                return Piece::End;
             }
         }
     }
@@ -305,6 +323,12 @@ fn with_hint(error: DataFusionError) -> QueryError {
 }
 
 impl Answer {
+    /// Why it cannot be given, which counts as its end.
+    pub(crate) fn fails(mut self, error: QueryError) -> QueryError {
+        self.running.failed(&error);
+        error
+    }
+
     /// The columns.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {

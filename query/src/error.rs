@@ -7,7 +7,7 @@ use datafusion::error::DataFusionError;
 use strata_tiering::cold::ColdError;
 use thiserror::Error;
 
-use crate::limits::{STALLED_SECONDS_MAX, STATEMENT_BYTES_MAX, STATEMENT_TIME_MAX, STATEMENTS_AT_ONCE_MAX};
+use crate::limits::{STATEMENT_BYTES_MAX, STATEMENTS_AT_ONCE_MAX};
 
 /// Why a statement has no answer.
 #[derive(Debug, Error)]
@@ -48,12 +48,12 @@ pub enum QueryError {
     /// Too many others ran for all of its time.
     #[error(
         "the statement waited {} s for others to end, of which {STATEMENTS_AT_ONCE_MAX} run at once; ask again",
-        STATEMENT_TIME_MAX.as_secs()
+        after.as_secs()
     )]
-    Crowded,
-    /// Nobody took its rows.
-    #[error("the statement was stopped since nobody took its rows for {STALLED_SECONDS_MAX} s")]
-    Stalled,
+    Crowded {
+        /// How long it waited.
+        after: Duration,
+    },
     /// It was broken off by a fault, or by the end of the broker.
     #[error("the statement was broken off; the broker's log tells why")]
     Broken,
@@ -71,8 +71,7 @@ impl QueryError {
             Self::TooSlow { .. }
             | Self::Memory(_)
             | Self::Failed(_)
-            | Self::Crowded
-            | Self::Stalled
+            | Self::Crowded { .. }
             | Self::Broken
             | Self::Threads(_) => false,
         }
@@ -123,10 +122,6 @@ pub(crate) enum ReadError {
     Record { topic: String, queue_id: i32, why: String },
     #[error("the body at offset {offset} of queue {queue_id} of topic {topic} cannot be unpacked: {why}")]
     Body { topic: String, queue_id: i32, offset: i64, why: String },
-    #[error(
-        "the body of a message in the cold tier cannot be unpacked: {why}; leave it out with a bound on queue_offset"
-    )]
-    ColdBody { why: String },
     #[error("the cold tier cannot be reached, so nobody knows which messages are in it; see strata tier status")]
     Closed,
     #[error(transparent)]

@@ -1,20 +1,25 @@
 //! Messages of the log, queue by queue.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
+use strata_protocol::hash::tags_code;
+use strata_protocol::properties::TAGS;
 use strata_protocol::record::{RecordView, records};
-use strata_store::{KeepAll, Read, ReadBudget, ReadStatus, Store};
+use strata_store::{Boundary, Keep, ReadBudget, ReadStatus, Store};
 use strata_tiering::cold::TableAsk;
 
-use crate::columns::{Chosen, Rows, Where};
+use crate::columns::{Chosen, MICROS, Rows, Where};
 use crate::error::ReadError;
-use crate::figures::TierFigures;
-use crate::limits::{BATCH_BYTES_MAX, BATCH_ROWS, LOOKUP_IDS_MAX, LOOKUP_TOPICS_MAX, TRIMMED_TIMES_MAX};
+use crate::figures::{Figures, TierFigures};
+use crate::limits::{
+    BATCH_BYTES_MAX, BATCH_ROWS, READ_THROUGH_MESSAGES_MAX, READS_AT_ONCE_MAX, SEARCHES_MAX, TRIMMED_TIMES_MAX,
+};
+use crate::snapshot::Snapshot;
 
 /// A queue's messages in the log.
 #[derive(Debug, Clone)]
@@ -53,12 +58,26 @@ pub(crate) fn queues(store: &Store, ask: &TableAsk) -> Vec<HotQueue> {
     out
 }
 
-/// The messages with unique keys that are asked for, where the log's index knows all of them; `None` where queues have to
-/// be read.
-pub(crate) fn by_unique_keys(store: &Store, queues: &[HotQueue], ask: &TableAsk) -> Option<Vec<Bytes>> {
-    let ids = ask.msg_ids.as_ref().filter(|ids| ids.len() <= LOOKUP_IDS_MAX)?;
+/// Leaves out of queues what was stored before the time that is asked for: store times never go back. Waits for the disk.
+pub(crate) fn narrow(store: &Store, queues: &mut Vec<HotQueue>, ask: &TableAsk) {
+    let from_ms = ask.store_times.start().div_euclid(MICROS);
+    if store.earliest_log_time().is_none_or(|earliest| earliest >= from_ms) {
+        return;
+    }
+    for HotQueue { topic, queue_id, offsets } in queues.iter_mut() {
+        if offsets.end - offsets.start > READ_THROUGH_MESSAGES_MAX {
+            offsets.start = offsets.start.max(store.offset_by_time(topic, *queue_id, from_ms, Boundary::Lower));
+        }
+    }
+    queues.retain(|queue| !queue.offsets.is_empty());
+}
+
+/// The messages with the ids that are asked for, where the log's index knows all of them; `None` where queues have to be
+/// read. It knows not all keys of a message with very many. Waits for the disk.
+pub(crate) fn by_ids(store: &Store, queues: &[HotQueue], ask: &TableAsk) -> Option<Vec<Bytes>> {
+    let ids = ask.msg_ids.as_ref()?;
     let topics: BTreeSet<&str> = queues.iter().map(|queue| &*queue.topic).collect();
-    if topics.len() > LOOKUP_TOPICS_MAX {
+    if topics.len().saturating_mul(ids.len()) > SEARCHES_MAX {
         return None;
     }
     let mut out = Vec::new();
@@ -70,44 +89,158 @@ pub(crate) fn by_unique_keys(store: &Store, queues: &[HotQueue], ask: &TableAsk)
     Some(out)
 }
 
-/// Gives records that are between the log offsets and in one of the queues, as one batch.
-pub(crate) fn give_records(
-    records: &[Bytes],
-    queues: &[HotQueue],
-    log: &Range<i64>,
-    chosen: &Chosen,
-    figures: &TierFigures,
-) -> Result<RecordBatch, DataFusionError> {
-    let mut rows = Rows::new(chosen, Where::Hot);
-    for bytes in records {
-        let failed = |why: String| ReadError::Record { topic: "(found by its id)".to_owned(), queue_id: -1, why };
-        let record = RecordView::parse(bytes).map_err(|error| failed(error.to_string()))?;
-        figures.add(1, bytes.len() as u64);
-        let of_queue = |queue: &HotQueue| *queue.topic == *record.topic() && queue.queue_id == record.queue_id();
-        if queues.iter().any(|queue| of_queue(queue) && is_asked_for(&record, queue, log)) {
-            rows.add(&record)?;
-        }
+/// What is wanted of the log's messages beside their queues.
+#[derive(Debug, Clone)]
+pub(crate) struct HotAsk {
+    pub(crate) log: Range<i64>,
+    /// The last store time, ms since 1970.
+    until_ms: i64,
+    /// Codes of the tags of which each message has one.
+    tags: Option<BTreeSet<i64>>,
+}
+
+impl HotAsk {
+    pub(crate) fn of(ask: &TableAsk, log: Range<i64>) -> Self {
+        let tags = ask.properties.get(TAGS).map(|tags| tags.iter().map(|tag| tags_code(Some(tag))).collect());
+        Self { log, until_ms: ask.store_times.end().div_euclid(MICROS), tags }
     }
-    rows.finish()
 }
 
-/// Who takes the messages of queues.
-pub(crate) trait Taker {
-    /// Takes a batch, or nothing for now; whether more is wanted.
-    fn take(&mut self, batch: Option<RecordBatch>) -> bool;
-
-    /// Takes the messages of a queue between two log offsets, which left the log while it was read; whether more is wanted.
-    fn gone(&mut self, queue: &HotQueue, log: Range<i64>) -> Result<bool, DataFusionError>;
+/// Passes over messages by the codes of their tags, which the queues have.
+impl Keep for &HotAsk {
+    fn by_tag(&mut self, code: i64) -> bool {
+        self.tags.as_ref().is_none_or(|codes| codes.contains(&code))
+    }
 }
 
-/// Reads queues one after another, and gives what lies between the log offsets, in batches. Waits for the disk.
-pub(crate) fn read(
-    (store, figures): (&Store, &TierFigures),
-    queues: &[HotQueue],
-    log: &Range<i64>,
-    chosen: &Chosen,
-    to: &mut dyn Taker,
-) -> Result<(), DataFusionError> {
+/// What comes next of the log's messages.
+pub(crate) enum Step {
+    Rows(RecordBatch),
+    /// Nothing yet.
+    Nothing,
+    /// The messages of a queue between two log offsets left the log while it was read.
+    Gone(HotQueue, Range<i64>),
+    End,
+}
+
+/// Gives messages of the log step by step. A step may wait for the disk, and for nothing else.
+pub(crate) trait Steps: Send + 'static {
+    fn step(&mut self) -> Result<Step, DataFusionError>;
+}
+
+/// Records that were found by their ids, those among them that are asked for.
+pub(crate) struct Found {
+    pub(crate) records: Arc<Vec<Bytes>>,
+    pub(crate) queues: Vec<HotQueue>,
+    pub(crate) ask: HotAsk,
+    pub(crate) chosen: Chosen,
+    pub(crate) figures: Arc<Figures>,
+    /// How many were looked at.
+    pub(crate) seen: usize,
+}
+
+impl Steps for Found {
+    fn step(&mut self) -> Result<Step, DataFusionError> {
+        if self.seen >= self.records.len() {
+            return Ok(Step::End);
+        }
+        let mut rows = Rows::new(&self.chosen, Where::Hot);
+        for bytes in self.records.iter().skip(self.seen) {
+            let failed = |why: String| ReadError::Record { topic: "(found by its id)".to_owned(), queue_id: -1, why };
+            let record = RecordView::parse(bytes).map_err(|error| failed(error.to_string()))?;
+            self.figures.hot.add(1, bytes.len() as u64);
+            self.seen += 1;
+            let of_queue = |queue: &HotQueue| *queue.topic == *record.topic() && queue.queue_id == record.queue_id();
+            if self.queues.iter().any(|queue| of_queue(queue) && is_asked_for(&record, queue, &self.ask.log)) {
+                rows.add(&record)?;
+            }
+            if rows.bytes() >= BATCH_BYTES_MAX {
+                break;
+            }
+        }
+        Ok(Step::Rows(rows.finish()?))
+    }
+}
+
+/// Queues that are read one after another.
+pub(crate) struct Scan {
+    store: Arc<Store>,
+    figures: Arc<Figures>,
+    chosen: Chosen,
+    ask: HotAsk,
+    queues: VecDeque<HotQueue>,
+    /// Behind the last message of the first queue that was given.
+    seen: i64,
+    /// How often the next message was just leaving the log.
+    tries: usize,
+}
+
+/// How a read of a queue went.
+enum Went {
+    On,
+    /// The queue has no more.
+    Over,
+    /// Its messages up to the log offset left the log; it goes on at the offset.
+    Gone {
+        to: i64,
+        next: i64,
+    },
+}
+
+impl Scan {
+    pub(crate) fn new(snapshot: &Snapshot, queues: Vec<HotQueue>, ask: HotAsk, chosen: Chosen) -> Self {
+        let (store, figures) = (Arc::clone(&snapshot.store), Arc::clone(&snapshot.figures));
+        let seen = ask.log.start;
+        Self { store, figures, chosen, ask, queues: queues.into(), seen, tries: 0 }
+    }
+
+    fn next_queue(&mut self) {
+        self.queues.pop_front();
+        (self.seen, self.tries) = (self.ask.log.start, 0);
+    }
+}
+
+impl Steps for Scan {
+    fn step(&mut self) -> Result<Step, DataFusionError> {
+        let chosen = self.chosen.clone();
+        let mut rows = Rows::new(&chosen, Where::Hot);
+        for _ in 0..READS_AT_ONCE_MAX {
+            let Some(queue) = self.queues.front_mut().filter(|queue| !queue.offsets.is_empty()) else {
+                if self.queues.is_empty() {
+                    return Ok(if rows.len() > 0 { Step::Rows(rows.finish()?) } else { Step::End });
+                }
+                self.next_queue();
+                continue;
+            };
+            match read(&self.store, &self.figures.hot, queue, (&self.ask, &mut self.seen, &mut self.tries), &mut rows)?
+            {
+                Went::On => {}
+                Went::Over => self.next_queue(),
+                // What came before is given first; then it is met again.
+                Went::Gone { .. } if rows.len() > 0 => break,
+                Went::Gone { to, next } => {
+                    let gone = (queue.clone(), self.seen..to.min(self.ask.log.end));
+                    queue.offsets.start = next;
+                    self.seen = self.seen.max(to);
+                    return Ok(Step::Gone(gone.0, gone.1));
+                }
+            }
+            if rows.len() >= BATCH_ROWS || rows.bytes() >= BATCH_BYTES_MAX {
+                break;
+            }
+        }
+        Ok(if rows.len() > 0 { Step::Rows(rows.finish()?) } else { Step::Nothing })
+    }
+}
+
+/// Reads a queue on, and puts what is asked for into rows.
+fn read(
+    store: &Store,
+    figures: &TierFigures,
+    queue: &mut HotQueue,
+    (mut ask, seen, tries): (&HotAsk, &mut i64, &mut usize),
+    rows: &mut Rows<'_>,
+) -> Result<Went, DataFusionError> {
     let budget = ReadBudget {
         messages_max: BATCH_ROWS,
         bytes_max: BATCH_BYTES_MAX,
@@ -115,91 +248,55 @@ pub(crate) fn read(
         scan_bytes_max: BATCH_BYTES_MAX,
         wait: true,
     };
-    let mut rows = Rows::new(chosen, Where::Hot);
-    for queue in queues {
-        let (topic, queue_id) = (&*queue.topic, queue.queue_id);
-        let mut offset = queue.offsets.start;
-        // Behind the last message that was given.
-        let (mut seen, mut tries) = (log.start, 0);
-        while offset < queue.offsets.end {
-            let found = store.read(topic, queue_id, offset, &budget, &mut KeepAll);
-            match found.status {
-                ReadStatus::Found | ReadStatus::NoMatch => {}
-                ReadStatus::Damaged { .. } => {
-                    let (from, to) = (offset, found.next_offset - 1);
-                    return Err(ReadError::Damaged { topic: topic.to_owned(), queue_id, from, to }.into());
-                }
-                // It leaves the log at this moment.
-                ReadStatus::Unavailable { from, .. } if store.log_range().0 > from && tries < TRIMMED_TIMES_MAX => {
-                    tries += 1;
-                    continue;
-                }
-                ReadStatus::Unavailable { from, to } => return Err(ReadError::Unavailable { from, to }.into()),
-                // The topic was deleted meanwhile.
-                ReadStatus::Empty | ReadStatus::AtEnd | ReadStatus::BeyondEnd => break,
-                // What has left the log before the table was planned is the tier's.
-                ReadStatus::BeforeBegin if store.log_range().0 <= log.start => {}
-                ReadStatus::BeforeBegin => {
-                    // It was rolled before it left the log. Where there is no tier it has expired.
-                    let (begin, _) = store.log_range();
-                    let next = store.queue_range(topic, queue_id).map_or(queue.offsets.end, |range| range.min);
-                    if next <= offset {
-                        return Err(ReadError::Trimmed { topic: topic.to_owned(), queue_id, offset }.into());
-                    }
-                    if !to.gone(queue, seen..begin.min(log.end))? {
-                        return Ok(());
-                    }
-                    (offset, seen) = (next, begin.max(seen));
-                    continue;
-                }
-                ReadStatus::Cold => {
-                    return Err(ReadError::Trimmed { topic: topic.to_owned(), queue_id, offset }.into());
-                }
-            }
-            figures.add(found.messages, found.bytes as u64);
-            let Some(last) = put(&mut rows, (&found, queue, log), chosen, to)? else { return Ok(()) };
-            seen = seen.max(last);
-            let is_full = rows.len() >= BATCH_ROWS;
-            let full = is_full.then(|| std::mem::replace(&mut rows, Rows::new(chosen, Where::Hot)));
-            if !to.take(full.map(Rows::finish).transpose()?) {
-                return Ok(());
-            }
-            offset = found.next_offset.max(offset + 1);
+    let (topic, queue_id, offset) = (Arc::clone(&queue.topic), queue.queue_id, queue.offsets.start);
+    let found = store.read(&topic, queue_id, offset, &budget, &mut ask);
+    match found.status {
+        ReadStatus::Found | ReadStatus::NoMatch => {}
+        ReadStatus::Damaged { .. } => {
+            let (from, to) = (offset, found.next_offset - 1);
+            return Err(ReadError::Damaged { topic: topic.to_string(), queue_id, from, to }.into());
         }
+        // It leaves the log at this moment.
+        ReadStatus::Unavailable { from, .. } if store.log_range().0 > from && *tries < TRIMMED_TIMES_MAX => {
+            *tries += 1;
+            return Ok(Went::On);
+        }
+        ReadStatus::Unavailable { from, to } => return Err(ReadError::Unavailable { from, to }.into()),
+        // The topic was deleted meanwhile.
+        ReadStatus::Empty | ReadStatus::AtEnd | ReadStatus::BeyondEnd => return Ok(Went::Over),
+        // What has left the log before the table was planned is the tier's.
+        ReadStatus::BeforeBegin if store.log_range().0 <= ask.log.start => {}
+        ReadStatus::BeforeBegin => {
+            // It was rolled before it left the log. Where there is no tier it has expired.
+            // In this order: what the log loses in between is asked for in the next round, and nothing is left out.
+            let next = store.queue_range(&topic, queue_id).map_or(queue.offsets.end, |range| range.min);
+            let (to, _) = store.log_range();
+            if next <= offset {
+                return Err(ReadError::Trimmed { topic: topic.to_string(), queue_id, offset }.into());
+            }
+            return Ok(Went::Gone { to, next });
+        }
+        ReadStatus::Cold => return Err(ReadError::Trimmed { topic: topic.to_string(), queue_id, offset }.into()),
     }
-    if rows.len() > 0 {
-        to.take(Some(rows.finish()?));
-    }
-    Ok(())
-}
-
-/// Puts what was found into rows, and gives them when they are many bytes: bodies may unpack to many times what was read.
-/// Gives the log offset behind the last record; `None` when nobody wants more.
-fn put<'a>(
-    rows: &mut Rows<'a>,
-    (found, queue, log): (&Read, &HotQueue, &Range<i64>),
-    chosen: &'a Chosen,
-    to: &mut dyn Taker,
-) -> Result<Option<i64>, DataFusionError> {
-    let mut end = log.start;
+    figures.add(found.messages, found.bytes as u64);
     for record in found.slices.iter().flat_map(|slice| records(slice)) {
-        let record = record.map_err(|error| ReadError::Record {
-            topic: queue.topic.to_string(),
-            queue_id: queue.queue_id,
-            why: error.to_string(),
-        })?;
-        end = record.physical_offset() + 1;
-        if is_asked_for(&record, queue, log) {
+        let failed = |why: String| ReadError::Record { topic: topic.to_string(), queue_id, why };
+        let record = record.map_err(|error| failed(error.to_string()))?;
+        if record.store_timestamp() > ask.until_ms {
+            return Ok(Went::Over);
+        }
+        if is_asked_for(&record, queue, &ask.log) {
             rows.add(&record)?;
         }
+        *seen = (*seen).max(record.physical_offset() + 1);
+        // Bodies may unpack to many times what was read: the rest is read again.
         if rows.bytes() >= BATCH_BYTES_MAX {
-            let full = std::mem::replace(rows, Rows::new(chosen, Where::Hot));
-            if !to.take(Some(full.finish()?)) {
-                return Ok(None);
-            }
+            queue.offsets.start = record.queue_offset().max(offset) + 1;
+            return Ok(Went::On);
         }
     }
-    Ok(Some(end))
+    queue.offsets.start = found.next_offset.max(offset + 1);
+    Ok(Went::On)
 }
 
 fn is_asked_for(record: &RecordView<'_>, queue: &HotQueue, log: &Range<i64>) -> bool {

@@ -23,12 +23,15 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_io_timeout::TimeoutStream;
 
 use crate::engine::{Answer, Engine, Statement};
 use crate::error::QueryError;
 use crate::figures::Front;
 use crate::forms::{Encoder, Form};
-use crate::limits::{BODY_BYTES_MAX, CONNECTIONS_MAX, REQUEST_SECONDS_MAX};
+use crate::limits::{
+    BODY_BYTES_MAX, CONNECTIONS_MAX, LAST_LINE_SECONDS_MAX, REQUEST_SECONDS_MAX, STALLED_SECONDS_MAX, UNSENT_BYTES_MAX,
+};
 
 /// The header that names the columns and their types, in their order, as JSON.
 pub const COLUMNS_HEADER: &str = "x-strata-columns";
@@ -53,7 +56,10 @@ pub async fn serve(listener: TcpListener, engine: Arc<Engine>, until: impl Futur
                     let exchange = async move {
                         let mut exchange = http1::Builder::new();
                         exchange.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(REQUEST_SECONDS_MAX));
-                        let exchange = exchange.keep_alive(false).serve_connection(TokioIo::new(socket), service);
+                        exchange.keep_alive(false).max_buf_size(UNSENT_BYTES_MAX);
+                        let mut socket = TimeoutStream::new(socket);
+                        socket.set_write_timeout(Some(Duration::from_secs(STALLED_SECONDS_MAX)));
+                        let exchange = exchange.serve_connection(TokioIo::new(Box::pin(socket)), service);
                         if let Err(error) = exchange.await {
                             tracing::debug!(%error, "a statement's connection went wrong");
                         }
@@ -112,12 +118,10 @@ async fn answer(State(engine): State<Arc<Engine>>, headers: HeaderMap, body: Bod
                 | QueryError::ReadOnly { .. }
                 | QueryError::Syntax { .. }
                 | QueryError::Statement(_) => StatusCode::BAD_REQUEST,
-                QueryError::TooSlow { .. } | QueryError::Crowded => StatusCode::REQUEST_TIMEOUT,
-                QueryError::Memory(_)
-                | QueryError::Failed(_)
-                | QueryError::Stalled
-                | QueryError::Broken
-                | QueryError::Threads(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                QueryError::TooSlow { .. } | QueryError::Crowded { .. } => StatusCode::REQUEST_TIMEOUT,
+                QueryError::Memory(_) | QueryError::Failed(_) | QueryError::Broken | QueryError::Threads(_) => {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
             };
             (status, error_line(&error)).into_response()
         }
@@ -127,18 +131,21 @@ async fn answer(State(engine): State<Arc<Engine>>, headers: HeaderMap, body: Bod
 async fn answered(engine: &Arc<Engine>, body: Body, form: Form) -> Result<Response, QueryError> {
     let statement = text_of(body).await?;
     let mut answer = engine.run(Front::Http, Statement::Text(statement)).await?;
+    let encoder = match Encoder::new(form, &answer.schema()) {
+        Ok(encoder) => encoder,
+        Err(error) => return Err(answer.fails(error)),
+    };
     // What fails before its first rows is answered with its status.
     let first = answer.next().await.transpose()?;
-    rows(engine, (answer, first), form)
+    Ok(rows(engine, (answer, first), (encoder, form)))
 }
 
 fn rows(
     engine: &Arc<Engine>,
     (answer, first): (Answer, Option<RecordBatch>),
-    form: Form,
-) -> Result<Response, QueryError> {
+    (encoder, form): (Encoder, Form),
+) -> Response {
     let columns = columns(&answer.schema());
-    let encoder = Encoder::new(form, &answer.schema())?;
     let engine = Arc::clone(engine);
     let begun = first.map(Ok);
     let written = stream::unfold(Some((answer, begun, encoder, engine)), |under_way| async move {
@@ -170,12 +177,12 @@ fn rows(
     if let Ok(columns) = HeaderValue::from_str(&columns) {
         headers.insert(COLUMNS_HEADER, columns);
     }
-    Ok(response)
+    response
 }
 
-/// The end of an answer that was broken off. An error drops what was not sent yet, so it waits for one turn.
+/// The end of an answer that was broken off. An error drops what was not sent yet, so it waits for that to be sent.
 async fn cut(error: QueryError) -> Result<Bytes, QueryError> {
-    tokio::task::yield_now().await;
+    tokio::time::sleep(Duration::from_secs(LAST_LINE_SECONDS_MAX)).await;
     Err(error)
 }
 

@@ -17,6 +17,7 @@ mod figures;
 mod forms;
 mod hot;
 pub mod http;
+mod json;
 pub mod limits;
 mod messages;
 pub mod postgres;

@@ -21,12 +21,12 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
 };
 use strata_tiering::cold::{Cold, TableAsk, TablePart, TableParts};
-use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
+use tokio::task::spawn_blocking;
 
 use crate::columns::{Chosen, schema};
 use crate::error::ReadError;
-use crate::hot::{HotQueue, Taker};
+use crate::hot::{Found, HotAsk, HotQueue, Scan, Step, Steps};
 use crate::limits::{BATCHES_AHEAD_MAX, TRIMMED_TIMES_MAX};
 use crate::snapshot::{Halves, Snapshot};
 use crate::wanted::{is_bound, wanted};
@@ -95,8 +95,10 @@ pub(crate) struct MessagesPlan {
     snapshot: Arc<Snapshot>,
     chosen: Chosen,
     parts: Vec<Part>,
-    /// Log offsets of what is read in the log.
-    hot: Range<i64>,
+    /// What is wanted of the log.
+    hot: HotAsk,
+    /// Segments of the log that lie in it.
+    segments: usize,
     passed: TableParts,
     properties: Arc<PlanProperties>,
 }
@@ -130,31 +132,54 @@ impl MessagesPlan {
         let partitioning = Partitioning::UnknownPartitioning(parts.len());
         let equal = EquivalenceProperties::new(Arc::clone(&chosen.schema));
         let properties = PlanProperties::new(equal, partitioning, EmissionType::Incremental, Boundedness::Bounded);
-        Ok(Self { snapshot: Arc::clone(snapshot), chosen, parts, hot, passed, properties: Arc::new(properties) })
+        let segments = segments(snapshot, &hot);
+        let (hot, properties) = (HotAsk::of(ask, hot), Arc::new(properties));
+        Ok(Self { snapshot: Arc::clone(snapshot), chosen, parts, hot, segments, passed, properties })
     }
+}
+
+/// Segments of the log that have some of its offsets.
+fn segments(snapshot: &Snapshot, log: &Range<i64>) -> usize {
+    let sealed = snapshot.store.sealed_ranges();
+    let live = sealed.last().map_or(log.start, |last| last.to);
+    let of_sealed = sealed.iter().filter(|range| range.from < log.end && range.to > log.start).count();
+    of_sealed + usize::from(log.end > live && !log.is_empty())
 }
 
 /// The halves of a question, and what the log's index gives of the hot one. What leaves the log while its index is asked
 /// is missing there, and is not in the cold half: both are made anew then.
 async fn found(snapshot: &Arc<Snapshot>, ask: &TableAsk) -> Result<(Halves, Option<Vec<Bytes>>)> {
     for _ in 0..TRIMMED_TIMES_MAX {
-        let halves = snapshot.halves(ask)?;
-        let found = looked_up(snapshot, &halves.queues, ask).await?;
-        if found.is_none() || snapshot.store.log_range().0 <= halves.hot.start {
+        let mut halves = snapshot.halves(ask)?;
+        let is_by_time = *ask.store_times.start() != i64::MIN;
+        if !is_by_time && ask.msg_ids.is_none() {
+            return Ok((halves, None));
+        }
+        let (queues, found) = looked_up(snapshot, std::mem::take(&mut halves.queues), ask).await?;
+        halves.queues = queues;
+        if snapshot.store.log_range().0 <= halves.hot.start {
             return Ok((halves, found));
         }
     }
     Ok((snapshot.halves(ask)?, None))
 }
 
-/// The messages that the log's index gives, where it knows all that are asked for. Waits for the disk elsewhere.
-async fn looked_up(snapshot: &Arc<Snapshot>, queues: &[HotQueue], ask: &TableAsk) -> Result<Option<Vec<Bytes>>> {
-    if ask.msg_ids.is_none() {
-        return Ok(None);
-    }
-    let (snapshot, queues, ask) = (Arc::clone(snapshot), queues.to_vec(), ask.clone());
-    let looked_up = tokio::task::spawn_blocking(move || hot::by_unique_keys(&snapshot.store, &queues, &ask)).await;
-    looked_up.map_err(|error| DataFusionError::External(Box::new(error)))
+/// The queues without what was stored too early, and the messages that the log's index gives where it knows all that are
+/// asked for. Waits for the disk elsewhere.
+async fn looked_up(
+    snapshot: &Arc<Snapshot>,
+    mut queues: Vec<HotQueue>,
+    ask: &TableAsk,
+) -> Result<(Vec<HotQueue>, Option<Vec<Bytes>>)> {
+    let (snapshot, ask) = (Arc::clone(snapshot), ask.clone());
+    let looked_up = spawn_blocking(move || {
+        let found = hot::by_ids(&snapshot.store, &queues, &ask);
+        if found.is_none() {
+            hot::narrow(&snapshot.store, &mut queues, &ask);
+        }
+        (queues, found)
+    });
+    looked_up.await.map_err(|error| DataFusionError::External(Box::new(error)))
 }
 
 /// The items in so many shares, none of them empty.
@@ -170,42 +195,52 @@ fn shares<T>(items: Vec<T>, count: usize) -> Vec<Vec<T>> {
     out
 }
 
-/// Takes messages of the log in a thread that may wait.
-struct HotTaker<'a> {
-    snapshot: &'a Snapshot,
-    chosen: &'a Chosen,
-    to: Sender<Result<RecordBatch>>,
-}
-
-impl Taker for HotTaker<'_> {
-    fn take(&mut self, batch: Option<RecordBatch>) -> bool {
-        match batch {
-            Some(batch) => self.to.blocking_send(Ok(batch)).is_ok(),
-            None => !self.to.is_closed(),
+/// Gives messages of the log. A thread that may wait is taken for each step alone: whoever takes the rows may wait for
+/// other parts, which want threads, too.
+async fn give(snapshot: &Snapshot, chosen: &Chosen, steps: impl Steps, to: &Sender<Result<RecordBatch>>) -> Result<()> {
+    let mut steps = steps;
+    while !to.is_closed() {
+        let stepped = spawn_blocking(move || {
+            let step = steps.step();
+            (steps, step)
+        });
+        let (back, step) = stepped.await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        steps = back;
+        match step? {
+            Step::Rows(batch) => {
+                // Nobody may take it any more.
+                let _ = to.send(Ok(batch)).await;
+            }
+            Step::Nothing => {}
+            Step::Gone(queue, log) => gone(snapshot, chosen, (&queue, log), to).await?,
+            Step::End => return Ok(()),
         }
     }
+    Ok(())
+}
 
-    fn gone(&mut self, queue: &HotQueue, log: Range<i64>) -> Result<bool> {
-        let Some((cold, manifest)) = self.snapshot.cold_now()? else { return Ok(true) };
-        let ask = TableAsk {
-            topics: Some(BTreeSet::from([queue.topic.to_string()])),
-            queue_ids: queue.queue_id..=queue.queue_id,
-            log_offsets: log,
-            floors: self.snapshot.store.forgotten_topics().into_iter().collect(),
-            ..TableAsk::default()
-        };
-        let figures = &self.snapshot.figures.cold;
-        Handle::current().block_on(async {
-            let found = cold.table(&manifest, &ask).await.map_err(ReadError::from)?;
-            cold::read((&cold, figures), &found.parts, self.chosen, &self.to).await
-        })?;
-        Ok(!self.to.is_closed())
-    }
+/// Gives what left the log while it was read, out of the tier.
+async fn gone(
+    snapshot: &Snapshot,
+    chosen: &Chosen,
+    (queue, log): (&HotQueue, Range<i64>),
+    to: &Sender<Result<RecordBatch>>,
+) -> Result<()> {
+    let Some((cold, manifest)) = snapshot.cold_now()? else { return Ok(()) };
+    let ask = TableAsk {
+        topics: Some(BTreeSet::from([queue.topic.to_string()])),
+        queue_ids: queue.queue_id..=queue.queue_id,
+        log_offsets: log,
+        floors: snapshot.store.forgotten_topics().into_iter().collect(),
+        ..TableAsk::default()
+    };
+    let found = cold.table(&manifest, &ask).await.map_err(ReadError::from)?;
+    cold::read((&cold, &snapshot.figures.cold), &found.parts, chosen, to).await
 }
 
 impl DisplayAs for MessagesPlan {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mut queues, mut found, mut groups, mut rows) = (0, String::new(), 0, 0);
+        let (mut queues, mut found, mut groups, mut rows, mut bytes) = (0, String::new(), 0, 0, 0);
         for part in &self.parts {
             match part {
                 Part::Hot(hot) => queues += hot.len(),
@@ -216,6 +251,7 @@ impl DisplayAs for MessagesPlan {
                 Part::Cold(_, cold) => {
                     groups += cold.len();
                     rows += cold.iter().map(TablePart::rows).sum::<u64>();
+                    bytes += cold.iter().map(|part| part.bytes(&self.chosen.paths(part.columns()))).sum::<u64>();
                 }
             }
         }
@@ -223,11 +259,12 @@ impl DisplayAs for MessagesPlan {
         let TableParts { rolls, rolls_passed, groups_passed, .. } = &self.passed;
         write!(
             f,
-            "Messages: columns=[{}], hot: queues={queues}, log={}..{}{found}; cold: rolls={rolls}, rolls_pruned={rolls_passed}, \
-             row_groups={groups}, row_groups_pruned={groups_passed}, rows={rows}",
+            "Messages: columns=[{}], hot: queues={queues}, segments={}, log={}..{}{found}; cold: rolls={rolls}, \
+             rolls_pruned={rolls_passed}, row_groups={groups}, row_groups_pruned={groups_passed}, rows={rows}, bytes={bytes}",
             columns.join(", "),
-            self.hot.start,
-            self.hot.end,
+            self.segments,
+            self.hot.log.start,
+            self.hot.log.end,
         )
     }
 }
@@ -268,23 +305,17 @@ impl ExecutionPlan for MessagesPlan {
         let part = self.parts.get(partition).cloned();
         let part = part.ok_or_else(|| DataFusionError::Internal(format!("messages have no part {partition}")))?;
         let mut stream = RecordBatchReceiverStream::builder(Arc::clone(&self.chosen.schema), BATCHES_AHEAD_MAX);
-        let (to, chosen, log) = (stream.tx(), self.chosen.clone(), self.hot.clone());
+        let (to, chosen, ask) = (stream.tx(), self.chosen.clone(), self.hot.clone());
         match part {
             Part::Hot(queues) => {
                 let snapshot = Arc::clone(&self.snapshot);
-                stream.spawn_blocking(move || {
-                    let mut taker = HotTaker { snapshot: &snapshot, chosen: &chosen, to };
-                    hot::read((&snapshot.store, &snapshot.figures.hot), &queues, &log, &chosen, &mut taker)
-                });
+                let scan = Scan::new(&snapshot, queues, ask, chosen.clone());
+                stream.spawn(async move { give(&snapshot, &chosen, scan, &to).await });
             }
             Part::Found(records, queues) => {
-                let figures = Arc::clone(&self.snapshot.figures);
-                stream.spawn_blocking(move || {
-                    let batch = hot::give_records(&records, &queues, &log, &chosen, &figures.hot)?;
-                    // Nobody may take it any more.
-                    let _ = to.blocking_send(Ok(batch));
-                    Ok(())
-                });
+                let (snapshot, figures) = (Arc::clone(&self.snapshot), Arc::clone(&self.snapshot.figures));
+                let found = Found { records, queues, ask, chosen: chosen.clone(), figures, seen: 0 };
+                stream.spawn(async move { give(&snapshot, &chosen, found, &to).await });
             }
             Part::Cold(cold, parts) => {
                 let figures = Arc::clone(&self.snapshot.figures);

@@ -19,6 +19,7 @@ use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContex
 use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
 use tokio::sync::OnceCell;
 
+use crate::json;
 use crate::limits::{BATCH_ROWS, MEMORY_BYTES_MAX, SPILLED_BYTES_MAX, THREADS};
 use crate::snapshot::Snapshot;
 use crate::tables::{Table, Tables};
@@ -64,7 +65,8 @@ impl Sessions {
             .with_default_catalog_and_schema(CATALOG, SCHEMA);
         let plain = SessionContext::new_with_config_rt(config, environment.build_arc()?).state();
         let plain = SessionStateBuilder::new_from_existing(plain);
-        let plain = plain.with_physical_optimizer_rule(Arc::new(JoinsYield)).build();
+        let mut plain = plain.with_physical_optimizer_rule(Arc::new(JoinsYield)).build();
+        json::register(&mut plain)?;
         Ok(Self { plain, postgres: OnceCell::new() })
     }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use datafusion::scalar::ScalarValue;
+use strata_protocol::properties::{KEYS, TAGS};
 use strata_tiering::cold::TableAsk;
 
 /// The bounds of conditions that all have to hold.
@@ -30,31 +31,31 @@ fn narrow(ask: &mut TableAsk, condition: &Expr) {
             narrow(ask, right);
         }
         Expr::BinaryExpr(BinaryExpr { op: Operator::Or, .. }) => {
-            if let Some((name, texts)) = any_of(condition) {
-                one_of(ask, name, texts);
+            if let Some((of, texts)) = any_of(condition) {
+                one_of(ask, of, texts);
             }
         }
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (column(left), literal(right)) {
-            (Some(name), Some(value)) => compare(ask, name, *op, value),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (of(left), literal(right)) {
+            (Some(of), Some(value)) => compare(ask, of, *op, value),
             _ => {
-                if let (Some(name), Some(value), Some(op)) = (column(right), literal(left), op.swap()) {
-                    compare(ask, name, op, value);
+                if let (Some(of), Some(value), Some(op)) = (of(right), literal(left), op.swap()) {
+                    compare(ask, of, op, value);
                 }
             }
         },
         Expr::Between(between) if !between.negated => {
-            if let Some(name) = column(&between.expr) {
+            if let Some(of) = of(&between.expr) {
                 for (op, bound) in [(Operator::GtEq, &between.low), (Operator::LtEq, &between.high)] {
                     if let Some(value) = literal(bound) {
-                        compare(ask, name, op, value);
+                        compare(ask, of, op, value);
                     }
                 }
             }
         }
         Expr::InList(list) if !list.negated => {
             let texts: Option<BTreeSet<String>> = list.list.iter().map(|item| text(literal(item)?)).collect();
-            if let (Some(name), Some(texts)) = (column(&list.expr), texts) {
-                one_of(ask, name, texts);
+            if let (Some(of), Some(texts)) = (of(&list.expr), texts) {
+                one_of(ask, of, texts);
             }
         }
         Expr::ScalarFunction(call) if call.name() == "starts_with" => {
@@ -71,30 +72,50 @@ fn narrow(ask: &mut TableAsk, condition: &Expr) {
                 && column(list) == Some("keys")
                 && let Some(text) = literal(value).and_then(text)
             {
-                keep(&mut ask.keys, BTreeSet::from([text]));
+                // A message may have many; of several conditions one is bound enough.
+                ask.keys.get_or_insert_with(|| BTreeSet::from([text]));
             }
         }
         _ => {}
     }
 }
 
-/// The column and the texts of `column = text OR column = text ..`: what becomes of a short `IN`.
-fn any_of(condition: &Expr) -> Option<(&str, BTreeSet<String>)> {
-    let (mut name, mut texts, mut rest) = (None, BTreeSet::new(), vec![condition]);
+/// What a condition is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of<'a> {
+    Column(&'a str),
+    Property(&'a str),
+}
+
+/// What an expression is, if conditions on it may bound something.
+fn of(expression: &Expr) -> Option<Of<'_>> {
+    if let Expr::ScalarFunction(call) = expression
+        && call.name() == "get_field"
+        && let [map, name] = call.args.as_slice()
+        && column(map) == Some("properties")
+    {
+        return literal(name)?.try_as_str().flatten().map(Of::Property);
+    }
+    column(expression).map(Of::Column)
+}
+
+/// What `column = text OR column = text ..` is about, and the texts: what becomes of a short `IN`.
+fn any_of(condition: &Expr) -> Option<(Of<'_>, BTreeSet<String>)> {
+    let (mut known, mut texts, mut rest) = (None, BTreeSet::new(), vec![condition]);
     while let Some(part) = rest.pop() {
         let Expr::BinaryExpr(BinaryExpr { left, op, right }) = part else { return None };
         if *op == Operator::Or {
             rest.extend([&**left, &**right]);
             continue;
         }
-        let (of, value) = column(left).zip(literal(right)).or_else(|| column(right).zip(literal(left)))?;
-        if *op != Operator::Eq || name.is_some_and(|name| name != of) {
+        let (about, value) = of(left).zip(literal(right)).or_else(|| of(right).zip(literal(left)))?;
+        if *op != Operator::Eq || known.is_some_and(|known| known != about) {
             return None;
         }
-        name = Some(of);
+        known = Some(about);
         texts.insert(text(value)?);
     }
-    name.map(|name| (name, texts))
+    known.map(|known| (known, texts))
 }
 
 /// The column that an expression is, also one of times that are made finer: `now()` tells nanoseconds.
@@ -119,13 +140,14 @@ fn text(value: &ScalarValue) -> Option<String> {
     value.try_as_str().flatten().map(str::to_owned)
 }
 
-fn compare(ask: &mut TableAsk, name: &str, op: Operator, value: &ScalarValue) {
+fn compare(ask: &mut TableAsk, of: Of<'_>, op: Operator, value: &ScalarValue) {
+    if op == Operator::Eq
+        && let Some(text) = text(value)
+    {
+        return one_of(ask, of, BTreeSet::from([text]));
+    }
+    let Of::Column(name) = of else { return };
     match name {
-        "topic" | "msg_id" if op == Operator::Eq => {
-            if let Some(text) = text(value) {
-                one_of(ask, name, BTreeSet::from([text]));
-            }
-        }
         "queue_id" => {
             if let ScalarValue::Int32(Some(number)) = value {
                 let (low, high) = range(op, *number, (i32::MIN, i32::MAX));
@@ -170,12 +192,24 @@ const fn range<N: Copy>(op: Operator, number: N, (least, greatest): (N, N)) -> (
     }
 }
 
-fn one_of(ask: &mut TableAsk, name: &str, texts: BTreeSet<String>) {
-    match name {
-        "topic" => keep(&mut ask.topics, texts),
-        "msg_id" => keep(&mut ask.msg_ids, texts),
-        _ => {}
+fn one_of(ask: &mut TableAsk, of: Of<'_>, texts: BTreeSet<String>) {
+    match of {
+        Of::Column("topic") => keep(&mut ask.topics, texts),
+        Of::Column("msg_id") => keep(&mut ask.msg_ids, texts),
+        Of::Column("tags") => property(ask, TAGS, texts),
+        Of::Property(name) => property(ask, name, texts),
+        Of::Column(_) => {}
     }
+}
+
+/// A bound of a property. An empty one is as good as none to some, and keys are in a column of another kind.
+fn property(ask: &mut TableAsk, name: &str, texts: BTreeSet<String>) {
+    if name == KEYS || texts.contains("") {
+        return;
+    }
+    let mut known = ask.properties.remove(name);
+    keep(&mut known, texts);
+    ask.properties.extend(known.map(|texts| (name.to_owned(), texts)));
 }
 
 /// Of several conditions all have to hold.
@@ -188,6 +222,8 @@ fn keep(known: &mut Option<BTreeSet<String>>, texts: BTreeSet<String>) {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::functions::core::expr_fn::get_field;
+    use datafusion::functions_nested::expr_fn::array_has;
     use datafusion::logical_expr::{col, lit};
 
     use super::*;
@@ -227,6 +263,33 @@ mod tests {
     fn two_topics_at_once_are_none() {
         let ask = wanted(&[col("topic").eq(lit("a")), col("topic").eq(lit("b"))]);
         assert_eq!(ask.topics, texts(&[]));
+    }
+
+    #[test]
+    fn of_the_keys_of_a_message_each_may_be_another_one() {
+        let has = |key: &str| array_has(col("keys"), lit(key));
+        assert_eq!(wanted(&[has("a"), has("b")]).keys, texts(&["a"]));
+    }
+
+    #[test]
+    fn properties_are_bounds_where_they_are_texts() {
+        let property = |name: &str| get_field(col("properties"), name);
+        let ask = wanted(&[
+            property("color").eq(lit("red")).or(lit("blue").eq(property("color"))),
+            col("tags").eq(lit("a")),
+            property("TAGS").in_list(vec![lit("a"), lit("b")], false),
+        ]);
+        let bounds = [("color".to_owned(), texts(&["blue", "red"])), ("TAGS".to_owned(), texts(&["a"]))];
+        assert_eq!(ask.properties, bounds.map(|(name, texts)| (name, texts.unwrap_or_default())).into());
+        for condition in [
+            property("color").eq(lit("")),
+            property("color").not_eq(lit("red")),
+            property("color").gt(lit("red")),
+            property("KEYS").eq(lit("a")),
+            get_field(col("keys"), "color").eq(lit("red")),
+        ] {
+            assert!(!is_bound(&condition), "{condition}");
+        }
     }
 
     #[test]

@@ -197,6 +197,13 @@ def pull(line, group, topic, offset, kind="TAG"):
                            "subVersion": 1, "expressionType": kind})
 
 
+def message(topic, body, group="makers", queue=0, properties=""):
+    """The request that sends a message, as `ask` and `ask_all` take it."""
+    return SEND, {"producerGroup": group, "topic": topic, "defaultTopic": "TBW102", "defaultTopicQueueNums": 4,
+                  "queueId": queue, "sysFlag": 0, "bornTimestamp": int(time.time() * 1000), "flag": 0,
+                  "properties": properties, "reconsumeTimes": 0, "unitMode": "false"}, body
+
+
 def give_back(line, group, topic):
     """A group makes the first message of a topic's first queue a dead letter."""
     _, record = pull(line, group, topic, 0)
@@ -223,7 +230,24 @@ class Scene:
 
     def start_in(self, data):
         """The command that starts strata on a data folder."""
-        return [self.binary, "start", "--data", str(self.folder / data), *self.options]
+        settings = self.folder / "broker.conf"
+        # How full the machine's own disk is decides nothing here.
+        settings.write_text("diskMaxUsedSpaceRatio = 95\n")
+        return [self.binary, "start", "--data", str(self.folder / data), "-c", str(settings), *self.options]
+
+    def cpu_s(self):
+        """CPU that the broker's process took so far, as the kernel has it."""
+        fields = Path(f"/proc/{self.strata.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def refuses_expressions(self):
+        """A group of the strict dialect cannot have an expression with an end that is no SQL."""
+        self.call("group", "create", "strict", "--dialect", "strict")
+        try:
+            self.call("consume", "orders", "-g", "strict", "--filter", "TAGS = 'A' and so on")
+        except Failed:
+            return
+        raise Failed("an expression with an end that is no SQL was taken")
 
     def add_prometheus(self, config):
         """A Prometheus beside the broker, with this configuration."""

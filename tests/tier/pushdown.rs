@@ -99,18 +99,36 @@ fn condition(draw: &mut Draw, world: &World, depth: u32) -> String {
             let ids: Vec<String> = (0..5).map(|_| format!("'{:032X}'", draw.below(world.messages + 100))).collect();
             format!("msg_id {}IN ({})", not(draw), ids.join(", "))
         }
-        11 => format!("array_has(keys, 'order-{}')", draw.below(world.messages + 100)),
+        11 => keys(draw, world),
         12 => format!("tags {op} 'Tag{}'", draw.below(6)),
         _ => draw
             .pick(&[
                 "tier = 'hot'",
                 "tier = 'cold'",
                 "properties['color'] = 'teal'",
+                "properties['color'] IN ('teal', 'green')",
+                "properties['color'] <> 'red'",
+                "properties['TAGS'] = 'Tag3'",
+                "properties['KEYS'] = 'order-7 pair-3'",
+                "properties['nothing'] = ''",
+                "properties['nothing'] = 'x'",
+                "'blue' = properties['color']",
                 "reconsume_times = 0",
                 "keys IS NULL",
             ])
             .unwrap_or(&"true")
             .to_string(),
+    }
+}
+
+/// Messages have a key of their own and one that two of them have.
+fn keys(draw: &mut Draw, world: &World) -> String {
+    let nth = draw.below(world.messages + 100);
+    match draw.below(4) {
+        0 => format!("array_has(keys, 'order-{nth}')"),
+        1 => format!("array_has(keys, 'pair-{}')", nth / 2),
+        2 => format!("array_has(keys, 'order-{nth}') AND array_has(keys, 'pair-{}')", nth / 2),
+        _ => format!("array_has(keys, 'order-{nth}') AND array_has(keys, 'pair-{}')", nth / 2 + 1),
     }
 }
 

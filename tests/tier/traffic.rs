@@ -49,7 +49,8 @@ impl Truth {
             let (tag, key) = (format!("Tag{}", nth % 5), format!("order-{nth}"));
             let color = if nth % 200 == 7 { "teal" } else { ["red", "blue"][nth / 3 % 2] };
             let properties = format!(
-                "UNIQ_KEY\u{1}{nth:032X}\u{2}KEYS\u{1}{key}\u{2}TAGS\u{1}{tag}\u{2}color\u{1}{color}\u{2}WAIT\u{1}true\u{2}"
+                "UNIQ_KEY\u{1}{nth:032X}\u{2}KEYS\u{1}{key} pair-{}\u{2}TAGS\u{1}{tag}\u{2}color\u{1}{color}\u{2}WAIT\u{1}true\u{2}",
+                nth / 2
             );
             let mut body = format!("message {nth} of {topic} ").into_bytes();
             while body.len() < BODY_BYTES {

@@ -123,17 +123,7 @@ fn told<'a>((_, bounds): &'a (&str, Bounds)) -> Statistics<'a> {
 
 /// Whether one of the tags may lie between the least and the greatest of a range.
 fn has_tag_within(tags: &TagSet, bounds: &Bounds) -> bool {
-    if bounds.rows.is_some() && bounds.rows == bounds.nulls {
-        return false;
-    }
-    let (Some((min, _)), Some((max, exact))) = (&bounds.min, &bounds.max) else { return true };
-    let is_within = |tag: &[u8]| {
-        // A text that was cut may go on behind its end.
-        let is_below =
-            tag <= max.as_slice() || !exact && tag.get(..max.len()).is_none_or(|head| head <= max.as_slice());
-        tag >= min.as_slice() && is_below
-    };
-    tags.iter().any(|tag| is_within(tag.as_bytes()))
+    tags.iter().any(|tag| bounds.may_hold(tag.as_bytes()))
 }
 
 impl ByColumns {

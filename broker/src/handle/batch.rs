@@ -16,6 +16,7 @@ use super::send;
 use crate::hall::Hall;
 use crate::refusal::Refusal;
 use crate::topics::Topic;
+use crate::trail::Doer;
 
 /// Stores a batch: all of its messages or none.
 pub(super) fn send(
@@ -58,7 +59,7 @@ pub(super) fn send(
             properties: seen.complete(hall, inner.properties, made_key.as_deref())?,
             terms: IndexTerms { unique_key, ..seen.terms },
             delay_level: 0,
-            sender: Some((header.producer_group, send::doer(connection))),
+            sender: Some((header.producer_group, Doer::of(connection))),
         });
     }
     let stored = store_all(hall, &drafts)?;

@@ -192,6 +192,9 @@ fn park(hall: &Hall, pull: Parked) {
 fn refuse(hall: &Hall, pull: Parked, what: &'static str) {
     let range = hall.range(&pull.plan.topic, pull.plan.queue_id);
     let moved_on = range.and_then(|range| moved_on(&pull.plan, (range.min, range.max)));
+    if moved_on.is_some() {
+        hall.figures.passed(&pull.plan, pull.plan.seen);
+    }
     pull.responder.send(moved_on.unwrap_or_else(|| Refusal::Busy { what }.into()));
 }
 
@@ -324,6 +327,7 @@ fn reply(hall: &Hall, plan: &PullPlan, mut read: Read) -> Reply {
         read.status
         && let Some(moved_on) = moved_on(plan, (read.min, read.max))
     {
+        hall.figures.passed(plan, plan.seen);
         return moved_on;
     }
     let (code, next, remark) = match &read.status {

@@ -68,7 +68,7 @@ fn accept(
         properties: seen.complete(hall, header.properties.as_bytes(), made_key.as_deref())?,
         terms: IndexTerms { unique_key, ..seen.terms },
         delay_level: seen.delay_level,
-        sender: Some((header.producer_group, doer(connection))),
+        sender: Some((header.producer_group, Doer::of(connection))),
     };
     let is_dead = name::is_retry(header.topic) && redirect_spent(hall, header, command.version, &mut draft)?;
     let stored = draft.store(hall, topic)?;
@@ -81,11 +81,6 @@ fn accept(
         .text("transactionId", unique_key.unwrap_or_default());
     let log_end = stored.log_end;
     Ok(when_settled(hall, &Sent { command, connection, log_end, waits: seen.waits, telling }, reply))
-}
-
-/// Who is at a connection.
-pub(super) fn doer(connection: &Connection) -> Doer {
-    Doer { connection: connection.id(), host: connection.peer() }
 }
 
 /// The topic that a message which was given back came from first.

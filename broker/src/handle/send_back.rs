@@ -16,7 +16,7 @@ use strata_remoting::{Answer, Connection};
 use strata_store::FlushMode;
 
 use super::draft::{Draft, put};
-use super::send::{Flushed, Sent, doer, first_topic, when_settled};
+use super::send::{Flushed, Sent, first_topic, when_settled};
 use super::{header, later};
 use crate::hall::Hall;
 use crate::refusal::Refusal;
@@ -41,7 +41,7 @@ pub(super) fn send_back(hall: &Arc<Hall>, command: &Command, connection: &Arc<Co
         let remark = "the group has no retry queues; the message is not delivered again";
         return Ok(Answer::Now(Reply::success().remark(remark)));
     }
-    let (version, doer) = (command.version, doer(connection));
+    let (version, doer) = (command.version, Doer::of(connection));
     if let Some(record) = hall.store.record_at(request.offset) {
         let log_end = store_again(hall, &request, version, (&group, doer), &record)?;
         return Ok(when_settled(

@@ -65,7 +65,7 @@ impl<'a> Common<'a> {
     }
 
     fn turn_to(&mut self, topic: &Arc<str>) {
-        if !Arc::ptr_eq(&self.topic, topic) {
+        if self.topic != *topic {
             self.topic = Arc::clone(topic);
             (self.is_retry, self.is_system) = (flag(name::is_retry(topic)), flag(name::is_system_topic(topic)));
             self.ends.clear();
@@ -132,14 +132,14 @@ impl<'a> Counting<'a> {
     }
 
     /// What the group has taken, and what it has not.
-    fn ahead(&self, consumed: &BTreeMap<i32, i64>, pulled: &[(i32, i64)], common: &mut Common<'_>) -> Ahead {
+    fn ahead(&self, consumed: &BTreeMap<i32, i64>, pulled: &[(i32, i64, i64)], common: &mut Common<'_>) -> Ahead {
         let mut ahead = Ahead::default();
-        for (queue_id, next) in pulled {
+        for (queue_id, next, goes_on) in pulled {
             // Who stores no progress here, as a broadcasting group, has nothing in flight that could be known.
             let consumed = consumed.get(queue_id).copied().unwrap_or(*next);
             ahead.in_flight += (next - consumed).max(0);
             // A group may have gone past messages of which it was given none.
-            let (from, end) = (consumed.max(*next), common.end(*queue_id));
+            let (from, end) = (consumed.max(*goes_on), common.end(*queue_id));
             if end > from {
                 let ready = self.matching(*queue_id, from, end).messages;
                 ahead.ready += ready;
@@ -203,7 +203,9 @@ fn rows(hall: &Hall, outgoing: &[(GroupTopic, Arc<Outgoing>)], page: &Page) -> V
         rows.push(Row { labels: labels(group, &common), behind: Some(behind), ahead });
     }
     // Groups that keep their progress elsewhere.
-    for ((group, topic), out) in taken.into_values().filter(|((group, _), _)| !name::is_system_group(group)) {
+    let mut elsewhere: Vec<_> = taken.into_values().filter(|((group, _), _)| !name::is_system_group(group)).collect();
+    elsewhere.sort_by(|((_, one), _), ((_, other), _)| one.cmp(other));
+    for ((group, topic), out) in elsewhere {
         common.turn_to(topic);
         out.pulled_into(&mut pulled);
         let ahead = Counting::new(hall, (group, topic), until).ahead(&BTreeMap::new(), &pulled, &mut common);

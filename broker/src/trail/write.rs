@@ -42,10 +42,8 @@ pub(crate) fn write(hall: &Hall) {
     let mut parcel = Parcel::default();
     let mut failure = None;
     for span in hall.trail.take() {
-        let before = parcel.body.len();
         if append(hall, &mut parcel.body, &span).is_err() {
             // A group or a client that has a separator in its name.
-            parcel.body.truncate(before);
             hall.trail.lost.fetch_add(1, Ordering::Relaxed);
             continue;
         }

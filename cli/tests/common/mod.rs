@@ -128,7 +128,9 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn start(folder: &Path) -> Self {
-        std::fs::write(folder.join("broker.conf"), "mappedFileSizeCommitLog = 4194304\n").unwrap();
+        // How full the machine's own disk is decides nothing here.
+        let settings = "mappedFileSizeCommitLog = 4194304\ndiskMaxUsedSpaceRatio = 95\n";
+        std::fs::write(folder.join("broker.conf"), settings).unwrap();
         let ports = ["--namesrv-port", "0", "--broker-port", "0", "--metrics-port", "0"];
         let args = [&["start", "--data", "data", "-c", "broker.conf", "--listen", "127.0.0.1"][..], &ports].concat();
         let server = Running::start(folder, &args);

@@ -4,16 +4,21 @@
 //! runs, ends when the client is gone. Answers that there is no encryption.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, BytesMut};
 use datafusion_postgres::pgwire::tokio::process_socket_unix;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_io_timeout::TimeoutWriter;
 
 use super::session::Front;
-use crate::limits::{GATE_BUFFER_BYTES, POSTGRES_MESSAGE_BYTES_MAX, STARTUP_BYTES_MAX, STARTUP_MAX};
+use crate::limits::{
+    GATE_BUFFER_BYTES, POSTGRES_MESSAGE_BYTES_MAX, STALLED_SECONDS_MAX, STARTUP_BYTES_MAX, STARTUP_MAX,
+};
 
 /// Asks for TLS, and for GSSAPI's encryption, in place of a protocol version.
 const SSL_REQUEST: i32 = 80_877_103;
@@ -31,10 +36,13 @@ pub(super) async fn serve(mut client: TcpStream, front: Arc<Front>) -> io::Resul
     let Some(startup) = timeout(STARTUP_MAX, startup(&mut client)).await?? else { return Ok(()) };
     let is_cancel = startup.get(4..8).is_some_and(|code| code == CANCEL_REQUEST.to_be_bytes());
     let (near, far) = UnixStream::pair()?;
-    let session = tokio::spawn(process_socket_unix(far, front));
+    let session = front.session(process_socket_unix(far, Arc::clone(&front)))?;
     let ends = session.abort_handle();
     let (mut answers, mut questions) = near.into_split();
-    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_client, to_client) = client.into_split();
+    let mut to_client = TimeoutWriter::new(to_client);
+    to_client.set_timeout(Some(Duration::from_secs(STALLED_SECONDS_MAX)));
+    let mut to_client = pin!(to_client);
     questions.write_all(&startup).await?;
     let asked = async {
         let refused = questions_of(&mut from_client, &mut questions).await?;

@@ -1,6 +1,7 @@
 //! A PostgreSQL client's session: statements alone, and prepared with parameters.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,6 +9,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ParamValues;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_postgres::QueryHook;
 use datafusion_postgres::arrow_pg::datatypes::df::deserialize_parameters;
 use datafusion_postgres::arrow_pg::datatypes::into_pg_type;
@@ -26,8 +28,7 @@ use datafusion_postgres::pgwire::api::results::{FieldInfo, Response, Tag};
 use datafusion_postgres::pgwire::api::stmt::QueryParser;
 use datafusion_postgres::pgwire::api::store::{Entry, PortalStore};
 use datafusion_postgres::pgwire::api::{
-    ClientInfo, ClientPortalStore, ConnectionManager, DEFAULT_NAME, ErrorHandler, PgWireConnectionState,
-    PgWireServerHandlers, Type,
+    ClientInfo, ClientPortalStore, DEFAULT_NAME, ErrorHandler, PgWireConnectionState, PgWireServerHandlers, Type,
 };
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
@@ -36,6 +37,7 @@ use datafusion_postgres::pgwire::messages::response::{EmptyQueryResponse, Transa
 use datafusion_postgres::pgwire::messages::simplequery::Query;
 use datafusion_postgres::pgwire::types::format::FormatOptions;
 use futures_util::{Sink, SinkExt};
+use tokio::task::JoinHandle;
 
 use super::cancel::Statements;
 use super::own::{Own, check_transaction};
@@ -55,13 +57,22 @@ const ENGINE_SETTINGS: &str = "datafusion";
 pub(super) struct Front {
     sessions: Arc<Sessions>,
     startup: Arc<Startup>,
+    engine: Arc<Engine>,
 }
 
 impl Front {
     pub(super) fn new(engine: Arc<Engine>) -> Self {
-        let manager = Arc::new(ConnectionManager::new());
-        let sessions = Sessions { parser: Arc::new(Parser { engine }), statements: Arc::default() };
-        Self { sessions: Arc::new(sessions), startup: Arc::new(Startup(manager)) }
+        let parser = Arc::new(Parser { engine: Arc::clone(&engine) });
+        let sessions = Sessions { parser, statements: Arc::default() };
+        Self { sessions: Arc::new(sessions), startup: Arc::new(Startup), engine }
+    }
+
+    /// Runs a client's session.
+    pub(super) fn session(
+        &self,
+        session: impl Future<Output = io::Result<()>> + Send + 'static,
+    ) -> io::Result<JoinHandle<io::Result<()>>> {
+        self.engine.session(session).map_err(io::Error::other)
     }
 }
 
@@ -88,13 +99,9 @@ impl PgWireServerHandlers for Front {
 }
 
 /// Everyone on this machine may ask; there are no users.
-struct Startup(Arc<ConnectionManager>);
+struct Startup;
 
-impl NoopStartupHandler for Startup {
-    fn connection_manager(&self) -> Option<Arc<ConnectionManager>> {
-        Some(Arc::clone(&self.0))
-    }
-}
+impl NoopStartupHandler for Startup {}
 
 struct Errors;
 
@@ -164,6 +171,9 @@ impl Sessions {
         }
         let (tag, status) = own.settled(client.transaction_status())?;
         client.set_transaction_status(status);
+        if own.is_end() {
+            client.portal_store().clear_portals();
+        }
         Ok(Some(Response::Execution(tag)))
     }
 
@@ -192,11 +202,7 @@ impl Sessions {
         if matches!(*state, PortalExecutionState::Initial) {
             let answer = ExtendedQueryHandler::do_query(self, client, portal, 0).await?;
             let Response::Query(rows) = answer else {
-                send(client, answer).await?;
-                if Own::of(&portal.statement.statement.parsed).is_some_and(|own| own.is_end()) {
-                    client.portal_store().clear_portals();
-                }
-                return Ok(());
+                return send(client, answer).await;
             };
             *state = PortalExecutionState::Suspended(portals.hold(&portal.name, rows));
         }
@@ -448,7 +454,7 @@ fn parse(text: &str) -> Result<Vec<ast::Statement>, QueryError> {
     if text.len() > STATEMENT_BYTES_MAX {
         return Err(QueryError::TooLong { bytes: text.len() });
     }
-    depth::check(text)?;
+    depth::check(&PostgreSqlDialect {}, text)?;
     let parsed = PostgresCompatibilityParser::new().parse(text);
     parsed.map_err(|error| QueryError::Syntax { what: error.to_string() })
 }

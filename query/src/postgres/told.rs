@@ -20,7 +20,7 @@ pub(super) fn refused(code: &str, text: String) -> PgWireError {
 const fn code(error: &QueryError) -> &'static str {
     match error {
         QueryError::TooLong { .. } => "54000",
-        QueryError::TooSlow { .. } | QueryError::Crowded | QueryError::Stalled => "57014",
+        QueryError::TooSlow { .. } | QueryError::Crowded { .. } => "57014",
         QueryError::ReadOnly { .. } => "25006",
         QueryError::Broken | QueryError::Threads(_) => "58000",
         QueryError::Syntax { .. } => "42601",

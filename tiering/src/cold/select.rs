@@ -3,7 +3,7 @@
 //! Owns pruning by the statistics of groups and pages, reading the columns that are left, and remembering what came of
 //! it while the reader goes through the group.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use arrow_array::{Array, MapArray, RecordBatch};
@@ -48,6 +48,42 @@ enum Home {
 /// Whether the columns of an object can answer a question. Keys are in two places, which are not put together here.
 pub(super) fn is_answerable(sift: &dyn ColumnSift) -> bool {
     !sift.names().contains(&KEYS)
+}
+
+/// The rows of a group, between `within`, that the statistics of the group and its pages leave to a question.
+pub(super) fn left(layout: &Layout, (group, within): (usize, &Range<u64>), sift: &dyn ColumnSift) -> Vec<Range<u64>> {
+    Question::of(layout, sift).ranges(layout, group, within)
+}
+
+/// The rows of a group, between `within`, in whose pages a column of numbers may have one of `wanted`.
+pub(super) fn left_by_number(
+    layout: &Layout,
+    (group, within): (usize, &Range<u64>),
+    (leaf, wanted): (usize, &RangeInclusive<i64>),
+) -> Vec<Range<u64>> {
+    let rows = layout.groups().nth(group).unwrap_or(0);
+    pages(rows, within, |number, count| {
+        let bounds = page_numbers(layout, (group, leaf), number, count);
+        bounds.is_none_or(|(low, high)| low <= *wanted.end() && high >= *wanted.start())
+    })
+}
+
+/// The rows between `within` of the pages of a group of so many rows that are `wanted`, by their numbers and rows.
+fn pages(rows: u64, within: &Range<u64>, wanted: impl Fn(u64, u64) -> bool) -> Vec<Range<u64>> {
+    let page = PAGE_ROWS_MAX as u64;
+    let mut out: Vec<Range<u64>> = Vec::new();
+    for number in within.start / page..within.end.div_ceil(page) {
+        let all = number * page..((number + 1) * page).min(rows);
+        if !wanted(number, all.end - all.start) {
+            continue;
+        }
+        let left = all.start.max(within.start)..all.end.min(within.end);
+        match out.last_mut() {
+            Some(last) if last.end == left.start => last.end = left.end,
+            _ => out.push(left),
+        }
+    }
+    out
 }
 
 impl Shared {
@@ -149,21 +185,9 @@ impl<'a> Question<'a> {
         if !self.may_match(rows, |leaf| group_bounds(layout, group, leaf, rows)) {
             return Vec::new();
         }
-        let page = PAGE_ROWS_MAX as u64;
-        let mut out: Vec<Range<u64>> = Vec::new();
-        for number in within.start / page..within.end.div_ceil(page) {
-            let all = number * page..((number + 1) * page).min(rows);
-            let count = all.end - all.start;
-            if !self.may_match(count, |leaf| page_bounds(layout, (group, leaf), number, count)) {
-                continue;
-            }
-            let left = all.start.max(within.start)..all.end.min(within.end);
-            match out.last_mut() {
-                Some(last) if last.end == left.start => last.end = left.end,
-                _ => out.push(left),
-            }
-        }
-        out
+        pages(rows, within, |number, count| {
+            self.may_match(count, |leaf| page_bounds(layout, (group, leaf), number, count))
+        })
     }
 
     fn may_match(&self, rows: u64, bounds: impl Fn(usize) -> Option<Bounds>) -> bool {
@@ -214,7 +238,13 @@ fn group_bounds(layout: &Layout, group: usize, leaf: usize, rows: u64) -> Option
     })
 }
 
-fn page_bounds(layout: &Layout, (group, leaf): (usize, usize), page: u64, rows: u64) -> Option<Bounds> {
+/// The index of a column's pages, and the place in it of the page of these rows.
+fn page_of(
+    layout: &Layout,
+    (group, leaf): (usize, usize),
+    page: u64,
+    rows: u64,
+) -> Option<(&ColumnIndexMetaData, usize)> {
     let number = usize::try_from(page).ok()?;
     let places = layout.metadata().offset_index()?.get(group)?.get(leaf)?.page_locations();
     let first = places.get(number)?.first_row_index;
@@ -224,7 +254,17 @@ fn page_bounds(layout: &Layout, (group, leaf): (usize, usize), page: u64, rows: 
     if first != from || next.is_some_and(|next| next != from + i64::try_from(rows).unwrap_or(i64::MAX)) {
         return None;
     }
-    let index = layout.metadata().column_index()?.get(group)?.get(leaf)?;
+    Some((layout.metadata().column_index()?.get(group)?.get(leaf)?, number))
+}
+
+/// The least and the greatest number of a page.
+fn page_numbers(layout: &Layout, column: (usize, usize), page: u64, rows: u64) -> Option<(i64, i64)> {
+    let (ColumnIndexMetaData::INT64(numbers), at) = page_of(layout, column, page, rows)? else { return None };
+    numbers.min_value(at).copied().zip(numbers.max_value(at).copied())
+}
+
+fn page_bounds(layout: &Layout, column: (usize, usize), page: u64, rows: u64) -> Option<Bounds> {
+    let (index, number) = page_of(layout, column, page, rows)?;
     let nulls = index.null_count(number).and_then(|nulls| u64::try_from(nulls).ok());
     if index.is_null_page(number) {
         return Some(Bounds { rows: Some(rows), nulls: Some(rows), ..Bounds::default() });

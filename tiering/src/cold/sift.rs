@@ -49,6 +49,22 @@ pub struct Bounds {
     pub max: Option<(Vec<u8>, bool)>,
 }
 
+impl Bounds {
+    /// Whether some row may have this very text.
+    #[must_use]
+    pub fn may_hold(&self, text: &[u8]) -> bool {
+        if self.rows.is_some() && self.rows == self.nulls {
+            return false;
+        }
+        let is_above = self.min.as_ref().is_none_or(|(min, _)| text >= min.as_slice());
+        // A text that was cut may go on behind its end.
+        let is_below = self.max.as_ref().is_none_or(|(max, exact)| {
+            text <= max.as_slice() || !exact && text.get(..max.len()).is_none_or(|head| head <= max.as_slice())
+        });
+        is_above && is_below
+    }
+}
+
 /// Properties of some rows.
 #[derive(Debug)]
 pub struct PropertyBatch<'a> {

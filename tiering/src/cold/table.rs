@@ -13,10 +13,12 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
 
-use super::columns::GroupRows;
+use super::columns::{GroupRows, end_of};
 use super::find::KEYS_ELEMENT;
+use super::select::{left, left_by_number};
+use super::sift::{Bounds, ColumnSift, PropertyBatch};
 use super::{Cold, ColdError, Shared};
-use crate::index::Index;
+use crate::index::{Index, Span};
 use crate::limits::{DAMAGE_READS_MAX, FETCH_GAP_BYTES_MAX, TABLE_BATCH_ROWS};
 use crate::manifest::{Manifest, Roll};
 use crate::object::{ObjectError, Scan, Step};
@@ -41,6 +43,9 @@ pub struct TableAsk {
     pub msg_ids: Option<BTreeSet<String>>,
     /// Keys of which each row has one.
     pub keys: Option<BTreeSet<String>>,
+    /// Properties of which each row has one of these values, none of them empty; not KEYS, which has a column of another
+    /// kind. Tags are the property TAGS.
+    pub properties: BTreeMap<String, BTreeSet<String>>,
     /// Log offsets below which no row of a topic counts, whatever the manifest says: of topics that were deleted and of
     /// which the tier has not heard yet.
     pub floors: BTreeMap<String, i64>,
@@ -57,6 +62,7 @@ impl Default for TableAsk {
             store_times: i64::MIN..=i64::MAX,
             msg_ids: None,
             keys: None,
+            properties: BTreeMap::new(),
             floors: BTreeMap::new(),
         }
     }
@@ -76,6 +82,8 @@ impl TableAsk {
 #[derive(Debug, Clone)]
 pub struct TablePart {
     rows: GroupRows,
+    /// The rows of the group that statistics leave, ascending.
+    left: Vec<Range<u64>>,
     /// Log offsets of the rows that are given.
     log: Range<i64>,
     /// Whether there may be rows of other log offsets.
@@ -85,8 +93,20 @@ pub struct TablePart {
 impl TablePart {
     /// Its rows, those that are not given included.
     #[must_use]
-    pub const fn rows(&self) -> u64 {
-        self.rows.rows.end - self.rows.rows.start
+    pub fn rows(&self) -> u64 {
+        self.left.iter().map(|rows| rows.end - rows.start).sum()
+    }
+
+    /// Bytes of columns of its row group, by their paths, as they are in the object.
+    #[must_use]
+    pub fn bytes(&self, columns: &[String]) -> u64 {
+        let layout = &self.rows.object.layout;
+        let group = layout.metadata().row_groups().get(self.rows.group);
+        let of = |path: &String| {
+            let column = group?.columns().get(layout.leaf(path)?)?;
+            u64::try_from(column.compressed_size()).ok()
+        };
+        columns.iter().filter_map(of).sum()
     }
 
     /// The object that it is in.
@@ -186,17 +206,67 @@ fn stretches(index: &Index, manifest: &Manifest, roll: &Roll, ask: &TableAsk) ->
         }
         _ => {
             for (topic, queue_id, span) in index.queues() {
-                let is_asked_for = ask.may_be_of(topic)
-                    && ask.queue_ids.contains(&queue_id)
-                    && span.base <= *ask.queue_offsets.end()
-                    && span.next > *ask.queue_offsets.start();
-                if is_asked_for {
-                    add(topic, span.row..span.row + u64::from(span.rows));
+                if ask.may_be_of(topic) && ask.queue_ids.contains(&queue_id) {
+                    add(topic, rows_of(&span, &ask.queue_offsets));
                 }
             }
         }
     }
     out
+}
+
+/// The rows of a queue that may have one of these offsets.
+fn rows_of(span: &Span, offsets: &RangeInclusive<i64>) -> Range<u64> {
+    let from = span.base.max(*offsets.start());
+    let to = span.next.min(offsets.end().saturating_add(1));
+    if from >= to {
+        return span.row..span.row;
+    }
+    // Where some are missing nobody knows which row has which.
+    if i64::from(span.rows) != span.next - span.base {
+        return span.row..end_of(span);
+    }
+    let row = |offset: i64| span.row + (offset - span.base).unsigned_abs();
+    row(from)..row(to)
+}
+
+/// What properties have to be, as a question to columns.
+struct Properties<'a>(&'a BTreeMap<String, BTreeSet<String>>);
+
+impl ColumnSift for Properties<'_> {
+    /// Nothing is remembered of it.
+    fn identity(&self) -> &str {
+        ""
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+
+    fn may_match(&self, statistics: &dyn Fn(&str) -> Bounds) -> bool {
+        self.0.iter().all(|(name, values)| {
+            let known = statistics(name);
+            values.iter().any(|value| known.may_hold(value.as_bytes()))
+        })
+    }
+
+    /// Whoever asks looks at each row.
+    fn rows(&self, batch: &PropertyBatch<'_>) -> Vec<bool> {
+        vec![true; batch.rows]
+    }
+}
+
+/// The rows that statistics of row group and pages leave.
+fn left_of(rows: &GroupRows, ask: &TableAsk) -> Vec<Range<u64>> {
+    let (layout, group) = (&rows.object.layout, rows.group);
+    let by_properties = match ask.properties.is_empty() {
+        true => vec![rows.rows.clone()],
+        false => left(layout, (group, &rows.rows), &Properties(&ask.properties)),
+    };
+    let Some(leaf) = layout.leaf(STORE_TIME).filter(|_| ask.store_times != (i64::MIN..=i64::MAX)) else {
+        return by_properties;
+    };
+    by_properties.iter().flat_map(|rows| left_by_number(layout, (group, rows), (leaf, &ask.store_times))).collect()
 }
 
 impl Shared {
@@ -222,7 +292,12 @@ impl Shared {
                     passed += 1;
                     continue;
                 }
-                out.push(TablePart { rows, log, is_mixed });
+                let left = left_of(&rows, ask);
+                if left.is_empty() {
+                    passed += 1;
+                    continue;
+                }
+                out.push(TablePart { rows, left, log, is_mixed });
             }
         }
         Ok((out, passed))
@@ -264,8 +339,8 @@ pub struct TableRows {
     part: TablePart,
     leaves: Vec<usize>,
     scan: Scan,
-    /// The row of the group that comes next.
-    row: u64,
+    /// Rows of the part that came so far.
+    came: u64,
     /// How often the next rows came damaged.
     damaged: u32,
     /// Bytes that were fetched.
@@ -274,7 +349,7 @@ pub struct TableRows {
 
 impl std::fmt::Debug for TableRows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TableRows").field("part", &self.part).field("row", &self.row).finish_non_exhaustive()
+        f.debug_struct("TableRows").field("part", &self.part).field("came", &self.came).finish_non_exhaustive()
     }
 }
 
@@ -290,9 +365,8 @@ impl TableRows {
         if part.is_mixed {
             leaves.extend(object.layout.leaf(PHYSICAL_OFFSET));
         }
-        let row = part.rows.rows.start;
-        let scan = scan_from(&part, row, &leaves).map_err(failed)?;
-        Ok(Self { shared, part, leaves, scan, row, damaged: 0, fetched: 0 })
+        let scan = scan_behind(&part, 0, &leaves).map_err(failed)?;
+        Ok(Self { shared, part, leaves, scan, came: 0, damaged: 0, fetched: 0 })
     }
 
     /// The next rows; `None` behind the last ones. What comes damaged is fetched again before that is believed.
@@ -314,7 +388,7 @@ impl TableRows {
                         return Err(ColdError::object(&name, error));
                     }
                     tracing::warn!(%name, %error, "it came damaged and is read again");
-                    let scan = scan_from(&self.part, self.row, &self.leaves);
+                    let scan = scan_behind(&self.part, self.came, &self.leaves);
                     self.scan = scan.map_err(|error| ColdError::object(&name, error))?;
                 }
             }
@@ -333,12 +407,12 @@ impl TableRows {
                 }
                 Step::Rows(batch) => {
                     let given = if self.part.is_mixed { within(&batch, &self.part.log)? } else { batch.clone() };
-                    self.row += batch.num_rows() as u64;
+                    self.came += batch.num_rows() as u64;
                     if given.num_rows() > 0 {
                         return Ok(Some(given));
                     }
                 }
-                Step::End if self.row < self.part.rows.rows.end => {
+                Step::End if self.came < self.part.rows() => {
                     return Err(ObjectError::Damaged { what: "a row group gives fewer rows".to_owned() }.into());
                 }
                 Step::End => return Ok(None),
@@ -365,10 +439,16 @@ impl From<ObjectError> for Failure {
     }
 }
 
-/// A scan of the rows of a part from one on.
-fn scan_from(part: &TablePart, row: u64, leaves: &[usize]) -> Result<Scan, ObjectError> {
-    let (object, group, rows) = (&part.rows.object, part.rows.group, row..part.rows.rows.end);
-    Scan::in_batches(&object.layout, (group, std::slice::from_ref(&rows)), Some(leaves), TABLE_BATCH_ROWS)
+/// A scan of the rows of a part behind those that came.
+fn scan_behind(part: &TablePart, came: u64, leaves: &[usize]) -> Result<Scan, ObjectError> {
+    let mut skipped = came;
+    let ranges = part.left.iter().filter_map(|rows| {
+        let skip = skipped.min(rows.end - rows.start);
+        skipped -= skip;
+        (rows.start + skip < rows.end).then(|| rows.start + skip..rows.end)
+    });
+    let (object, group, rows) = (&part.rows.object, part.rows.group, ranges.collect::<Vec<_>>());
+    Scan::in_batches(&object.layout, (group, &rows), Some(leaves), TABLE_BATCH_ROWS)
 }
 
 /// The rows of a batch with these log offsets.

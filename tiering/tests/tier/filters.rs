@@ -38,13 +38,7 @@ impl ColumnSift for Equals {
     }
 
     fn may_match(&self, statistics: &dyn Fn(&str) -> Bounds) -> bool {
-        let Bounds { rows, nulls, min, max } = statistics(self.name);
-        let value = self.value.as_bytes();
-        let below = |end: &Option<(Vec<u8>, bool)>| end.as_ref().is_some_and(|(end, _)| value < end.as_slice());
-        let above = |end: &Option<(Vec<u8>, bool)>| {
-            end.as_ref().is_some_and(|(end, exact)| value > end.as_slice() && (*exact || !value.starts_with(end)))
-        };
-        !(rows.is_some() && rows == nulls || below(&min) || above(&max))
+        statistics(self.name).may_hold(self.value.as_bytes())
     }
 
     fn rows(&self, batch: &PropertyBatch<'_>) -> Vec<bool> {
