@@ -2,6 +2,7 @@
 //!
 //! Everything is read at the moment of the scrape; nothing here is kept.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -142,26 +143,31 @@ fn filters(hall: &Hall, page: &mut Page) {
 fn clients(hall: &Hall, page: &mut Page) {
     let census = hall.clients.census();
     let rows = census.producers.into_iter();
-    let rows = rows
-        .map(|((language, version), count)| {
-            (texts(&[&language.to_lowercase(), &version::name(version), &"remoting"]), int(count))
-        })
-        .collect();
+    let rows = summed(rows.map(|((language, version), count)| {
+        (texts(&[&language.to_lowercase(), &version::name(version), &"remoting"]), int(count))
+    }));
     let own = ["language", "version", "protocol_type"];
     page.add("rocketmq_producer_connections", "Producers connected.", &own, rows);
     let rows = census.consumers.into_iter();
-    let rows = rows
-        .map(|((group, language, version, mode), count)| {
-            let is_system = name::is_system_group(&group);
-            let (language, version) = (language.to_lowercase(), version::name(version));
-            (texts(&[&group, &language, &version, &mode_name(&mode), &"remoting", &is_system]), int(count))
-        })
-        .collect();
+    let rows = summed(rows.map(|((group, language, version, mode), count)| {
+        let is_system = name::is_system_group(&group);
+        let (language, version) = (language.to_lowercase(), version::name(version));
+        (texts(&[&group, &language, &version, &mode_name(&mode), &"remoting", &is_system]), int(count))
+    }));
     let own = ["consumer_group", "language", "version", "consume_mode", "protocol_type", "is_system"];
     page.add("rocketmq_consumer_connections", "Consumers connected.", &own, rows);
     page.add_one("rocketmq_broker_permission", "2: write, 4: read.", hall.options.permission);
     page.add_one("rocketmq_topic_number", "Topics.", hall.tables.topics.count());
     page.add_one("rocketmq_consumer_group_number", "Consumer groups.", hall.tables.groups.count());
+}
+
+/// Rows with the same labels as one: versions that nobody knows have one name.
+fn summed(rows: impl Iterator<Item = (Vec<String>, i64)>) -> Vec<(Vec<String>, i64)> {
+    let mut sums = BTreeMap::new();
+    for (labels, count) in rows {
+        *sums.entry(labels).or_insert(0) += count;
+    }
+    sums.into_iter().collect()
 }
 
 /// How a group consumes, as RocketMQ's metrics have it.

@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 
 use common::{Running, Site, WAIT, page, program, run, strata};
 use strata_protocol::code::request;
@@ -89,7 +89,7 @@ fn messages_and_topics_survive_a_restart() {
 #[test]
 fn a_port_in_use_is_said_and_costs_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let free = |flag: &str| if flag == "--metrics-port" { vec![] } else { vec!["--metrics-port", "0"] };
     for flag in ["--namesrv-port", "--broker-port", "--metrics-port"] {
@@ -145,6 +145,30 @@ fn a_flag_wins_over_the_file_for_the_data_folder() {
     assert!(path.join("of-the-flag/broker/commitlog").exists() && path.join("of-the-flag/namesrv").exists());
     assert!(!path.join("of-the-file").exists());
     assert_eq!(start(&[]), "of-the-file");
+}
+
+#[test]
+fn a_start_that_takes_long_is_alive_and_not_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    // A store that takes requests and never answers.
+    let store = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let ports = ["--namesrv-port", "0", "--broker-port", "0", "--sql-port", "0", "--postgres-port", "0"];
+    let pages = ["--metrics-port", &port, "--cold", "s3://bucket/prefix", "--listen", "127.0.0.1"];
+    let mut command = strata(&[&["start", "--data", "data"][..], &ports, &pages].concat());
+    command.env("AWS_ENDPOINT", format!("http://{}", store.local_addr().unwrap())).env("AWS_ALLOW_HTTP", "true");
+    command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b");
+    let (mut running, lines) = Running::begin(folder.path(), command);
+    // Once the store is asked, what comes next is its answer.
+    let (asked, _) = store.accept().unwrap();
+    let pages = format!("127.0.0.1:{port}");
+    assert_eq!(page(&pages, "/healthz").0, 200);
+    for starting in ["/readyz", "/metrics", "/rocketmq/nsaddr"] {
+        assert_eq!(page(&pages, starting), (503, "starting or stopping\n".to_owned()), "{starting}");
+    }
+    running.wait_for("ready", &lines);
+    assert_eq!(page(&pages, "/readyz").0, 200);
+    drop(asked);
 }
 
 #[test]

@@ -40,6 +40,30 @@ fn answered(site: &Site, statement: &str) -> (u16, String) {
     (status, text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
 }
 
+/// What a client of PostgreSQL is told that prepares a statement: the kinds of the messages behind its start.
+fn prepared(site: &Site, statement: &str) -> String {
+    let told = site.server.announced.lines().find_map(|line| line.split_once(" -p ")).unwrap().1;
+    let port: u16 = told.split_whitespace().next().unwrap().parse().unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(3 * WAIT)).unwrap();
+    let mut send = |kind: &[u8], body: &[u8]| {
+        let length = u32::try_from(body.len() + 4).unwrap();
+        stream.write_all(&[kind, &length.to_be_bytes(), body].concat()).unwrap();
+    };
+    send(b"", b"\x00\x03\x00\x00user\0anyone\0database\0strata\0\0");
+    send(b"P", &[b"\0", statement.as_bytes(), b"\0\0\0"].concat());
+    send(b"S", b"");
+    send(b"X", b"");
+    let mut told = String::new();
+    let mut head = [0; 5];
+    while stream.read_exact(&mut head).is_ok() {
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
+        std::io::copy(&mut (&mut stream).take(u64::from(length) - 4), &mut std::io::sink()).unwrap();
+        told.push(char::from(head[0]));
+    }
+    told.split_once('Z').map(|(_, behind)| behind.to_owned()).unwrap_or_else(|| panic!("the session ended: {told}"))
+}
+
 /// The rows of a statement that is answered whole.
 fn rows(site: &Site, statement: &str) -> Vec<Value> {
     let lines = site.ok(&["sql", "--sql", &address(site), "--output", "json", statement]);
@@ -70,14 +94,20 @@ fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
 fn deep_statements_are_refused_and_the_broker_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path());
-    for deep in ["1+", "'a'||", "NOT ", "(", "queue_offset=0 OR ", "- "] {
+    for (deep, tokens) in
+        [("1+", 1), ("'a'||", 1), ("NOT ", 1), ("(", 1), ("queue_offset=0 OR ", 2), ("- ", 1), ("1 UNION SELECT ", 2)]
+    {
         let text = format!("SELECT {}1 FROM messages", deep.repeat(4_000));
         let (status, told) = answered(&site, &text);
         assert!(status == 400 && told.contains("strata_error"), "{deep}: {status} {told}");
-        // Up to the bound they are planned, however they nest.
-        let text = format!("SELECT {}1 FROM messages", deep.repeat(900));
+        assert!(prepared(&site, &text).starts_with('E'), "{deep}");
+        // Up to the bound of 2,000 they are planned, however they nest, or refused for what they say.
+        let text = format!("SELECT {}1 FROM messages", deep.repeat(1_990 / tokens));
         assert!(matches!(answered(&site, &text).0, 200 | 400), "{deep}");
+        assert!(prepared(&site, &text).starts_with(['1', 'E']), "{deep}");
     }
+    // For PostgreSQL a comment ends there.
+    assert!(prepared(&site, &format!("SELECT --\r{}1", "1+".repeat(30_000))).starts_with('E'));
     let long = format!("SELECT '{}'", "x".repeat(100_000));
     let (status, told) = answered(&site, &long);
     assert!(status == 400 && told.contains("100009 bytes"), "{status} {told}");
@@ -142,6 +172,18 @@ fn bodies_that_are_json_are_read_by_their_members() {
 }
 
 #[test]
+fn a_statement_of_many_tables_does_not_wait_for_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path());
+    site.ok(&["produce", "many", "--count", "60000", "--size", "16"]);
+    // Each table is read in two parts, of many batches; all of them begin before the first one is read to its end.
+    let joins: String =
+        (1..9).map(|nth| format!(" JOIN messages m{nth} ON m0.log_offset = m{nth}.log_offset")).collect();
+    let found = rows(&site, &format!("SELECT count(*) AS n FROM messages m0{joins} WHERE m0.topic = 'many'"));
+    assert_eq!(found, [json!({ "n": 60_000 })]);
+}
+
+#[test]
 fn who_takes_no_rows_does_not_keep_others_waiting() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path());
@@ -152,6 +194,8 @@ fn who_takes_no_rows_does_not_keep_others_waiting() {
     assert_eq!(answered(&site, "SELECT 1 AS one").0, 200);
     let took = begun.elapsed();
     assert!(took > Duration::from_secs(20), "nothing was held up, {took:?}: the test looks at nothing");
+    // Their connections are cut, so that others can connect.
+    eventually(|| (figure(&site, "strata_query_running") == 0).then_some(()));
     drop(held);
 }
 

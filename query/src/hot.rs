@@ -302,3 +302,6 @@ fn read(
 fn is_asked_for(record: &RecordView<'_>, queue: &HotQueue, log: &Range<i64>) -> bool {
     queue.offsets.contains(&record.queue_offset()) && log.contains(&record.physical_offset())
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -18,53 +18,65 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::stop::Bell;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::limits::{PAGE_CONNECTIONS_MAX, PAGE_MAX, PAGES_ACCEPT_PAUSE, PAGES_DRAIN_MAX};
 
-/// What the pages tell about.
+/// The pages, which are there before what they tell about: opening a log, or a store that does not answer, may take long.
 #[derive(Clone)]
 pub(crate) struct Pages {
-    broker: Option<Arc<Broker>>,
-    namesrv: Option<Arc<Namesrv>>,
-    /// What a broker alone hands out: the name servers it registers with.
-    name_servers: String,
-    /// What SQL statements did.
-    sql_figures: Option<SqlFigures>,
+    told: Arc<OnceLock<Told>>,
     /// Whose turn it is to gather the figures.
     turn: Arc<Semaphore>,
 }
+
+/// What the pages tell about.
+pub(crate) struct Told {
+    pub(crate) broker: Option<Arc<Broker>>,
+    pub(crate) namesrv: Option<Arc<Namesrv>>,
+    /// What a broker alone hands out: the name servers it registers with.
+    pub(crate) name_servers: String,
+    /// What SQL statements did.
+    pub(crate) sql_figures: Option<SqlFigures>,
+}
+
+const STARTING: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n");
 
 /// What gives the figures of SQL statements.
 pub(crate) type SqlFigures = Arc<dyn Fn() -> String + Send + Sync>;
 
 impl Pages {
-    pub(crate) fn new(
-        (broker, namesrv): (Option<Arc<Broker>>, Option<Arc<Namesrv>>),
-        name_servers: String,
-        sql_figures: Option<SqlFigures>,
-    ) -> Self {
-        Self { broker, namesrv, name_servers, sql_figures, turn: Arc::new(Semaphore::new(1)) }
+    /// Pages of what is starting.
+    pub(crate) fn starting() -> Self {
+        Self { told: Arc::default(), turn: Arc::new(Semaphore::new(1)) }
     }
 
-    fn is_ready(&self) -> bool {
-        self.broker.as_ref().is_none_or(|broker| broker.is_ready())
+    /// What started is told from now on.
+    pub(crate) fn tell(&self, told: Told) {
+        let _ = self.told.set(told);
     }
 
-    fn nsaddr(&self) -> String {
-        self.namesrv.as_ref().map_or_else(|| self.name_servers.clone(), |namesrv| namesrv.http_nsaddr())
+    fn readiness(&self) -> (StatusCode, &'static str) {
+        let is_ready = |told: &Told| told.broker.as_ref().is_none_or(|broker| broker.is_ready());
+        if self.told.get().is_some_and(is_ready) { (StatusCode::OK, "ok\n") } else { STARTING }
+    }
+
+    fn nsaddr(&self) -> Response {
+        let Some(told) = self.told.get() else { return STARTING.into_response() };
+        let told = told.namesrv.as_ref().map_or_else(|| told.name_servers.clone(), |namesrv| namesrv.http_nsaddr());
+        told.into_response()
     }
 
     /// A page takes a core for tens of milliseconds where there are many groups: it is made where it holds no
     /// connection up, and one at a time, so that no number of scrapes takes more than one core.
     async fn figures(&self) -> Response {
-        let Some(broker) = self.broker.clone() else {
+        let Some(told) = self.told.get() else { return STARTING.into_response() };
+        let Some(broker) = told.broker.clone() else {
             return (StatusCode::NOT_FOUND, "a name server has no figures yet\n").into_response();
         };
         let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         };
-        let sql_figures = self.sql_figures.clone();
+        let sql_figures = told.sql_figures.clone();
         let gather = move || {
             // Until the text is made: whoever asked may have gone, and the work goes on.
             let _turn = turn;
@@ -87,16 +99,7 @@ impl Pages {
         let (ready, figures, nsaddr) = (self.clone(), self.clone(), self);
         Router::new()
             .route("/healthz", get(async || "ok\n"))
-            .route(
-                "/readyz",
-                get(async move || {
-                    if ready.is_ready() {
-                        (StatusCode::OK, "ok\n")
-                    } else {
-                        (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n")
-                    }
-                }),
-            )
+            .route("/readyz", get(async move || ready.readiness()))
             .route("/rocketmq/nsaddr", get(async move || nsaddr.nsaddr()))
             .route("/metrics", get(async move || figures.figures().await))
     }
@@ -116,9 +119,9 @@ pub(crate) async fn listen(address: SocketAddr, flag: &str) -> Outcome<TcpListen
 }
 
 /// Serves the pages until the bell rings. Answers under way may leave for a moment; nobody can hold the end up.
-pub(crate) async fn serve(listener: TcpListener, pages: Pages, bell: &Bell) {
+pub(crate) async fn serve(listener: TcpListener, pages: Pages, rung: impl Future<Output = ()>) {
     let (router, mut connections) = (pages.router(), JoinSet::new());
-    let mut rung = pin!(bell.rung());
+    let mut rung = pin!(rung);
     loop {
         tokio::select! {
             () = &mut rung => break,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, interval, timeout};
 
 use super::announce::{BrokerFacts, Facts, announce};
 use super::descriptors::Share;
-use super::http::{self, Pages};
+use super::http::{self, Pages, Told};
 use super::registered::Entry;
 use super::sql;
 use super::stop::{Bell, asked_to_stop};
@@ -66,13 +66,16 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
     // Listened for from here on, not from the task's first turn: a signal during the start is not lost.
     let signal = tokio::spawn(asked_to_stop()?);
     let pages_listener = pages_listener(&site).await?;
+    let pages_address = pages_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let (pages, pages_bell) = (Pages::starting(), Bell::new());
+    let pages_task =
+        pages_listener.map(|listener| tokio::spawn(http::serve(listener, pages.clone(), pages_bell.rung())));
     let sql_ports = sql::Ports::take(site.broker.as_ref().and_then(|broker| broker.sql)).await?;
     let bound = match site.broker {
         Some(broker) => Some(bind_broker(broker, site.share.connections).await?),
         None => None,
     };
     let namesrv_address = site.namesrv.as_ref().map(|(_, server)| server.local_addr());
-    let pages_address = pages_listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let (namesrv, namesrv_server) = open_namesrv(site.namesrv)?;
     let (broker, broker_parts) = match bound {
         Some(bound) => (Some(open_broker(&bound).await?), Some(bound)),
@@ -89,8 +92,8 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
     let facts = Facts { namesrv: namesrv_address, broker: broker_facts, pages: pages_address, sql: sql_told };
     let name_servers = facts.broker.as_ref().map(|broker| broker.name_servers.clone()).unwrap_or_default();
     let sql_figures = sql.as_ref().map(sql::Sql::figures);
-    let pages = Pages::new((broker.clone(), namesrv.clone()), name_servers, sql_figures);
-    let (broker_bell, namesrv_bell, pages_bell) = (Bell::new(), Bell::new(), Bell::new());
+    pages.tell(Told { broker: broker.clone(), namesrv: namesrv.clone(), name_servers, sql_figures });
+    let (broker_bell, namesrv_bell) = (Bell::new(), Bell::new());
     let sql_rung = pages_bell.rung();
     let sql_done = async {
         if let Some(sql) = sql {
@@ -109,8 +112,8 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
         tokio::spawn(async move { broker.serve(parts.server, parts.fast, broker_rung).await.map_err(bad_end) })
     });
     let pages_done = async {
-        if let Some(listener) = pages_listener {
-            http::serve(listener, pages, &pages_bell).await;
+        if let Some(task) = pages_task {
+            let _ = task.await;
         }
     };
     let ready = ready(broker.clone().zip(entry));

@@ -57,7 +57,14 @@ impl Running {
     }
 
     /// As [`Running::start`] with a command of the test's own.
-    pub(crate) fn start_as(folder: &Path, mut command: Command) -> Self {
+    pub(crate) fn start_as(folder: &Path, command: Command) -> Self {
+        let (mut running, lines) = Self::begin(folder, command);
+        running.wait_for("ready", &lines);
+        running
+    }
+
+    /// A server that starts; what it prints comes line by line.
+    pub(crate) fn begin(folder: &Path, mut command: Command) -> (Self, Receiver<String>) {
         command.current_dir(folder).env("RUST_LOG", "warn").stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (sender, lines) = mpsc::channel();
@@ -68,12 +75,11 @@ impl Running {
                 let _ = sender.send(line);
             }
         });
-        let mut running = Self { child, announced: String::new() };
-        running.wait_for("ready", &lines);
-        running
+        (Self { child, announced: String::new() }, lines)
     }
 
-    fn wait_for(&mut self, word: &str, lines: &Receiver<String>) {
+    /// Waits for a line with this word in it.
+    pub(crate) fn wait_for(&mut self, word: &str, lines: &Receiver<String>) {
         let deadline = Instant::now() + WAIT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -110,28 +110,42 @@ mod tests {
         QueryResponse::new(Arc::default(), rows)
     }
 
-    #[tokio::test]
-    async fn a_portal_that_is_gone_on_with_keeps_its_rows_and_a_watch_ends_with_it() {
+    /// Longer than rows wait.
+    const LONG: Duration = Duration::from_secs(2 * SUSPENDED_SECONDS_MAX);
+
+    async fn next(response: &mut QueryResponse) -> Result<(), String> {
+        match response.data_rows().next().await {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(PgWireError::UserError(told))) => Err(told.code),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("over".to_owned()),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_portal_that_is_gone_on_with_keeps_its_rows() {
         let portals = Portals::default();
         let mut response = portals.hold("a", rows(2));
-        assert!(response.data_rows().next().await.is_some_and(|row| row.is_ok()));
+        assert_eq!(next(&mut response).await, Ok(()));
         portals.suspend("a");
         portals.resume("a");
-        assert!(response.data_rows().next().await.is_some_and(|row| row.is_ok()));
-        assert!(response.data_rows().next().await.is_none());
+        // The rows take their time.
+        sleep(LONG).await;
+        assert_eq!(next(&mut response).await, Ok(()));
+        assert_eq!(next(&mut response).await, Err("over".to_owned()));
         drop(response);
         portals.suspend("a");
         let _other = portals.hold("b", rows(1));
         assert_eq!(portals.0.lock().len(), 1, "the one that is closed is forgotten");
     }
 
-    #[tokio::test]
-    async fn rows_that_were_given_up_are_told_of() {
+    #[tokio::test(start_paused = true)]
+    async fn rows_that_nobody_takes_are_given_up_and_that_is_told() {
         let portals = Portals::default();
         let mut response = portals.hold("a", rows(2));
-        portals.held("a").unwrap().rows.lock().take();
-        let told = response.data_rows().next().await.unwrap().unwrap_err();
-        let PgWireError::UserError(told) = told else { panic!("{told}") };
-        assert_eq!(told.code, "57014");
+        assert_eq!(next(&mut response).await, Ok(()));
+        portals.suspend("a");
+        sleep(LONG).await;
+        assert_eq!(next(&mut response).await, Err("57014".to_owned()));
     }
 }
