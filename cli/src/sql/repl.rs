@@ -79,7 +79,7 @@ async fn piped(session: &mut Session<'_>) -> Outcome {
             text = rest.trim_start().to_owned();
         }
     }
-    if text.trim().is_empty() { Ok(()) } else { session.statement(&text).await }
+    session.statement(&text).await
 }
 
 /// Statements of a person; what fails is told, and the next is asked for.
@@ -146,7 +146,7 @@ fn told(outcome: Outcome<Next>) -> Next {
 
 impl Session<'_> {
     async fn statement(&self, text: &str) -> Outcome {
-        if text.trim().is_empty() {
+        if is_nothing(text) {
             return Ok(());
         }
         let begun = Instant::now();
@@ -194,6 +194,20 @@ fn columns_of(table: &str) -> String {
     )
 }
 
+/// Whether there are but blanks and comments.
+fn is_nothing(text: &str) -> bool {
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let behind = match rest.strip_prefix("--") {
+            Some(comment) => Some(comment.split_once('\n').map_or("", |(_, behind)| behind)),
+            None => rest.strip_prefix("/*").and_then(|comment| comment.split_once("*/")).map(|(_, behind)| behind),
+        };
+        let Some(behind) = behind else { return false };
+        rest = behind.trim_start();
+    }
+    true
+}
+
 /// The `;` that ends the first statement of a text: none in quotes or comments.
 fn end_of_statement(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
@@ -224,7 +238,7 @@ fn history_file() -> Option<PathBuf> {
 
 /// The words that are completed: SQL's most usual ones, tables and columns. Without a broker only the first.
 async fn words(ask: &Ask<'_>) -> Vec<String> {
-    const USUAL: [&str; 24] = [
+    const USUAL: [&str; 25] = [
         "SELECT",
         "FROM",
         "WHERE",
@@ -249,6 +263,7 @@ async fn words(ask: &Ask<'_>) -> Vec<String> {
         "EXPLAIN",
         "INTERVAL",
         "array_has(keys, ",
+        "json_as_text(body_text, ",
     ];
     let mut words: Vec<String> = USUAL.iter().map(|word| (*word).to_owned()).collect();
     let known = "SELECT DISTINCT table_name AS word FROM information_schema.columns WHERE table_schema = 'public' UNION \
@@ -303,6 +318,16 @@ mod tests {
         assert_eq!(end_of_statement("SELECT /* ; */ 1;"), Some(16));
         for open in ["SELECT 1", "SELECT ';", "SELECT /* ;", "-- ;", ""] {
             assert_eq!(end_of_statement(open), None, "{open}");
+        }
+    }
+
+    #[test]
+    fn blanks_and_comments_are_no_statement() {
+        for nothing in ["", " \n", "-- the end", "/* a */ -- b\n /* c\n */ "] {
+            assert!(is_nothing(nothing), "{nothing}");
+        }
+        for something in ["SELECT 1 -- the end", "-- a\n1", "/* open", "'--'"] {
+            assert!(!is_nothing(something), "{something}");
         }
     }
 
