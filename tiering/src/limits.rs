@@ -165,6 +165,9 @@ pub const FETCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Rows of a block that are decoded at once: what lies between the pages and the records stays in a core's cache.
 pub const BLOCK_BATCH_ROWS: usize = 512;
 
+/// Rolls that a table asks at once for what they may have.
+pub const TABLE_ROLLS_AT_ONCE_MAX: usize = 16;
+
 /// Rows of a batch of a table.
 pub const TABLE_BATCH_ROWS: usize = 8_192;
 

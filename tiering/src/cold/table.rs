@@ -12,6 +12,7 @@ use arrow_array::types::Int64Type;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 
 use super::columns::{GroupRows, end_of};
 use super::find::KEYS_ELEMENT;
@@ -19,7 +20,7 @@ use super::select::{left, left_by_number};
 use super::sift::{Bounds, ColumnSift, PropertyBatch};
 use super::{Cold, ColdError, Shared};
 use crate::index::{Index, Span};
-use crate::limits::{DAMAGE_READS_MAX, FETCH_GAP_BYTES_MAX, TABLE_BATCH_ROWS};
+use crate::limits::{DAMAGE_READS_MAX, FETCH_GAP_BYTES_MAX, TABLE_BATCH_ROWS, TABLE_ROLLS_AT_ONCE_MAX};
 use crate::manifest::{Manifest, Roll};
 use crate::object::{ObjectError, Scan, Step};
 use crate::rows::names::{MSG_ID, PHYSICAL_OFFSET, STORE_TIME};
@@ -142,15 +143,15 @@ impl Cold {
     /// The store refused, or an index is damaged.
     pub async fn table(&self, manifest: &Arc<Manifest>, ask: &TableAsk) -> Result<TableParts, ColdError> {
         let mut out = TableParts::default();
-        for roll in manifest.rolls() {
-            if !may_have(roll, ask) {
-                out.rolls_passed += 1;
-                continue;
+        let rolls: Vec<&Arc<Roll>> = manifest.rolls().iter().filter(|roll| may_have(roll, ask)).collect();
+        (out.rolls, out.rolls_passed) = (rolls.len(), manifest.rolls().len() - rolls.len());
+        // Indexes and filters of many rolls are on their way together, a few at a time.
+        for some in rolls.chunks(TABLE_ROLLS_AT_ONCE_MAX) {
+            let asked = some.iter().map(|roll| self.soundly(|| self.shared.table_of(manifest, roll, ask)));
+            for (parts, passed) in try_join_all(asked).await? {
+                out.parts.extend(parts);
+                out.groups_passed += passed;
             }
-            out.rolls += 1;
-            let (parts, passed) = self.soundly(|| self.shared.table_of(manifest, roll, ask)).await?;
-            out.parts.extend(parts);
-            out.groups_passed += passed;
         }
         Ok(out)
     }
