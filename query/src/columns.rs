@@ -13,7 +13,7 @@ use datafusion::arrow::array::builder::{
 use datafusion::arrow::array::cast::AsArray;
 use datafusion::arrow::array::types::{Int32Type, Int64Type};
 use datafusion::arrow::array::{
-    Array, ArrayBuilder, ArrayRef, BinaryViewArray, BooleanArray, RecordBatch, RecordBatchOptions,
+    Array, ArrayBuilder, ArrayRef, BinaryViewArray, BooleanArray, ListArray, RecordBatch, RecordBatchOptions,
 };
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
@@ -187,7 +187,11 @@ pub(crate) fn time_type() -> DataType {
 
 /// Lists of texts.
 pub(crate) fn keys_type() -> DataType {
-    DataType::List(Arc::new(Field::new("element", DataType::Utf8View, false)))
+    DataType::List(key_field())
+}
+
+fn key_field() -> Arc<Field> {
+    Arc::new(Field::new("element", DataType::Utf8View, false))
 }
 
 fn property_type() -> DataType {
@@ -232,14 +236,14 @@ impl Chosen {
             return Ok(vec![batch.clone()]);
         }
         let flags = column(batch, names::SYS_FLAG)?.as_primitive::<Int32Type>();
-        let (bodies, records) = (column(batch, names::BODY)?, column(batch, names::RECORD)?);
-        let (bodies, records) = (bodies.as_binary_view(), records.as_binary_view());
+        let bodies = column(batch, names::BODY)?.as_binary_view();
+        let records = batch.column_by_name(names::RECORD).map(|records| records.as_binary_view());
         let length = |texts: &BinaryViewArray, row| if texts.is_valid(row) { texts.value(row).len() } else { 0 };
         let (mut out, mut from, mut packed) = (Vec::new(), 0, 0);
         for row in 0..batch.num_rows() {
             // Of a whole record nobody knows before it is read.
             let body = if compression(flags.value(row)).is_some() { length(bodies, row) } else { 0 };
-            let bytes = body + length(records, row);
+            let bytes = body + records.map_or(0, |records| length(records, row));
             if packed + bytes > PACKED_BYTES_MAX && row > from {
                 out.push(batch.slice(from, row - from));
                 (from, packed) = (row, 0);
@@ -252,10 +256,9 @@ impl Chosen {
 
     /// Rows of the tier as messages.
     pub(crate) fn of_rows(&self, batch: &RecordBatch) -> Result<Vec<RecordBatch>, DataFusionError> {
-        let records = column(batch, names::RECORD)?;
-        if records.null_count() == records.len() {
-            return Ok(vec![self.of_plain_rows(batch)?]);
-        }
+        // Where no record is kept whole the column is not read.
+        let records = batch.column_by_name(names::RECORD).filter(|records| records.null_count() < records.len());
+        let Some(records) = records else { return Ok(vec![self.of_plain_rows(batch)?]) };
         let is_whole: BooleanArray = (0..records.len()).map(|row| Some(records.is_valid(row))).collect();
         let is_plain: BooleanArray = (0..records.len()).map(|row| Some(records.is_null(row))).collect();
         let (whole, plain) = (filter_record_batch(batch, &is_whole)?, filter_record_batch(batch, &is_plain)?);
@@ -306,17 +309,8 @@ fn of_plain_rows(wanted: Column, batch: &RecordBatch) -> Result<ArrayRef, DataFu
         MsgId => Ok(without_empty(column(batch, names::MSG_ID)?)),
         Keys => {
             let lists = column(batch, names::KEYS)?.as_list::<i32>();
-            let mut out = keys_builder();
-            for row in 0..lists.len() {
-                if lists.is_null(row) {
-                    out.append_null();
-                    continue;
-                }
-                let values = lists.value(row);
-                values.as_string_view().iter().flatten().for_each(|key| out.values().append_value(key));
-                out.append(true);
-            }
-            Ok(Arc::new(out.finish()))
+            let (offsets, keys) = (lists.offsets().clone(), Arc::clone(lists.values()));
+            Ok(Arc::new(ListArray::try_new(key_field(), offsets, keys, lists.nulls().cloned())?))
         }
         Tags => Ok(without_empty(column(batch, names::TAGS)?)),
         Flag => same(names::FLAG),
@@ -401,7 +395,7 @@ fn host(bytes: &[u8]) -> Option<SocketAddr> {
 }
 
 fn keys_builder() -> ListBuilder<StringViewBuilder> {
-    ListBuilder::new(StringViewBuilder::new()).with_field(Field::new("element", DataType::Utf8View, false))
+    ListBuilder::new(StringViewBuilder::new()).with_field(key_field())
 }
 
 fn properties_builder() -> MapBuilder<StringBuilder, StringBuilder> {

@@ -19,7 +19,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast;
-use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use futures_util::{Stream, StreamExt};
 use strata_tiering::idle;
 use tokio::runtime::{Handle, Runtime};
@@ -150,7 +150,7 @@ impl Engine {
             if text.len() > STATEMENT_BYTES_MAX {
                 return Err(QueryError::TooLong { bytes: text.len() });
             }
-            depth::check(&GenericDialect {}, text)?;
+            depth::check(&PostgreSqlDialect {}, text)?;
         }
         let turn = self.turn(deadline).await?;
         running.has_turn();

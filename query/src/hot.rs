@@ -9,7 +9,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
 use strata_protocol::hash::tags_code;
 use strata_protocol::properties::TAGS;
-use strata_protocol::record::{RecordView, records};
+use strata_protocol::record::RecordView;
 use strata_store::{Boundary, Keep, ReadBudget, ReadStatus, Store};
 use strata_tiering::cold::TableAsk;
 
@@ -106,10 +106,67 @@ impl HotAsk {
     }
 }
 
-/// Passes over messages by the codes of their tags, which the queues have.
-impl Keep for &HotAsk {
+/// Takes the records of a read where they lie in the log.
+struct Taking<'t, 'a> {
+    ask: &'t HotAsk,
+    queue: &'t HotQueue,
+    rows: &'t mut Rows<'a>,
+    /// Behind the last record that was taken.
+    seen: i64,
+    bytes: u64,
+    messages: usize,
+    stopped: Option<Stopped>,
+}
+
+/// Why no more are taken.
+enum Stopped {
+    /// There is enough; it goes on at the offset.
+    Full(i64),
+    /// What follows was stored later than is asked for.
+    Late,
+    Failed(DataFusionError),
+}
+
+impl Taking<'_, '_> {
+    fn take(&mut self, bytes: &[u8]) -> Result<Option<Stopped>, DataFusionError> {
+        let record = RecordView::parse(bytes).map_err(|error| ReadError::Record {
+            topic: self.queue.topic.to_string(),
+            queue_id: self.queue.queue_id,
+            why: error.to_string(),
+        })?;
+        if record.store_timestamp() > self.ask.until_ms {
+            return Ok(Some(Stopped::Late));
+        }
+        if is_asked_for(&record, self.queue, &self.ask.log) {
+            self.rows.add(&record)?;
+        }
+        self.seen = self.seen.max(record.physical_offset() + 1);
+        self.bytes += bytes.len() as u64;
+        self.messages += 1;
+        // Bodies may unpack to many times what was read.
+        Ok((self.rows.bytes() >= BATCH_BYTES_MAX).then(|| Stopped::Full(record.queue_offset() + 1)))
+    }
+}
+
+/// Nothing is kept: what is wanted is in the rows then.
+impl Keep for Taking<'_, '_> {
     fn by_tag(&mut self, code: i64) -> bool {
-        self.tags.as_ref().is_none_or(|codes| codes.contains(&code))
+        self.ask.tags.as_ref().is_none_or(|codes| codes.contains(&code))
+    }
+
+    fn by_record(&mut self, record: &[u8]) -> bool {
+        if self.stopped.is_none() {
+            self.stopped = self.take(record).unwrap_or_else(|error| Some(Stopped::Failed(error)));
+        }
+        false
+    }
+
+    fn reads_records(&self) -> bool {
+        true
+    }
+
+    fn is_over(&mut self) -> bool {
+        self.stopped.is_some()
     }
 }
 
@@ -238,7 +295,7 @@ fn read(
     store: &Store,
     figures: &TierFigures,
     queue: &mut HotQueue,
-    (mut ask, seen, tries): (&HotAsk, &mut i64, &mut usize),
+    (ask, seen, tries): (&HotAsk, &mut i64, &mut usize),
     rows: &mut Rows<'_>,
 ) -> Result<Went, DataFusionError> {
     let budget = ReadBudget {
@@ -249,7 +306,11 @@ fn read(
         wait: true,
     };
     let (topic, queue_id, offset) = (Arc::clone(&queue.topic), queue.queue_id, queue.offsets.start);
-    let found = store.read(&topic, queue_id, offset, &budget, &mut ask);
+    let mut taking = Taking { ask, queue, rows, seen: *seen, bytes: 0, messages: 0, stopped: None };
+    let found = store.read(&topic, queue_id, offset, &budget, &mut taking);
+    let Taking { seen: now_seen, bytes, messages, stopped, .. } = taking;
+    *seen = now_seen;
+    figures.add(messages, bytes);
     match found.status {
         ReadStatus::Found | ReadStatus::NoMatch => {}
         ReadStatus::Damaged { .. } => {
@@ -278,24 +339,12 @@ fn read(
         }
         ReadStatus::Cold => return Err(ReadError::Trimmed { topic: topic.to_string(), queue_id, offset }.into()),
     }
-    figures.add(found.messages, found.bytes as u64);
-    for record in found.slices.iter().flat_map(|slice| records(slice)) {
-        let failed = |why: String| ReadError::Record { topic: topic.to_string(), queue_id, why };
-        let record = record.map_err(|error| failed(error.to_string()))?;
-        if record.store_timestamp() > ask.until_ms {
-            return Ok(Went::Over);
-        }
-        if is_asked_for(&record, queue, &ask.log) {
-            rows.add(&record)?;
-        }
-        *seen = (*seen).max(record.physical_offset() + 1);
-        // Bodies may unpack to many times what was read: the rest is read again.
-        if rows.bytes() >= BATCH_BYTES_MAX {
-            queue.offsets.start = record.queue_offset().max(offset) + 1;
-            return Ok(Went::On);
-        }
-    }
-    queue.offsets.start = found.next_offset.max(offset + 1);
+    queue.offsets.start = match stopped {
+        None => found.next_offset.max(offset + 1),
+        Some(Stopped::Full(next)) => next.max(offset + 1),
+        Some(Stopped::Late) => return Ok(Went::Over),
+        Some(Stopped::Failed(error)) => return Err(error),
+    };
     Ok(Went::On)
 }
 

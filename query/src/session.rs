@@ -9,6 +9,7 @@ use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
     SchemaProvider,
 };
+use datafusion::config::Dialect as SqlDialect;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -57,12 +58,14 @@ impl Sessions {
         let environment = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(FairSpillPool::new(MEMORY_BYTES_MAX)))
             .with_max_temp_directory_size(SPILLED_BYTES_MAX);
-        let config = SessionConfig::new()
+        let mut config = SessionConfig::new()
             .with_target_partitions(THREADS)
             .with_batch_size(BATCH_ROWS)
             .with_information_schema(true)
             .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(CATALOG, SCHEMA);
+        // The same through all fronts; in the generic one `->>` binds less than `=`.
+        config.options_mut().sql_parser.dialect = SqlDialect::PostgreSQL;
         let plain = SessionContext::new_with_config_rt(config, environment.build_arc()?).state();
         let plain = SessionStateBuilder::new_from_existing(plain);
         let mut plain = plain.with_physical_optimizer_rule(Arc::new(JoinsYield)).build();

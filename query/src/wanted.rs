@@ -150,19 +150,21 @@ fn compare(ask: &mut TableAsk, of: Of<'_>, op: Operator, value: &ScalarValue) {
     match name {
         "queue_id" => {
             if let ScalarValue::Int32(Some(number)) = value {
-                let (low, high) = range(op, *number, (i32::MIN, i32::MAX));
+                let (low, high) = range(op, i64::from(*number));
+                let low = i32::try_from(low).unwrap_or(if low < 0 { i32::MIN } else { i32::MAX });
+                let high = i32::try_from(high).unwrap_or(if high < 0 { i32::MIN } else { i32::MAX });
                 ask.queue_ids = low.max(*ask.queue_ids.start())..=high.min(*ask.queue_ids.end());
             }
         }
         "queue_offset" => {
             if let ScalarValue::Int64(Some(number)) = value {
-                let (low, high) = range(op, *number, (i64::MIN, i64::MAX));
+                let (low, high) = range(op, *number);
                 ask.queue_offsets = low.max(*ask.queue_offsets.start())..=high.min(*ask.queue_offsets.end());
             }
         }
         "log_offset" => {
             if let ScalarValue::Int64(Some(number)) = value {
-                let (low, high) = range(op, *number, (i64::MIN, i64::MAX));
+                let (low, high) = range(op, *number);
                 let end = high.saturating_add(1);
                 ask.log_offsets = low.max(ask.log_offsets.start)..end.min(ask.log_offsets.end);
             }
@@ -174,7 +176,13 @@ fn compare(ask: &mut TableAsk, of: Of<'_>, op: Operator, value: &ScalarValue) {
                 _ => None,
             };
             if let Some(micros) = micros {
-                let (low, high) = range(op, micros, (i64::MIN, i64::MAX));
+                // Of nanoseconds a part was cut: the microsecond itself may be meant.
+                let op = match op {
+                    Operator::Gt => Operator::GtEq,
+                    Operator::Lt => Operator::LtEq,
+                    other => other,
+                };
+                let (low, high) = range(op, micros);
                 ask.store_times = low.max(*ask.store_times.start())..=high.min(*ask.store_times.end());
             }
         }
@@ -182,13 +190,15 @@ fn compare(ask: &mut TableAsk, of: Of<'_>, op: Operator, value: &ScalarValue) {
     }
 }
 
-/// The numbers that a comparison leaves, a little more where it excludes its bound.
-const fn range<N: Copy>(op: Operator, number: N, (least, greatest): (N, N)) -> (N, N) {
+/// The numbers that a comparison leaves, the least and the greatest of them.
+const fn range(op: Operator, number: i64) -> (i64, i64) {
     match op {
         Operator::Eq => (number, number),
-        Operator::Gt | Operator::GtEq => (number, greatest),
-        Operator::Lt | Operator::LtEq => (least, number),
-        _ => (least, greatest),
+        Operator::Gt => (number.saturating_add(1), i64::MAX),
+        Operator::GtEq => (number, i64::MAX),
+        Operator::Lt => (i64::MIN, number.saturating_sub(1)),
+        Operator::LtEq => (i64::MIN, number),
+        _ => (i64::MIN, i64::MAX),
     }
 }
 
@@ -241,7 +251,7 @@ mod tests {
             col("msg_id").in_list(vec![lit("a"), lit("b")], false),
         ]);
         assert_eq!(ask.topics, texts(&["orders"]));
-        assert_eq!(ask.queue_ids, i32::MIN..=3, "the bound itself is looked at again");
+        assert_eq!(ask.queue_ids, i32::MIN..=2);
         assert_eq!(ask.queue_offsets, 10..=20);
         assert_eq!(ask.msg_ids, texts(&["a", "b"]));
     }
@@ -263,6 +273,17 @@ mod tests {
     fn two_topics_at_once_are_none() {
         let ask = wanted(&[col("topic").eq(lit("a")), col("topic").eq(lit("b"))]);
         assert_eq!(ask.topics, texts(&[]));
+    }
+
+    #[test]
+    fn bounds_are_as_they_are_written() {
+        let ask = wanted(&[col("log_offset").lt(lit(7_000_i64)), col("queue_offset").gt(lit(5_i64))]);
+        assert_eq!((ask.log_offsets, ask.queue_offsets), (i64::MIN..7_000, 6..=i64::MAX));
+        let least = wanted(&[col("queue_id").lt(lit(i32::MIN)), col("queue_offset").lt(lit(i64::MIN))]);
+        assert_eq!((least.queue_ids, least.queue_offsets), (i32::MIN..=i32::MIN, i64::MIN..=i64::MIN));
+        let nanos = ScalarValue::TimestampNanosecond(Some(1_999), Some("UTC".into()));
+        let after = wanted(&[col("store_time").gt(lit(nanos))]);
+        assert_eq!(after.store_times, 1..=i64::MAX, "a part of the microsecond is behind it");
     }
 
     #[test]

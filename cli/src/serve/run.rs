@@ -111,11 +111,6 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
     let mut broker_task = broker.clone().zip(broker_parts).map(|(broker, parts)| {
         tokio::spawn(async move { broker.serve(parts.server, parts.fast, broker_rung).await.map_err(bad_end) })
     });
-    let pages_done = async {
-        if let Some(task) = pages_task {
-            let _ = task.await;
-        }
-    };
     let ready = ready(broker.clone().zip(entry));
     let life = async {
         let told = async {
@@ -130,11 +125,18 @@ pub(crate) async fn run(site: Site, started: Instant) -> Outcome {
         pages_bell.ring();
         result.and(broker_end).and(namesrv_end)
     };
-    let (result, (), ()) = tokio::join!(life, pages_done, sql_done);
+    let (result, (), ()) = tokio::join!(life, ended_pages(pages_task), sql_done);
     if result.is_ok() {
         tracing::info!("stopped");
     }
     result
+}
+
+/// Ready when the pages are not served any more.
+async fn ended_pages(task: Option<JoinHandle<()>>) {
+    if let Some(task) = task {
+        let _ = task.await;
+    }
 }
 
 type Task = Option<JoinHandle<Outcome>>;

@@ -84,7 +84,7 @@ fn what_leaves_the_log_while_it_is_read_is_told_whole() {
     let (given, places) = offsets(&first);
     assert_eq!(given.last(), Some(&(i64::try_from(BATCH_ROWS).unwrap() - 1)));
     // All but the last segments go, among them such as the reader would have read next.
-    assert!(store.sweep(&|_| None, i64::MAX).unwrap().segments > 0);
+    while store.sweep(&|_| None, i64::MAX).unwrap().segments > 0 {}
     let (begin, min) = (store.log_range().0, store.queue_range(TOPIC, 0).unwrap().min);
     assert!(min > *given.last().unwrap() + 1, "nothing left the log");
     let Step::Gone(queue, log) = scan.step().unwrap() else { panic!("it is not told") };

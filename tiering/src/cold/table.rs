@@ -23,7 +23,7 @@ use crate::index::{Index, Span};
 use crate::limits::{DAMAGE_READS_MAX, FETCH_GAP_BYTES_MAX, TABLE_BATCH_ROWS, TABLE_ROLLS_AT_ONCE_MAX};
 use crate::manifest::{Manifest, Roll};
 use crate::object::{ObjectError, Scan, Step};
-use crate::rows::names::{MSG_ID, PHYSICAL_OFFSET, STORE_TIME};
+use crate::rows::names::{MSG_ID, PHYSICAL_OFFSET, RECORD, STORE_TIME};
 
 /// Which rows are asked for; what is `None`, or all numbers, is no bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,10 +116,17 @@ impl TablePart {
         &self.rows.object.name
     }
 
-    /// The columns that are there, by their paths as Parquet has them.
+    /// The columns that are there, by their paths as Parquet has them; that of whole records only where there are some.
     pub fn columns(&self) -> impl Iterator<Item = String> + '_ {
-        let schema = self.rows.object.layout.metadata().file_metadata().schema_descr();
-        schema.columns().iter().map(|column| column.path().string())
+        let metadata = self.rows.object.layout.metadata();
+        let group = metadata.row_groups().get(self.rows.group);
+        let is_empty = move |leaf: usize| {
+            let nulls = group.and_then(|group| group.columns().get(leaf)?.statistics()?.null_count_opt());
+            nulls.is_some() && nulls == group.and_then(|group| u64::try_from(group.num_rows()).ok())
+        };
+        let columns = metadata.file_metadata().schema_descr().columns().iter().enumerate();
+        let paths = columns.map(|(leaf, column)| (leaf, column.path().string()));
+        paths.filter(move |(leaf, path)| path != RECORD || !is_empty(*leaf)).map(|(_, path)| path)
     }
 }
 
