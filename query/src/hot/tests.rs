@@ -1,3 +1,5 @@
+//! A store whose begin leaves while it is read; tags and times as bounds.
+
 use std::collections::HashMap;
 
 use datafusion::arrow::array::AsArray;
