@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -49,7 +49,8 @@ pub struct Engine {
 /// What statements share.
 struct Work {
     source: Arc<dyn Source>,
-    sessions: Sessions,
+    /// Made with the first statement: a broker that is asked nothing has no memory for it.
+    sessions: OnceLock<Sessions>,
     figures: Arc<Figures>,
 }
 
@@ -116,7 +117,7 @@ impl Engine {
     /// The system gives no threads, their memory cannot be set up, or a label has a name that is none.
     pub fn new(source: Arc<dyn Source>, labels: HashMap<String, String>) -> Result<Self, QueryError> {
         let figures = Figures::new(labels).map_err(|error| QueryError::Failed(error.to_string()))?;
-        let work = Arc::new(Work { source, sessions: Sessions::new()?, figures: Arc::new(figures) });
+        let work = Arc::new(Work { source, sessions: OnceLock::new(), figures: Arc::new(figures) });
         let lane = idle::runtime("query", (THREADS, DISK_THREADS_MAX)).map_err(QueryError::Threads)?;
         let sessions = idle::runtime("sql-sessions", (SESSION_THREADS, 1)).map_err(QueryError::Threads)?;
         let turns = Arc::new(Semaphore::new(STATEMENTS_AT_ONCE_MAX));
@@ -221,7 +222,7 @@ impl Engine {
     /// What statements did so far, in Prometheus' text form.
     #[must_use]
     pub fn metrics_text(&self) -> String {
-        self.work.figures.text(self.work.sessions.memory_bytes())
+        self.work.figures.text(self.work.sessions.get().map_or(0, Sessions::memory_bytes))
     }
 }
 
@@ -235,7 +236,16 @@ fn late() -> QueryError {
 impl Work {
     async fn context(&self, dialect: Dialect) -> Result<SessionContext, QueryError> {
         let snapshot = Snapshot::take(Arc::clone(&self.source), Arc::clone(&self.figures));
-        Ok(self.sessions.context(dialect, snapshot).await?)
+        Ok(self.sessions()?.context(dialect, snapshot).await?)
+    }
+
+    fn sessions(&self) -> Result<&Sessions, QueryError> {
+        if let Some(made) = self.sessions.get() {
+            return Ok(made);
+        }
+        // Of two that are made at once one is left.
+        let made = Sessions::new()?;
+        Ok(self.sessions.get_or_init(|| made))
     }
 
     /// Answers a statement: first its columns, then its rows, until nobody takes them. Gives the last word.

@@ -13,7 +13,9 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use strata_protocol::properties::UNIQ_KEY;
 
+use super::chunks::Join;
 use super::columns::{GroupRows, end_of};
 use super::find::KEYS_ELEMENT;
 use super::select::{left, left_by_number};
@@ -89,6 +91,8 @@ pub struct TablePart {
     log: Range<i64>,
     /// Whether there may be rows of other log offsets.
     is_mixed: bool,
+    /// Unique keys of which each row has one, where their column alone tells which rows have it.
+    ids: Option<Arc<BTreeSet<String>>>,
 }
 
 impl TablePart {
@@ -118,15 +122,10 @@ impl TablePart {
 
     /// The columns that are there, by their paths as Parquet has them; that of whole records only where there are some.
     pub fn columns(&self) -> impl Iterator<Item = String> + '_ {
-        let metadata = self.rows.object.layout.metadata();
-        let group = metadata.row_groups().get(self.rows.group);
-        let is_empty = move |leaf: usize| {
-            let nulls = group.and_then(|group| group.columns().get(leaf)?.statistics()?.null_count_opt());
-            nulls.is_some() && nulls == group.and_then(|group| u64::try_from(group.num_rows()).ok())
-        };
-        let columns = metadata.file_metadata().schema_descr().columns().iter().enumerate();
-        let paths = columns.map(|(leaf, column)| (leaf, column.path().string()));
-        paths.filter(move |(leaf, path)| path != RECORD || !is_empty(*leaf)).map(|(_, path)| path)
+        let schema = self.rows.object.layout.metadata().file_metadata().schema_descr();
+        let has_records = !has_no_records(&self.rows);
+        let paths = schema.columns().iter().map(|column| column.path().string());
+        paths.filter(move |path| has_records || path != RECORD)
     }
 }
 
@@ -267,9 +266,11 @@ impl ColumnSift for Properties<'_> {
 /// The rows that statistics of row group and pages leave.
 fn left_of(rows: &GroupRows, ask: &TableAsk) -> Vec<Range<u64>> {
     let (layout, group) = (&rows.object.layout, rows.group);
-    let by_properties = match ask.properties.is_empty() {
+    let mut properties = ask.properties.clone();
+    properties.extend(ask.msg_ids.clone().map(|ids| (UNIQ_KEY.to_owned(), ids)));
+    let by_properties = match properties.is_empty() {
         true => vec![rows.rows.clone()],
-        false => left(layout, (group, &rows.rows), &Properties(&ask.properties)),
+        false => left(layout, (group, &rows.rows), &Properties(&properties)),
     };
     let Some(leaf) = layout.leaf(STORE_TIME).filter(|_| ask.store_times != (i64::MIN..=i64::MAX)) else {
         return by_properties;
@@ -287,6 +288,7 @@ impl Shared {
         let has_filters = ask.msg_ids.is_some() || ask.keys.is_some();
         let index = if has_filters { self.index_and_filters(roll).await? } else { self.index(roll).await? };
         let (mut out, mut passed) = (Vec::new(), 0);
+        let ids = ask.msg_ids.clone().map(Arc::new);
         for stretch in stretches(&index, manifest, roll, ask) {
             for rows in self.groups(roll, stretch.rows.clone()).await? {
                 if !self.may_have(roll, &rows, ask, has_filters).await? {
@@ -305,7 +307,8 @@ impl Shared {
                     passed += 1;
                     continue;
                 }
-                out.push(TablePart { rows, left, log, is_mixed });
+                let ids = ids.clone().filter(|_| has_no_records(&rows));
+                out.push(TablePart { rows, left, log, is_mixed, ids });
             }
         }
         Ok((out, passed))
@@ -336,6 +339,17 @@ impl Shared {
     }
 }
 
+/// Whether statistics say that no record of the row group is kept whole.
+fn has_no_records(rows: &GroupRows) -> bool {
+    let layout = &rows.object.layout;
+    let nulls = || {
+        let group = layout.metadata().row_groups().get(rows.group)?;
+        let nulls = group.columns().get(layout.leaf(RECORD)?)?.statistics()?.null_count_opt()?;
+        Some(nulls == u64::try_from(group.num_rows()).ok()?)
+    };
+    nulls().unwrap_or(false)
+}
+
 /// The lowest and the highest number of a column in the row group.
 fn bounds_of(rows: &GroupRows, column: &str) -> Option<(i64, i64)> {
     rows.object.layout.bounds(rows.group, rows.object.layout.leaf(column)?)
@@ -347,6 +361,8 @@ pub struct TableRows {
     part: TablePart,
     leaves: Vec<usize>,
     scan: Scan,
+    /// Whether single rows are left.
+    is_narrow: bool,
     /// Rows of the part that came so far.
     came: u64,
     /// How often the next rows came damaged.
@@ -374,7 +390,7 @@ impl TableRows {
             leaves.extend(object.layout.leaf(PHYSICAL_OFFSET));
         }
         let scan = scan_behind(&part, 0, &leaves).map_err(failed)?;
-        Ok(Self { shared, part, leaves, scan, came: 0, damaged: 0, fetched: 0 })
+        Ok(Self { shared, part, leaves, scan, is_narrow: false, came: 0, damaged: 0, fetched: 0 })
     }
 
     /// The next rows; `None` behind the last ones. What comes damaged is fetched again before that is believed.
@@ -383,7 +399,13 @@ impl TableRows {
     /// The store refused, or the object is damaged.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, ColdError> {
         let name = Arc::clone(&self.part.rows.object.name);
+        if let Some(ids) = self.part.ids.take() {
+            self.narrow(&ids).await?;
+        }
         loop {
+            if self.part.left.is_empty() {
+                return Ok(None);
+            }
             match self.step().await {
                 Ok(next) => {
                     self.damaged = 0;
@@ -403,12 +425,45 @@ impl TableRows {
         }
     }
 
+    /// Leaves the rows that have one of the unique keys.
+    async fn narrow(&mut self, ids: &BTreeSet<String>) -> Result<(), ColdError> {
+        let part = &mut self.part;
+        let columns = match self.shared.column(&part.rows, &part.left, MSG_ID).await {
+            Ok(columns) => columns,
+            // What is damaged is found once more, and told, where all columns are read.
+            Err(ColdError::Object { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let mut rows = part.left.iter().flat_map(Clone::clone);
+        let mut left: Vec<Range<u64>> = Vec::new();
+        for texts in columns.iter().filter_map(|column| column.as_string_view_opt()) {
+            for (text, row) in texts.iter().zip(rows.by_ref()) {
+                if !text.is_some_and(|text| ids.contains(text)) {
+                    continue;
+                }
+                match left.last_mut() {
+                    Some(last) if last.end == row => last.end += 1,
+                    _ => left.push(row..row + 1),
+                }
+            }
+        }
+        drop(rows);
+        part.left = left;
+        self.scan =
+            scan_behind(part, 0, &self.leaves).map_err(|error| ColdError::object(&part.rows.object.name, error))?;
+        self.is_narrow = true;
+        Ok(())
+    }
+
     async fn step(&mut self) -> Result<Option<RecordBatch>, Failure> {
         loop {
             match self.scan.step()? {
                 Step::Need(ranges) => {
-                    let name = &self.part.rows.object.name;
-                    let read = self.shared.chunks.read_past(name, &ranges, FETCH_GAP_BYTES_MAX).await;
+                    let (name, chunks) = (&self.part.rows.object.name, &self.shared.chunks);
+                    let read = match self.is_narrow {
+                        true => chunks.read_all(name, &ranges, Join::Few).await,
+                        false => chunks.read_past(name, &ranges, FETCH_GAP_BYTES_MAX).await,
+                    };
                     let bytes = read.map_err(Failure::Store)?;
                     self.fetched += bytes.iter().map(|bytes: &Bytes| bytes.len() as u64).sum::<u64>();
                     self.scan.give(ranges, bytes)?;
