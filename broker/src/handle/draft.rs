@@ -75,9 +75,10 @@ impl<'a> Seen<'a> {
         let mut seen = Self { waits: true, ..Self::default() };
         for (name, value) in Properties::of(text) {
             match name {
-                wire::UNIQ_KEY => seen.terms.unique_key = term(value),
-                wire::KEYS => seen.terms.keys = term(value),
-                wire::TAGS => seen.terms.tags = term(value),
+                // One without a value is none, also behind one that has one.
+                wire::UNIQ_KEY if !value.is_empty() => seen.terms.unique_key = term(value),
+                wire::KEYS if !value.is_empty() => seen.terms.keys = term(value),
+                wire::TAGS if !value.is_empty() => seen.terms.tags = term(value),
                 wire::DELAY => seen.delay_level = number(value),
                 wire::TIMER_DELAY_SEC | wire::TIMER_DELAY_MS | wire::TIMER_DELIVER_MS => seen.timer = true,
                 wire::TRAN_MSG => seen.half = value.eq_ignore_ascii_case(b"true"),

@@ -194,13 +194,30 @@ fn columns_of(table: &str) -> String {
     )
 }
 
+/// Bytes of the comment that a text begins with, which may have others in it; `None` where it begins with none, or does
+/// not end.
+fn comment_bytes(text: &str) -> Option<usize> {
+    let (bytes, mut at, mut depth) = (text.as_bytes(), 0, 0_usize);
+    loop {
+        match (bytes.get(at)?, bytes.get(at + 1)) {
+            (b'/', Some(b'*')) => (at, depth) = (at + 2, depth + 1),
+            (b'*', Some(b'/')) if depth > 0 => (at, depth) = (at + 2, depth - 1),
+            _ if depth == 0 => return None,
+            _ => at += 1,
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+}
+
 /// Whether there are but blanks and comments.
 fn is_nothing(text: &str) -> bool {
     let mut rest = text.trim_start();
     while !rest.is_empty() {
         let behind = match rest.strip_prefix("--") {
             Some(comment) => Some(comment.split_once('\n').map_or("", |(_, behind)| behind)),
-            None => rest.strip_prefix("/*").and_then(|comment| comment.split_once("*/")).map(|(_, behind)| behind),
+            None => comment_bytes(rest).and_then(|bytes| rest.get(bytes..)),
         };
         let Some(behind) = behind else { return false };
         rest = behind.trim_start();
@@ -221,7 +238,7 @@ fn end_of_statement(text: &str) -> Option<usize> {
             (b'\'', _) => at = skip_past(at + 1, "'")?,
             (b'"', _) => at = skip_past(at + 1, "\"")?,
             (b'-', Some(b'-')) => at = skip_past(at + 2, "\n")?,
-            (b'/', Some(b'*')) => at = skip_past(at + 2, "*/")? + 1,
+            (b'/', Some(b'*')) => at += comment_bytes(text.get(at..)?)? - 1,
             _ => {}
         }
         at += 1;
@@ -316,6 +333,7 @@ mod tests {
         assert_eq!(end_of_statement("SELECT 'it''s;' ;"), Some(16));
         assert_eq!(end_of_statement("SELECT \"a;b\" -- ;\n;"), Some(18));
         assert_eq!(end_of_statement("SELECT /* ; */ 1;"), Some(16));
+        assert_eq!(end_of_statement("SELECT /* /* ; */ ; */ 1;"), Some(24));
         for open in ["SELECT 1", "SELECT ';", "SELECT /* ;", "-- ;", ""] {
             assert_eq!(end_of_statement(open), None, "{open}");
         }
@@ -323,10 +341,10 @@ mod tests {
 
     #[test]
     fn blanks_and_comments_are_no_statement() {
-        for nothing in ["", " \n", "-- the end", "/* a */ -- b\n /* c\n */ "] {
+        for nothing in ["", " \n", "-- the end", "/* a */ -- b\n /* c\n */ ", "/* a /* b */ c */"] {
             assert!(is_nothing(nothing), "{nothing}");
         }
-        for something in ["SELECT 1 -- the end", "-- a\n1", "/* open", "'--'"] {
+        for something in ["SELECT 1 -- the end", "-- a\n1", "/* open", "/* a /* b */", "'--'"] {
             assert!(!is_nothing(something), "{something}");
         }
     }

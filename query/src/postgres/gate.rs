@@ -12,6 +12,7 @@ use bytes::{Buf, BufMut, BytesMut};
 use datafusion_postgres::pgwire::tokio::process_socket_unix;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutWriter;
 
@@ -38,6 +39,8 @@ pub(super) async fn serve(mut client: TcpStream, front: Arc<Front>) -> io::Resul
     let (near, far) = UnixStream::pair()?;
     let session = front.session(process_socket_unix(far, Arc::clone(&front)))?;
     let ends = session.abort_handle();
+    // However this ends: a statement that runs has its turn until its session is gone.
+    let _ends = Ends(Some(session.abort_handle()).filter(|_| !is_cancel));
     let (mut answers, mut questions) = near.into_split();
     let (mut from_client, to_client) = client.into_split();
     let mut to_client = TimeoutWriter::new(to_client);
@@ -71,6 +74,17 @@ pub(super) async fn serve(mut client: TcpStream, front: Arc<Front>) -> io::Resul
     }
     let _ = timeout(STARTUP_MAX, session).await;
     Ok(())
+}
+
+/// Ends a session with what serves it.
+struct Ends(Option<AbortHandle>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if let Some(session) = &self.0 {
+            session.abort();
+        }
+    }
 }
 
 /// The first message that is not about encryption; `None` when the client went away, or sent something else.

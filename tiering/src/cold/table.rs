@@ -413,6 +413,8 @@ impl TableRows {
                 }
                 Err(Failure::Store(error)) => return Err(error),
                 Err(Failure::Object(error)) => {
+                    // Of single rows pages are kept.
+                    self.shared.chunks.distrust(&name);
                     self.damaged += 1;
                     if self.damaged >= DAMAGE_READS_MAX {
                         return Err(ColdError::object(&name, error));
@@ -431,7 +433,10 @@ impl TableRows {
         let columns = match self.shared.column(&part.rows, &part.left, MSG_ID).await {
             Ok(columns) => columns,
             // What is damaged is found once more, and told, where all columns are read.
-            Err(ColdError::Object { .. }) => return Ok(()),
+            Err(ColdError::Object { name, .. }) => {
+                self.shared.chunks.distrust(&name);
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
         let mut rows = part.left.iter().flat_map(Clone::clone);
@@ -446,6 +451,11 @@ impl TableRows {
                     _ => left.push(row..row + 1),
                 }
             }
+        }
+        // Rows that did not come would be passed over as if nobody wanted them.
+        if rows.next().is_some() || columns.iter().any(|column| column.as_string_view_opt().is_none()) {
+            self.shared.chunks.distrust(&part.rows.object.name);
+            return Ok(());
         }
         drop(rows);
         part.left = left;
