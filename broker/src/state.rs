@@ -185,6 +185,10 @@ impl Broker {
         let hall = self.hall();
         let mut out = Vec::new();
         for (group, topic, queues) in hall.tables.offsets.all() {
+            // What tools keep in such names is no consumer's progress.
+            if name::is_system_group(&group) {
+                continue;
+            }
             let pulled = hall.figures.outgoing_of(&group, &topic).map(|outgoing| outgoing.pulled());
             for (&queue_id, &committed_offset) in &*queues {
                 let max_offset = hall.store.queue_range(&topic, queue_id).map_or(0, |range| range.max);
