@@ -101,9 +101,9 @@ pub(crate) struct HotAsk {
 
 impl HotAsk {
     pub(crate) fn of(ask: &TableAsk, log: Range<i64>) -> Self {
-        let codes = |tags: &BTreeSet<String>| tags.iter().map(|tag| tags_code(Some(tag)));
         // A message without a code may have a tag that is no text, or two tags of which the last is empty.
-        let tags = ask.properties.get(TAGS).map(|tags| codes(tags).chain([tags_code(None)]).collect());
+        let codes = ask.properties.get(TAGS).into_iter().flatten().map(|tag| tags_code(Some(tag)));
+        let tags = ask.properties.contains_key(TAGS).then(|| codes.chain([tags_code(None)]).collect());
         Self { log, until_ms: ask.store_times.end().div_euclid(MICROS), tags }
     }
 }
