@@ -73,7 +73,7 @@ pub(crate) fn narrow(store: &Store, queues: &mut Vec<HotQueue>, ask: &TableAsk) 
 }
 
 /// The messages with the ids that are asked for, where the log's index knows all of them; `None` where queues have to be
-/// read. It knows not all keys of a message with very many. Waits for the disk.
+/// read. Waits for the disk.
 pub(crate) fn by_ids(store: &Store, queues: &[HotQueue], ask: &TableAsk) -> Option<Vec<Bytes>> {
     let ids = ask.msg_ids.as_ref()?;
     let topics: BTreeSet<&str> = queues.iter().map(|queue| &*queue.topic).collect();
